@@ -1,0 +1,153 @@
+/**
+ * A playbook after parsing: every accepted spelling turned into one form, workbook entries inlined,
+ * implicit arcs made explicit. Plain JSON, so that the catalog stores it and workers receive parts
+ * of it. Texts may hold templates unless a field says otherwise; nothing is rendered yet.
+ */
+import type { Json, JsonObject } from "../core/json.ts";
+
+export interface Playbook {
+  readonly name: string;
+  /** Catalog path. */
+  readonly path: string;
+  readonly description?: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Name of an existing step. */
+  readonly entryStep: string;
+  /** Default inputs; a request's payload is merged over them. */
+  readonly workload: JsonObject;
+  readonly executor: ExecutorOptions;
+  readonly keychain: readonly JsonObject[];
+  /** In document order, names unique, at least one. */
+  readonly steps: readonly Step[];
+}
+
+export interface ExecutorOptions {
+  readonly pool?: string;
+  /** 0 (last) to 9 (first); 5 when the document says nothing. */
+  readonly priority: number;
+  /** Limit for the whole execution. */
+  readonly timeoutMs?: number;
+  /** A step whose arcs all fail to match fails the execution (`no_next_is_error`). */
+  readonly isNoMatchError: boolean;
+}
+
+export interface Step {
+  readonly name: string;
+  readonly description?: string;
+  /** At least one. A step without a tool has one `noop`. */
+  readonly tasks: readonly Task[];
+  /** True for the list form of `tool`: the value merges the tasks' fields and keeps their labels. */
+  readonly isPipeline: boolean;
+  /** Merged under each task's own input. */
+  readonly input: JsonObject;
+  readonly loop?: Loop;
+  /** Written when the step is done, in order. */
+  readonly set: readonly Assignment[];
+  readonly next: Next;
+  /** How tokens of several arcs meet; see src/engine/README.md. */
+  readonly join: "auto" | "all" | "any";
+  readonly failure: "drain" | "fail_fast" | "best_effort";
+  /** Empty: always admitted. */
+  readonly admit: readonly AdmitRule[];
+  /** From entry to exit, retries and loop items included. */
+  readonly timeoutMs?: number;
+  readonly pool?: string;
+  /** Fields to keep beside the reference when the result is stored apart (`output_select`). */
+  readonly outputSelect: readonly string[];
+}
+
+/** `kind` is one of the tool kinds; the registry in src/tools says which exist. */
+export interface Task {
+  /** Unique in its step. The step's name for the single form. */
+  readonly label: string;
+  readonly kind: string;
+  /** The tool's own fields, `tool.spec.*` lifted; without input, set, policy and the fields below. */
+  readonly config: JsonObject;
+  readonly input: JsonObject;
+  /** Task-level `set`: bare names, visible to later tasks of the pipeline. */
+  readonly set: readonly Assignment[];
+  readonly policy?: Policy;
+  /** Limit of one try. */
+  readonly timeoutMs?: number;
+  readonly pool?: string;
+  /** False: never run again after its worker was lost. */
+  readonly isIdempotent: boolean;
+  /** Needs GPUs: decides the default pool. */
+  readonly needsGpu: boolean;
+}
+
+/** `target` keeps its scope: `ctx.name`, `iter.name`, `step.name` or a bare name. */
+export interface Assignment {
+  readonly target: string;
+  readonly value: Json;
+}
+
+export interface Policy {
+  readonly mode: "exclusive" | "inclusive";
+  /** What happens when no rule matches; undefined: continue on success, fail on error. */
+  readonly onUnmatched?: "continue" | "fail";
+  readonly rules: readonly Rule[];
+}
+
+export interface Rule {
+  /** Absent: `else`, matches always. */
+  readonly when?: Json;
+  readonly action: "continue" | "retry" | "break" | "jump" | "fail";
+  readonly set: readonly Assignment[];
+  /** Of `retry`: all tries, the first included. Default 3. */
+  readonly attempts: number;
+  readonly backoff: "none" | "linear" | "exponential";
+  /** Of `retry`: seconds, may be a template. */
+  readonly delay: number | string;
+  readonly maxDelayMs?: number;
+  readonly hasJitter: boolean;
+  /** Of `jump`: a label of the same pipeline. */
+  readonly to?: string;
+}
+
+export interface AdmitRule {
+  /** Absent: matches always. */
+  readonly when?: Json;
+  readonly isAllowed: boolean;
+}
+
+export interface Loop {
+  /** Template or literal. Absent only in cursor mode. */
+  readonly in?: Json;
+  readonly iterator: string;
+  readonly mode: "sequential" | "parallel" | "cursor";
+  /** At least 1; a template is rendered when the loop starts. 1 when sequential, default 16. */
+  readonly maxInFlight: number | string;
+  readonly failure: LoopFailure;
+  readonly cursor?: Cursor;
+}
+
+/** `fail_fast`: stop at the first failed item. `continue`: never. A number: stop past that many. */
+export type LoopFailure = "fail_fast" | "continue" | { readonly maxFailures: number };
+
+export interface Cursor {
+  readonly kind: string;
+  readonly auth?: Json;
+  readonly claim: string;
+  readonly options: JsonObject;
+  readonly maxRows: number;
+  readonly rowConcurrency: number;
+  readonly process: "row" | "frame";
+  readonly leaseMs: number;
+  readonly heartbeatMs: number;
+  readonly maxAttempts: number;
+}
+
+export interface Next {
+  readonly mode: "exclusive" | "inclusive";
+  readonly onNoMatch: "complete" | "fail" | "quiet";
+  /** In document order. Empty: a token ends here. */
+  readonly arcs: readonly Arc[];
+}
+
+export interface Arc {
+  readonly step: string;
+  /** Absent: always true. */
+  readonly when?: Json;
+  readonly set: readonly Assignment[];
+}

@@ -1,0 +1,187 @@
+/** What passes between the engine and the workers: commands, claims, reports, heartbeats. */
+import type { CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import type { Step } from "../dsl/playbook.ts";
+import type { Failure } from "./failure.ts";
+
+/** Everything a worker needs to run one command. Stored as JSON in the command's row. */
+export interface CommandPayload {
+  /** The step, without arcs; its tasks from `pipeline.position` on are to run. */
+  readonly step: Pick<Step, "name" | "tasks" | "isPipeline" | "input" | "outputSelect">;
+  readonly pipeline: PipelineState;
+  readonly scope: ScopeData;
+  /** Limit for this command, from the step's remaining time. */
+  readonly timeoutMs?: number;
+}
+
+/** Where a pipeline stands between two tasks. A new run starts from {@link PIPELINE_START}. */
+export interface PipelineState {
+  /** Index into the step's tasks. */
+  readonly position: number;
+  /** Tries that the task at `position` has already had. */
+  readonly tries: number;
+  /** Value of each finished task, by label. */
+  readonly results: JsonObject;
+  /** Bare names written by `set`. */
+  readonly locals: JsonObject;
+  /** `iter.*` as written so far. */
+  readonly iter: JsonObject;
+  /** `ctx.*` as written by this run so far; becomes the execution's when the command ends. */
+  readonly ctx: JsonObject;
+  /** Task runs so far, for the runaway guard. */
+  readonly taskCount: number;
+}
+
+export const PIPELINE_START: PipelineState = {
+  position: 0,
+  tries: 0,
+  results: {},
+  locals: {},
+  iter: {},
+  ctx: {},
+  taskCount: 0,
+};
+
+/** The data that templates may read, cut down to the names that the step mentions. */
+export interface ScopeData {
+  readonly executionId: ExecutionId;
+  readonly path: string;
+  readonly version: number;
+  readonly workload: JsonObject;
+  readonly ctx: JsonObject;
+  /** Last finished visit of each step. */
+  readonly steps: Readonly<Record<string, StepValue>>;
+  readonly loop?: LoopItem;
+  readonly parentExecutionId?: ExecutionId;
+}
+
+/** What a step left behind. */
+export interface StepValue {
+  /** The tool's data, a pipeline's merged map, or a loop's `{results, stats}`. Null on failure. */
+  readonly value: Json;
+  readonly status: "ok" | "error";
+  readonly error?: Failure;
+  readonly shape: "task" | "pipeline" | "loop";
+}
+
+export interface LoopItem {
+  readonly iterator: string;
+  readonly item: Json;
+  readonly index: number;
+  readonly total: number;
+}
+
+/** A message on the command stream: a doorbell, no inputs, no secrets. */
+export interface CommandNotification {
+  readonly executionId: ExecutionId;
+  readonly commandId: CommandId;
+  /** Position of the `command.issued` event. */
+  readonly eventId: string;
+  readonly step: string;
+  readonly attempt: number;
+}
+
+export interface ClaimedCommand {
+  readonly executionId: ExecutionId;
+  readonly commandId: CommandId;
+  /** The fence: every renewal, log line and report carries it. */
+  readonly attempt: number;
+  readonly payload: CommandPayload;
+  /** Milliseconds since 1970, by the database's clock. */
+  readonly claimedAtMs: number;
+}
+
+/** Answer for each command that a worker asked for. */
+export type ClaimOutcome =
+  | { readonly commandId: CommandId; readonly status: "claimed"; readonly command: ClaimedCommand }
+  /** Finished, cancelled, held by another worker, or a later attempt: drop the message. */
+  | { readonly commandId: CommandId; readonly status: "gone" }
+  /** Not due yet: ask again after the delay. */
+  | { readonly commandId: CommandId; readonly status: "later"; readonly delayMs: number };
+
+/** How a command ended, or why it gives its slot back. */
+export interface CommandReport {
+  readonly executionId: ExecutionId;
+  readonly commandId: CommandId;
+  readonly attempt: number;
+  readonly workerId: WorkerId;
+  readonly startedAtMs: number;
+  readonly outcome: CommandOutcome;
+}
+
+export type CommandOutcome =
+  | { readonly status: "ok"; readonly value: Json; readonly ctx: JsonObject }
+  | {
+      readonly status: "error";
+      readonly error: Failure;
+      /** What the finished tasks of a pipeline gave. */
+      readonly value: Json;
+      readonly ctx: JsonObject;
+    }
+  /** Goes on later (a long retry delay) or at the server (a sub-playbook is next). */
+  | { readonly status: "yielded"; readonly pipeline: PipelineState; readonly delayMs: number }
+  /** Aborted because the server asked for it. */
+  | { readonly status: "cancelled" }
+  /** Never started, or stopped by the worker's own shutdown: someone else may run it. */
+  | { readonly status: "released"; readonly reason: string };
+
+/** `stale`: another attempt owns the command, or it is over; the worker forgets it. */
+export type ReportAnswer = "accepted" | "stale";
+
+/** Commands a worker holds, with their fences. */
+export interface HeldCommand {
+  readonly executionId: ExecutionId;
+  readonly commandId: CommandId;
+  readonly attempt: number;
+}
+
+/** What the server tells a worker over the heartbeat stream. */
+export type Directive =
+  /** Abort the tool and report `cancelled`. */
+  | { readonly kind: "cancel"; readonly commandId: CommandId; readonly attempt: number }
+  /** The lease is gone: abort the tool and report nothing. */
+  | { readonly kind: "lost"; readonly commandId: CommandId; readonly attempt: number }
+  | { readonly kind: "drain" }
+  /** The server does not know this worker: register again. */
+  | { readonly kind: "register" };
+
+export interface WorkerRegistration {
+  readonly workerId: WorkerId;
+  /** Shown to people; default `<hostname>-<pid>`. */
+  readonly name: string;
+  readonly pool: string;
+  readonly slots: number;
+  readonly hostname: string;
+  readonly pid: number;
+  readonly version: string;
+  /** Tool kinds it can run. */
+  readonly tools: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  /** Address of its metrics and probes, if it serves them. */
+  readonly metricsUrl?: string;
+}
+
+export interface Heartbeat {
+  readonly workerId: WorkerId;
+  readonly held: readonly HeldCommand[];
+  /** Free right now. */
+  readonly freeSlots: number;
+  /** Milliseconds since the worker last had an answer to a pull: proves that it still can work. */
+  readonly pullAgeMs: number;
+  readonly eventLoopLagMs: number;
+  readonly rssBytes: number;
+  readonly cpuPercent: number;
+  readonly isDraining: boolean;
+}
+
+export interface LogLine {
+  readonly executionId: ExecutionId;
+  readonly commandId: CommandId;
+  readonly attempt: number;
+  readonly step: string;
+  readonly index?: number;
+  readonly task: string;
+  readonly stream: "stdout" | "stderr" | "system";
+  readonly timeMs: number;
+  readonly text: string;
+}

@@ -1,0 +1,112 @@
+/** What goes into the decision function and what comes out of it. */
+import type { CommandId, ExecutionId, NewId, TimerId } from "../core/ids.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import type { TimeMs } from "../core/clock.ts";
+import type { CommandPayload, CommandReport } from "./command.ts";
+import type { ExecutionEvent, TimerPurpose } from "./event.ts";
+import type { Failure } from "./failure.ts";
+
+export type ExecutionStatus = "pending" | "running" | "completed" | "failed" | "cancelled";
+
+/** Something that happened outside and that an execution must react to. */
+export type EngineInput =
+  | { readonly kind: "start"; readonly start: ExecutionStart }
+  | { readonly kind: "report"; readonly report: CommandReport }
+  /** The lease of a claimed command ran out, or its worker deregistered without a report. */
+  | { readonly kind: "lease_expired"; readonly commandId: CommandId; readonly attempt: number }
+  | { readonly kind: "timer"; readonly timerId: TimerId; readonly purpose: TimerPurpose }
+  | { readonly kind: "child_done"; readonly child: ChildEnd }
+  | { readonly kind: "cancel"; readonly reason: string }
+  /** Ends the execution from outside, whatever its state (`/finalize`). */
+  | { readonly kind: "finalize"; readonly status: "completed" | "failed"; readonly reason: string };
+
+export interface ExecutionStart {
+  readonly executionId: ExecutionId;
+  readonly path: string;
+  readonly version: number;
+  /** The request's payload; the engine merges it over the playbook's workload. */
+  readonly payload: JsonObject;
+  readonly pool?: string;
+  readonly parent?: { readonly executionId: ExecutionId; readonly depth: number };
+}
+
+export interface ChildEnd {
+  readonly childId: ExecutionId;
+  readonly status: "completed" | "failed" | "cancelled";
+  /** The child's result, or the value of the step that the parent asked for. */
+  readonly value: Json;
+  readonly error?: Failure;
+}
+
+/** Facts that the pure engine may not find out itself. */
+export interface Environment {
+  readonly nowMs: TimeMs;
+  readonly newId: NewId;
+  /** Pool for tasks that name none. */
+  readonly defaultPool: string;
+  /** Pool for tasks that need GPUs and name none. */
+  readonly gpuPool: string;
+  /** Names visible as `env.*`. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Stored results that templates touch in this decision, by `$ref`; see {@link RefNeededError}. */
+  readonly resolved: ReadonlyMap<string, Json>;
+}
+
+/** Everything one decision changes. The orchestrator commits it all at once, or nothing. */
+export interface Decision {
+  readonly events: readonly ExecutionEvent[];
+  readonly issue: readonly NewCommand[];
+  /** Rows to hand out again under a new fence. */
+  readonly requeue: readonly RequeuedCommand[];
+  /** Rows of commands that are over. */
+  readonly remove: readonly CommandId[];
+  /** Running commands whose workers must be told to stop. */
+  readonly cancel: readonly CommandId[];
+  readonly timers: readonly NewTimer[];
+  readonly stopTimers: readonly TimerId[];
+  readonly children: readonly NewChild[];
+  /** Children that a cancel must reach. */
+  readonly cancelChildren: readonly ExecutionId[];
+  /** What the sender of a report is told. */
+  readonly isStale: boolean;
+}
+
+export interface NewCommand {
+  readonly commandId: CommandId;
+  readonly step: string;
+  readonly visit: number;
+  readonly index?: number;
+  /** Kind of the first task it runs. */
+  readonly tool: string;
+  readonly pool: string;
+  readonly priority: number;
+  /** Not to be claimed before this time. */
+  readonly availableAtMs: TimeMs;
+  readonly payload: CommandPayload;
+}
+
+export interface RequeuedCommand {
+  readonly commandId: CommandId;
+  readonly attempt: number;
+  readonly availableAtMs: TimeMs;
+}
+
+export interface NewTimer {
+  readonly timerId: TimerId;
+  readonly dueMs: TimeMs;
+  readonly purpose: TimerPurpose;
+}
+
+export interface NewChild {
+  readonly childId: ExecutionId;
+  readonly path: string;
+  /** Absent: the latest. */
+  readonly version?: number;
+  readonly payload: JsonObject;
+  readonly depth: number;
+  /** Step of the child whose value the parent wants; absent: the child's result. */
+  readonly returnStep?: string;
+  /** False for fire-and-forget: the parent is not told of the end. */
+  readonly isWaited: boolean;
+  readonly pool?: string;
+}

@@ -1,0 +1,130 @@
+/** The log of an execution: what happened, in order, once. State is a fold over these. */
+import type { CommandId, ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import type { PipelineState } from "./command.ts";
+import type { Failure } from "./failure.ts";
+
+/** Identifies the work of one visit of a step, or of one item of its loop. */
+export interface Place {
+  readonly step: string;
+  /** From 1. */
+  readonly visit: number;
+  /** Of a loop item, from 0. */
+  readonly index?: number;
+}
+
+export interface LoopStats {
+  readonly total: number;
+  readonly succeeded: number;
+  readonly failed: number;
+}
+
+export type ExecutionEvent =
+  | {
+      readonly type: "playbook.started";
+      readonly path: string;
+      readonly version: number;
+      readonly workload: JsonObject;
+      readonly parent?: { readonly executionId: ExecutionId };
+      /** Pool named by the request (`execution_pool`). */
+      readonly pool?: string;
+    }
+  | ({ readonly type: "step.entered"; /** Tokens that met here. */ readonly tokenCount: number } & Place)
+  | { readonly type: "step.skipped"; readonly step: string; readonly reason: string }
+  | ({
+      readonly type: "loop.started";
+      readonly items: readonly Json[];
+      readonly maxInFlight: number;
+    } & Place)
+  | ({
+      readonly type: "command.issued";
+      readonly commandId: CommandId;
+      readonly pool: string;
+      readonly attempt: 1;
+    } & Place)
+  /** Its worker was lost or gave it back; `attempt` is the new fence. */
+  | ({
+      readonly type: "command.retried";
+      readonly commandId: CommandId;
+      readonly attempt: number;
+      readonly reason: string;
+    } & Place)
+  /** Gave its slot back: the run goes on from `pipeline` with another command or a child. */
+  | ({
+      readonly type: "command.yielded";
+      readonly commandId: CommandId;
+      readonly attempt: number;
+      readonly pipeline: PipelineState;
+      readonly delayMs: number;
+    } & Place)
+  | ({ readonly type: "command.cancelled"; readonly commandId: CommandId } & Place)
+  | ({ readonly type: "call.done"; readonly value: Json } & CallEnd & Place)
+  | ({ readonly type: "call.error"; readonly error: Failure; readonly value: Json } & CallEnd & Place)
+  | ({
+      readonly type: "child.started";
+      readonly childId: ExecutionId;
+      readonly path: string;
+      readonly pipeline: PipelineState;
+      readonly isWaited: boolean;
+    } & Place)
+  | ({
+      readonly type: "child.done";
+      readonly childId: ExecutionId;
+      readonly value: Json;
+      readonly error?: Failure;
+      /** Set when rules or further tasks follow; absent when the run is over. */
+      readonly pipeline?: PipelineState;
+    } & Place)
+  | { readonly type: "ctx.updated"; readonly values: JsonObject; readonly step: string }
+  | ({ readonly type: "loop.done"; readonly stats: LoopStats } & Place)
+  | ({
+      readonly type: "step.exited";
+      readonly status: "ok" | "error";
+      readonly error?: Failure;
+      /** Indexes of the arcs that fired, in order. */
+      readonly arcs: readonly number[];
+      /** Set when an arc took care of the error. */
+      readonly isHandled?: boolean;
+    } & Place)
+  | {
+      readonly type: "timer.started";
+      readonly timerId: TimerId;
+      readonly purpose: TimerPurpose;
+      readonly dueMs: number;
+    }
+  | { readonly type: "playbook.cancelling"; readonly reason: string }
+  | { readonly type: "playbook.failing"; readonly error: Failure }
+  | { readonly type: "playbook.completed"; readonly result: Json }
+  | { readonly type: "playbook.failed"; readonly error: Failure }
+  | { readonly type: "playbook.cancelled"; readonly reason: string };
+
+/** Common to both ends of a command. */
+export interface CallEnd {
+  readonly commandId: CommandId;
+  readonly attempt: number;
+  /** Absent when the platform ended it (worker lost, timeout). */
+  readonly workerId?: WorkerId;
+  readonly startedAtMs?: number;
+}
+
+export type TimerPurpose =
+  | { readonly kind: "execution_timeout" }
+  | { readonly kind: "step_timeout"; readonly step: string; readonly visit: number }
+  /** Commands not confirmed gone by then are declared lost. */
+  | { readonly kind: "cancel_deadline" };
+
+export type EventType = ExecutionEvent["type"];
+
+/** An event at its position in the log. */
+export interface RecordedEvent {
+  /** From 1, without gaps. */
+  readonly seq: number;
+  readonly timeMs: number;
+  readonly event: ExecutionEvent;
+}
+
+export const TERMINAL_EVENTS: ReadonlySet<EventType> = new Set([
+  "playbook.completed",
+  "playbook.failed",
+  "playbook.cancelled",
+]);

@@ -1,0 +1,74 @@
+/** How a task can fail. Data, because it crosses processes and is read by playbooks. */
+
+export const FAILURE_KINDS = [
+  "connection",
+  "timeout",
+  "rate_limit",
+  "auth",
+  "not_found",
+  "client_error",
+  "server_error",
+  "schema",
+  "parse",
+  "template",
+  "db_connection",
+  "db_constraint",
+  "db_deadlock",
+  "db_error",
+  "exit_code",
+  "oom_host",
+  "oom_gpu",
+  "gpu_fault",
+  "image_pull",
+  "worker_lost",
+  "cancelled",
+  "limit",
+  "internal",
+] as const;
+
+export type FailureKind = (typeof FAILURE_KINDS)[number];
+
+/** Kinds that may pass when the same task is tried again. */
+const RETRYABLE: ReadonlySet<FailureKind> = new Set([
+  "connection",
+  "timeout",
+  "rate_limit",
+  "server_error",
+  "db_connection",
+  "db_deadlock",
+  "image_pull",
+  "worker_lost",
+  "gpu_fault",
+]);
+
+export interface Failure {
+  readonly kind: FailureKind;
+  /** `HTTP_503`, a SQLSTATE, `EXIT_1`, or the kind in upper case. */
+  readonly code: string;
+  readonly message: string;
+  readonly retryable: boolean;
+  /** HTTP status, where there was one. */
+  readonly status?: number;
+  /** Earliest useful retry, from `Retry-After`. */
+  readonly retryAfterMs?: number;
+  /** Last lines the task wrote to stderr, or a traceback. */
+  readonly stderr?: string;
+  /** Where it happened; filled in by the engine. */
+  readonly step?: string;
+  readonly index?: number;
+  readonly attempt?: number;
+  readonly task?: string;
+}
+
+export function isRetryableKind(kind: FailureKind): boolean {
+  return RETRYABLE.has(kind);
+}
+
+/** A failure whose `retryable` follows from its kind and whose code defaults to the kind. */
+export function failure(
+  kind: FailureKind,
+  message: string,
+  more: Partial<Omit<Failure, "kind" | "message">> = {},
+): Failure {
+  return { kind, code: kind.toUpperCase(), message, retryable: isRetryableKind(kind), ...more };
+}

@@ -1,0 +1,88 @@
+/**
+ * The one interface that every tool implements. Adding a tool is one file that exports a `Tool` and
+ * one line in registry.ts.
+ *
+ * A tool's failure is an outcome, not an exception: `run` returns `{ ok: false, failure }` for
+ * everything that a playbook's author or the outside world can cause, and throws only on a bug of
+ * its own (the executor turns that into an `internal` failure).
+ */
+import type { Json, JsonObject } from "../core/json.ts";
+import type { Failure } from "../engine/failure.ts";
+
+export interface Tool {
+  readonly kind: string;
+  /** One line for `noetl tools` and error texts. */
+  readonly summary: string;
+  /**
+   * Checks a task's rendered configuration before it runs: the names of what is missing or wrong,
+   * each a sentence; empty when it is fine.
+   */
+  check(config: JsonObject): readonly string[];
+  run(call: ToolCall, context: ToolContext): Promise<ToolOutcome>;
+}
+
+/** One task, rendered: no templates are left. */
+export interface ToolCall {
+  readonly label: string;
+  /** The tool's own fields. */
+  readonly config: JsonObject;
+  /** Step input and task input merged. */
+  readonly input: JsonObject;
+  /** Workload, ctx and earlier results by name; whole only for code that mentions `context`. */
+  readonly context: JsonObject;
+  /** Loop names such as `item`, `loop_index`; empty outside loops. */
+  readonly names: JsonObject;
+  readonly executionId: string;
+  readonly step: string;
+}
+
+export interface ToolContext {
+  /** Aborted on cancel, lost lease, timeout and shutdown; the tool stops at once and for sure. */
+  readonly signal: AbortSignal;
+  /** Milliseconds left for this try; undefined: no limit. The executor enforces it by `signal`. */
+  readonly timeoutMs: number | undefined;
+  /** Takes lines of output, without their newline, in order. Never blocks. */
+  readonly log: (stream: "stdout" | "stderr", line: string) => void;
+  /** A credential that this task names, decrypted; a `Failure` of kind `auth` when there is none. */
+  readonly credential: (name: string) => Promise<Credential>;
+  /** Loads a value stored by reference. */
+  readonly resolve: (ref: string) => Promise<Json>;
+}
+
+export interface Credential {
+  readonly name: string;
+  /** `postgres`, `bearer`, `basic`, `api_key`, … */
+  readonly type: string;
+  readonly data: JsonObject;
+}
+
+export type ToolOutcome =
+  | {
+      readonly ok: true;
+      readonly value: Json;
+      /** Of http calls: what rules see as `output.http`. */
+      readonly http?: HttpMeta;
+    }
+  | {
+      readonly ok: false;
+      readonly failure: Failure;
+      /** What the call gave all the same, for example the body of an HTTP 404. */
+      readonly value?: Json;
+      readonly http?: HttpMeta;
+    };
+
+export interface HttpMeta {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Thrown by `ToolContext.credential`. Its failure is the task's. */
+export class CredentialError extends Error {
+  override readonly name = "CredentialError";
+  readonly failure: Failure;
+
+  constructor(failure: Failure) {
+    super(failure.message);
+    this.failure = failure;
+  }
+}
