@@ -1,0 +1,148 @@
+/**
+ * What the gRPC services call. Domain types only: codec.ts stands between these and the wire. The
+ * orchestrator's methods fit {@link WorkerHandlers} as they are.
+ */
+import type { CatalogId, ExecutionId, WorkerId } from "../core/ids.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import type {
+  ClaimOutcome,
+  CommandReport,
+  Directive,
+  Heartbeat,
+  HeldCommand,
+  LogLine,
+  ReportAnswer,
+  WorkerRegistration,
+} from "../engine/command.ts";
+import type { ExecutionStatus } from "../engine/decision.ts";
+import type { RecordedEvent } from "../engine/event.ts";
+import type { Failure } from "../engine/failure.ts";
+
+/** Methods behind `noetl.v1.WorkerService`. They throw AppError; anything else is a bug. */
+export interface WorkerHandlers {
+  register(registration: WorkerRegistration): Promise<RegistrationAnswer>;
+  /** Renews the leases of what it lists; gives what the worker must be told, often nothing. */
+  heartbeat(heartbeat: Heartbeat): Promise<readonly Directive[]>;
+  /** Calls `listener` whenever there is something to tell the worker between two heartbeats. */
+  subscribeDirectives(
+    workerId: WorkerId,
+    listener: (directives: readonly Directive[]) => void,
+  ): () => void;
+  /** One outcome per command, in order. */
+  claim(workerId: WorkerId, commands: readonly HeldCommand[]): Promise<readonly ClaimOutcome[]>;
+  /** One answer per report, in order, after the commit. */
+  report(reports: readonly CommandReport[]): Promise<readonly ReportAnswer[]>;
+  /** Resolves with the number of lines that were not taken. */
+  appendLogs(lines: readonly LogLine[]): Promise<number>;
+  /** @throws AppError `forbidden` when the worker does not hold a command that names it. */
+  resolveCredential(
+    workerId: WorkerId,
+    held: HeldCommand,
+    name: string,
+  ): Promise<ResolvedCredential>;
+  putResult(result: NewResult): Promise<StoredRef>;
+  /** The JSON text of a stored value. @throws AppError `not_found`. */
+  getResult(ref: string): Promise<string>;
+  deregister(workerId: WorkerId): Promise<void>;
+}
+
+export interface RegistrationAnswer {
+  /** How long a claim holds without a heartbeat. */
+  readonly leaseMs: number;
+  readonly heartbeatIntervalMs: number;
+  readonly serverVersion: string;
+}
+
+export interface ResolvedCredential {
+  readonly name: string;
+  /** `postgres`, `bearer`, `basic`, `api_key`, … */
+  readonly type: string;
+  readonly data: JsonObject;
+}
+
+export interface NewResult {
+  readonly executionId: ExecutionId;
+  /** For people: the step or variable that it belongs to. */
+  readonly name: string;
+  /** JSON text of the value. */
+  readonly text: string;
+}
+
+/** A `ResultRef` of src/template/scope.ts. */
+export interface StoredRef extends JsonObject {
+  readonly $ref: string;
+  /** Bytes of the JSON text. */
+  readonly size: number;
+  readonly type: "object" | "array" | "string" | "number" | "boolean" | "null";
+}
+
+/** Methods behind `noetl.v1.ControlService`. */
+export interface ControlHandlers {
+  registerPlaybook(request: {
+    readonly content: string;
+    readonly isStrict: boolean;
+  }): Promise<RegisteredPlaybook>;
+  start(request: StartExecution): Promise<StartedExecution>;
+  getExecution(executionId: ExecutionId): Promise<ExecutionSummary>;
+  /** Events after `afterSeq`, in order, live until the execution ends or `signal` aborts. */
+  watch(
+    executionId: ExecutionId,
+    options: { readonly afterSeq: number; readonly signal: AbortSignal },
+  ): AsyncIterable<RecordedEvent>;
+  cancel(
+    executionId: ExecutionId,
+    options: { readonly reason: string; readonly cascade: boolean },
+  ): Promise<unknown>;
+  listExecutions(filter: ExecutionFilter): Promise<readonly ExecutionSummary[]>;
+}
+
+export interface RegisteredPlaybook {
+  readonly catalogId: CatalogId;
+  readonly path: string;
+  readonly version: number;
+  readonly warnings: readonly PlaybookDiagnostic[];
+}
+
+/** A `Diagnostic` of src/dsl/diagnostic.ts, as far as the wire knows it. */
+export interface PlaybookDiagnostic {
+  readonly severity: string;
+  readonly code: string;
+  readonly message: string;
+  readonly path: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+export interface StartExecution {
+  readonly path: string;
+  /** Absent: the latest. */
+  readonly version?: number;
+  readonly payload: JsonObject;
+  readonly pool?: string;
+  readonly dedup?: { readonly key: string };
+}
+
+export interface StartedExecution {
+  readonly executionId: ExecutionId;
+  readonly status: "started" | "duplicate";
+}
+
+export interface ExecutionSummary {
+  readonly executionId: ExecutionId;
+  readonly path: string;
+  readonly version: number;
+  readonly status: ExecutionStatus;
+  readonly parentExecutionId?: ExecutionId | undefined;
+  readonly startedAtMs: number;
+  readonly endedAtMs?: number | undefined;
+  readonly result?: Json | undefined;
+  readonly error?: Failure | undefined;
+}
+
+export interface ExecutionFilter {
+  readonly path?: string;
+  readonly status?: ExecutionStatus;
+  /** 1 to 100. */
+  readonly limit: number;
+  readonly offset: number;
+}
