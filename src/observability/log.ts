@@ -1,0 +1,130 @@
+/**
+ * Logs of the platform itself: one line per fact, `time level msg component` and then fields. The
+ * message is constant text, what varies goes into fields. `error` means that a person must act,
+ * `warn` that something went wrong and healed. Never row contents or secrets.
+ */
+
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** JSON-safe values, Errors and bigints by name. The reserved names are the logger's own. */
+export interface LogFields {
+  readonly time?: never;
+  readonly level?: never;
+  readonly msg?: never;
+  readonly [name: string]: unknown;
+}
+
+export interface Logger {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** True if lines of this level are written: guards fields that are costly to build. */
+  isEnabled(level: LogLevel): boolean;
+  /** A logger whose lines carry these fields too; `component` replaces the parent's. */
+  child(fields: LogFields): Logger;
+}
+
+export interface LoggerOptions {
+  /** Lowest level that is written. */
+  readonly level: LogLevel;
+  /** `json` for machines, `pretty` for terminals. */
+  readonly format: "json" | "pretty";
+  /** What writes: `server`, `worker`, `relay`, … */
+  readonly component: string;
+  /** Takes one line with its newline; default: standard output. */
+  readonly write?: (line: string) => void;
+  /** Colours in `pretty`; default false. */
+  readonly hasColor?: boolean;
+  /** Milliseconds since 1970; default: the clock. */
+  readonly now?: () => number;
+}
+
+type Write = (level: LogLevel, message: string, fields: LogFields | undefined) => void;
+
+const noop = (): void => undefined;
+
+/** Levels below `options.level` cost one call of an empty function. */
+export function createLogger(options: LoggerOptions): Logger {
+  const write = options.write ?? ((line: string) => void process.stdout.write(line));
+  const now = options.now ?? Date.now;
+  const format = options.format === "json" ? jsonLine : prettyLine(options.hasColor ?? false);
+  return build(options, { component: options.component }, (level, message, fields) => {
+    write(`${format(now(), level, message, fields ?? {})}\n`);
+  });
+}
+
+function build(options: LoggerOptions, bound: LogFields, write: Write): Logger {
+  const lowest = LOG_LEVELS.indexOf(options.level);
+  const isEnabled = (level: LogLevel): boolean => LOG_LEVELS.indexOf(level) >= lowest;
+  const method = (level: LogLevel): ((message: string, fields?: LogFields) => void) =>
+    isEnabled(level) ? (message, fields) => write(level, message, { ...bound, ...fields }) : noop;
+  return {
+    debug: method("debug"),
+    info: method("info"),
+    warn: method("warn"),
+    error: method("error"),
+    isEnabled,
+    child: (fields) => build(options, { ...bound, ...fields }, write),
+  };
+}
+
+type Format = (timeMs: number, level: LogLevel, message: string, fields: LogFields) => string;
+
+const jsonLine: Format = (timeMs, level, message, fields) => {
+  const { component, ...rest } = fields;
+  const head = { time: new Date(timeMs).toISOString(), level, msg: message, component };
+  try {
+    return JSON.stringify({ ...head, ...rest }, plain);
+  } catch (error) {
+    return JSON.stringify({ ...head, log_error: String(error) });
+  }
+};
+
+/** What JSON has no form for. */
+function plain(_key: string, value: unknown): unknown {
+  if (value instanceof Error) {
+    return describeError(value);
+  }
+  return typeof value === "bigint" ? value.toString() : value;
+}
+
+function describeError(error: Error): Readonly<Record<string, unknown>> {
+  const code = "code" in error ? { code: error.code } : {};
+  const cause = error.cause instanceof Error ? { cause: error.cause } : {};
+  return { name: error.name, ...code, message: error.message, stack: error.stack, ...cause };
+}
+
+const COLORS: Readonly<Record<LogLevel, string>> = {
+  debug: "\x1b[90m",
+  info: "\x1b[36m",
+  warn: "\x1b[33m",
+  error: "\x1b[31m",
+};
+
+function prettyLine(hasColor: boolean): Format {
+  const paint = (color: string, text: string): string =>
+    hasColor ? `${color}${text}\x1b[0m` : text;
+  return (timeMs, level, message, { component, ...fields }) => {
+    const time = new Date(timeMs).toISOString().slice(11, 23);
+    const head = `${time} ${paint(COLORS[level], level.toUpperCase().padEnd(5))} ${component}`;
+    const tail = Object.entries(fields).map(([name, value]) => ` ${name}=${inline(value)}`);
+    return `${head}  ${message}${paint("\x1b[90m", tail.join(""))}`;
+  };
+}
+
+function inline(value: unknown): string {
+  if (value instanceof Error) {
+    return JSON.stringify(`${value.name}: ${value.message}`);
+  }
+  if (typeof value === "string") {
+    return /^[\w.:/@-]+$/.test(value) ? value : JSON.stringify(value);
+  }
+  try {
+    return JSON.stringify(value, plain) ?? "undefined";
+  } catch {
+    // A cyclic value: a log line must never be what fails.
+    return String(value);
+  }
+}

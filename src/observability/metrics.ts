@@ -1,0 +1,236 @@
+/**
+ * Every metric of the platform by role. Names are NoETL's where it has one; each ends in its unit.
+ * `ServerMetrics` and `WorkerMetrics` share one registry in `noetl up`.
+ */
+import type { Distribution, Level, MetricsRegistry, Tally } from "./registry.ts";
+import { SECONDS_BUCKETS, SIZE_BUCKETS } from "./registry.ts";
+
+export interface ServerMetrics {
+  /** {event_type, status}: events written (`ok`), or reported from outside and refused (`error`). */
+  readonly eventsIngested: Tally;
+  /** {entry: single|batch|grpc|child, outcome: new|duplicate|error}. */
+  readonly executeOutcomes: Tally;
+  readonly executeBatchSize: Distribution;
+  /** {status: completed|failed|cancelled}. */
+  readonly executionsFinished: Tally;
+  readonly executionSeconds: Distribution;
+  /** {route: direct|relay, pool}: notifications published. */
+  readonly commandPublish: Tally;
+  /** {reason}: notifications that the relay must repeat. */
+  readonly commandPublishFailed: Tally;
+  /** {outcome: claimed|gone|later}. */
+  readonly claims: Tally;
+  /** {pool}: from available to claimed. */
+  readonly queueWaitSeconds: Distribution;
+  /** Inputs (starts, reports, timers, …) decided in one batch. */
+  readonly batchInputs: Distribution;
+  /** Of one batch's statement, from sent to durable. */
+  readonly commitSeconds: Distribution;
+  /** Groups that lost the race for an execution's head and were decided again. */
+  readonly commitConflicts: Tally;
+  /** Inputs waiting for the batcher. */
+  readonly intakeDepth: Level;
+  /** {mode: live|replay}: states taken from the cache or rebuilt from events. */
+  readonly stateBuild: Tally;
+  /** {call: report|heartbeat|log|credential}: refused because another attempt owns the command. */
+  readonly fenceRefusals: Tally;
+  /** {kind: lease|timer|worker|unnotified|cancel}: rows that a sweep acted on. */
+  readonly sweepRows: Tally;
+  readonly sweepSeconds: Distribution;
+  /** {pool}: workers declared lost. */
+  readonly workersLost: Tally;
+  /** {pool, status: queued|running|cancelling}. */
+  readonly queueDepth: Level;
+  /** {pool}: age of the oldest command that could run. */
+  readonly queueOldestSeconds: Level;
+  /** {pool, state: free|used}. */
+  readonly slots: Level;
+  /** {pool}. */
+  readonly workers: Level;
+  /** {route, method, code}. */
+  readonly httpRequests: Tally;
+  /** {method}: without live streams. */
+  readonly httpSeconds: Distribution;
+  /** {endpoint: catalog_register|credentials_upsert|…, status: ok|error}. */
+  readonly writeRequests: Tally;
+}
+
+/** @param version shown by `noetl_server_build_info`. */
+export function createServerMetrics(registry: MetricsRegistry, version: string): ServerMetrics {
+  registry.gauge("noetl_server_build_info", "Constant 1.", ["version"]).set(1, version);
+  return {
+    ...engineMetrics(registry),
+    ...commandMetrics(registry),
+    ...poolMetrics(registry),
+    ...httpMetrics(registry),
+  };
+}
+
+function engineMetrics(registry: MetricsRegistry) {
+  const seconds = { buckets: SECONDS_BUCKETS };
+  const sizes = { buckets: SIZE_BUCKETS };
+  return {
+    eventsIngested: registry.counter("noetl_events_ingested_total", "Events written.", [
+      "event_type",
+      "status",
+    ]),
+    executeOutcomes: registry.counter("noetl_execute_outcomes_total", "Requests to execute.", [
+      "entry",
+      "outcome",
+    ]),
+    executeBatchSize: registry.histogram("noetl_execute_batch_size", "Executions a batch.", sizes),
+    executionsFinished: registry.counter("noetl_executions_finished_total", "Executions ended.", [
+      "status",
+    ]),
+    executionSeconds: registry.histogram(
+      "noetl_execution_duration_seconds",
+      "From start to end of an execution.",
+      seconds,
+    ),
+    batchInputs: registry.histogram("noetl_batch_inputs_size", "Inputs decided a batch.", sizes),
+    commitSeconds: registry.histogram("noetl_commit_duration_seconds", "Durable commits.", seconds),
+    commitConflicts: registry.counter(
+      "noetl_commit_conflicts_total",
+      "Groups decided again because another server was first.",
+    ),
+    intakeDepth: registry.gauge("noetl_intake_depth", "Inputs waiting for the batcher."),
+    stateBuild: registry.counter("noetl_state_build_total", "States used by decisions.", ["mode"]),
+  };
+}
+
+function commandMetrics(registry: MetricsRegistry) {
+  const seconds = { buckets: SECONDS_BUCKETS };
+  return {
+    commandPublish: registry.counter("noetl_command_publish_total", "Notifications published.", [
+      "route",
+      "pool",
+    ]),
+    commandPublishFailed: registry.counter(
+      "noetl_command_publish_failed_total",
+      "Notifications that did not go out at once.",
+      ["reason"],
+    ),
+    claims: registry.counter("noetl_claims_total", "Answers to claims.", ["outcome"]),
+    queueWaitSeconds: registry.histogram(
+      "noetl_command_queue_wait_seconds",
+      "From available to claimed.",
+      { ...seconds, labels: ["pool"] },
+    ),
+    fenceRefusals: registry.counter("noetl_fence_refusals_total", "Calls with a stale attempt.", [
+      "call",
+    ]),
+    sweepRows: registry.counter("noetl_sweep_rows_total", "Rows that a sweep acted on.", ["kind"]),
+    sweepSeconds: registry.histogram("noetl_sweep_duration_seconds", "One sweep.", seconds),
+  };
+}
+
+function poolMetrics(registry: MetricsRegistry) {
+  return {
+    workersLost: registry.counter("noetl_workers_lost_total", "Workers declared lost.", ["pool"]),
+    queueDepth: registry.gauge("noetl_queue_depth", "Open commands.", ["pool", "status"]),
+    queueOldestSeconds: registry.gauge(
+      "noetl_queue_oldest_seconds",
+      "Age of the oldest command that could run.",
+      ["pool"],
+    ),
+    slots: registry.gauge("noetl_pool_slots", "Slots of live workers.", ["pool", "state"]),
+    workers: registry.gauge("noetl_pool_workers", "Live workers.", ["pool"]),
+  };
+}
+
+function httpMetrics(registry: MetricsRegistry) {
+  return {
+    httpRequests: registry.counter("noetl_http_requests_total", "HTTP requests.", [
+      "route",
+      "method",
+      "code",
+    ]),
+    httpSeconds: registry.histogram("noetl_http_request_duration_seconds", "Without streams.", {
+      buckets: SECONDS_BUCKETS,
+      labels: ["method"],
+    }),
+    writeRequests: registry.counter("noetl_write_requests_total", "Administrative writes.", [
+      "endpoint",
+      "status",
+    ]),
+  };
+}
+
+export interface WorkerMetrics {
+  /** {outcome: messages|empty|error}. */
+  readonly pulls: Tally;
+  readonly pullSeconds: Distribution;
+  readonly claimSucceeded: Tally;
+  readonly claimFailed: Tally;
+  /** {tool_kind}. */
+  readonly dispatchSeconds: Distribution;
+  /** {tool_kind}. */
+  readonly dispatchErrors: Tally;
+  readonly concurrentDispatches: Level;
+  readonly slots: Level;
+  /** Reports sent in one call. */
+  readonly reportBatchSize: Distribution;
+  readonly reportSeconds: Distribution;
+  /** Reports that a server refused: another attempt owns the command. */
+  readonly reportStale: Tally;
+  readonly leasesLost: Tally;
+  /** {outcome: sent|dropped}. */
+  readonly logLines: Tally;
+  /** {reason}. */
+  readonly reconnects: Tally;
+  /** 1 while it pulls work. */
+  readonly ready: Level;
+}
+
+/** @param version shown by `noetl_worker_build_info`. */
+export function createWorkerMetrics(registry: MetricsRegistry, version: string): WorkerMetrics {
+  registry.gauge("noetl_worker_build_info", "Constant 1.", ["version"]).set(1, version);
+  return { ...pullMetrics(registry), ...runMetrics(registry), ...reportMetrics(registry) };
+}
+
+function pullMetrics(registry: MetricsRegistry) {
+  return {
+    pulls: registry.counter("noetl_worker_pulls_total", "Pulls from the stream.", ["outcome"]),
+    pullSeconds: registry.histogram("noetl_worker_pull_duration_seconds", "Pull and claim.", {
+      buckets: SECONDS_BUCKETS,
+    }),
+    claimSucceeded: registry.counter("noetl_worker_claim_succeeded_total", "Commands claimed."),
+    claimFailed: registry.counter("noetl_worker_claim_failed_total", "Commands not to be had."),
+    reconnects: registry.counter(
+      "noetl_worker_command_loop_reconnect_total",
+      "Connections made anew.",
+      ["reason"],
+    ),
+    ready: registry.gauge("noetl_worker_ready", "1 while the worker pulls work."),
+  };
+}
+
+function runMetrics(registry: MetricsRegistry) {
+  return {
+    dispatchSeconds: registry.histogram("noetl_worker_dispatch_duration_seconds", "Tool runs.", {
+      buckets: SECONDS_BUCKETS,
+      labels: ["tool_kind"],
+    }),
+    dispatchErrors: registry.counter(
+      "noetl_worker_dispatch_errors_total",
+      "Tool runs that failed.",
+      ["tool_kind"],
+    ),
+    concurrentDispatches: registry.gauge("noetl_worker_concurrent_dispatches", "Running now."),
+    slots: registry.gauge("noetl_worker_slots", "Commands it may run at once."),
+    leasesLost: registry.counter("noetl_worker_leases_lost_total", "Commands lost to another."),
+  };
+}
+
+function reportMetrics(registry: MetricsRegistry) {
+  return {
+    reportBatchSize: registry.histogram("noetl_worker_report_batch_size", "Reports a call.", {
+      buckets: SIZE_BUCKETS,
+    }),
+    reportSeconds: registry.histogram("noetl_worker_report_duration_seconds", "Report calls.", {
+      buckets: SECONDS_BUCKETS,
+    }),
+    reportStale: registry.counter("noetl_worker_report_stale_total", "Reports refused as stale."),
+    logLines: registry.counter("noetl_worker_log_lines_total", "Lines of tools.", ["outcome"]),
+  };
+}

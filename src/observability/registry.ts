@@ -1,0 +1,156 @@
+/**
+ * The metrics of one process. Made once by the composition root and passed on explicitly; nothing
+ * here is module state, so tests and `noetl up` can hold several.
+ *
+ * Counting on a hot path must cost nothing: a {@link Tally} keeps plain numbers under joined labels
+ * and hands them to prom-client only when somebody scrapes. Labels are closed sets (types, pools,
+ * outcomes), never ids.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+
+/**
+ * Bounds of all durations, in seconds: fine where a healthy step lives (0.25–50 ms), coarse up to
+ * the minute where only "too slow" matters. One table, so that panels can be laid side by side.
+ */
+export const SECONDS_BUCKETS: readonly number[] = [
+  0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
+];
+
+/** Bounds of batch sizes: powers of two up to the largest batch. */
+export const SIZE_BUCKETS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+
+/** How often the event loop's lag is looked at: often enough to see stalls, cheap when idle. */
+const LAG_RESOLUTION_MS = 100;
+
+export interface Tally {
+  /** Adds one under these labels, given in the order of the metric's label names. */
+  inc(first?: string, second?: string, third?: string): void;
+  add(count: number, first?: string, second?: string, third?: string): void;
+}
+
+export interface Level {
+  set(value: number, first?: string, second?: string): void;
+  /** Forgets all labels, before a full set of new values is written. */
+  reset(): void;
+}
+
+export interface Distribution {
+  observe(value: number, first?: string, second?: string): void;
+}
+
+export interface MetricsRegistry {
+  counter(name: string, help: string, labels?: readonly string[]): Tally;
+  gauge(name: string, help: string, labels?: readonly string[]): Level;
+  histogram(
+    name: string,
+    help: string,
+    options: { readonly buckets: readonly number[]; readonly labels?: readonly string[] },
+  ): Distribution;
+  readonly contentType: string;
+  /** The exposition in Prometheus text format. */
+  text(): Promise<string>;
+}
+
+/** @param options.hasProcessMetrics adds CPU, memory and event-loop lag of the process. */
+export function createRegistry(options: { readonly hasProcessMetrics: boolean }): MetricsRegistry {
+  const registry = new Registry();
+  if (options.hasProcessMetrics) {
+    collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LAG_RESOLUTION_MS });
+  }
+  return {
+    contentType: registry.contentType,
+    counter: (name, help, labels = []) => createTally(registry, { name, help, labels }),
+    gauge: (name, help, labels = []) => createLevel(registry, { name, help, labels }),
+    histogram: (name, help, { buckets, labels = [] }) =>
+      createDistribution(registry, { name, help, labels }, buckets),
+    text: async () => await registry.metrics(),
+  };
+}
+
+interface Description {
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+}
+
+interface Cell {
+  readonly labels: Readonly<Record<string, string>>;
+  count: number;
+}
+
+const SEPARATOR = "\u0000";
+
+function createTally(registry: Registry, { name, help, labels }: Description): Tally {
+  const cells = new Map<string, Cell>();
+  new Counter({
+    name,
+    help,
+    labelNames: [...labels],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const cell of cells.values()) {
+        this.inc(cell.labels, cell.count);
+      }
+    },
+  });
+  const add = (count: number, first = "", second = "", third = ""): void => {
+    const key = second === "" ? first : first + SEPARATOR + second + SEPARATOR + third;
+    const cell = cells.get(key);
+    if (cell === undefined) {
+      cells.set(key, { labels: labelled(labels, [first, second, third]), count });
+    } else {
+      cell.count += count;
+    }
+  };
+  if (labels.length === 0) {
+    add(0);
+  }
+  return { add, inc: (first, second, third) => add(1, first, second, third) };
+}
+
+function createLevel(registry: Registry, { name, help, labels }: Description): Level {
+  const gauge = new Gauge({ name, help, labelNames: [...labels], registers: [registry] });
+  return {
+    set: (value, first = "", second = "") => {
+      gauge.set(labelled(labels, [first, second]), value);
+    },
+    reset: () => gauge.reset(),
+  };
+}
+
+function createDistribution(
+  registry: Registry,
+  { name, help, labels }: Description,
+  buckets: readonly number[],
+): Distribution {
+  const histogram = new Histogram({
+    name,
+    help,
+    labelNames: [...labels],
+    buckets: [...buckets],
+    registers: [registry],
+  });
+  if (labels.length === 0) {
+    return { observe: (value) => histogram.observe(value) };
+  }
+  const children = new Map<string, Histogram.Internal<string>>();
+  return {
+    observe: (value, first = "", second = "") => {
+      const key = first + SEPARATOR + second;
+      let child = children.get(key);
+      if (child === undefined) {
+        child = histogram.labels(labelled(labels, [first, second]));
+        children.set(key, child);
+      }
+      child.observe(value);
+    },
+  };
+}
+
+function labelled(
+  names: readonly string[],
+  values: readonly string[],
+): Readonly<Record<string, string>> {
+  return Object.fromEntries(names.map((name, index) => [name, values[index] ?? ""]));
+}
