@@ -35,11 +35,22 @@ export class Aliased {
   /** What filters, indexes and loops work on, for example the list of a loop's results. */
   readonly operand: Json;
   readonly alias: (name: string) => unknown;
+  /**
+   * True: `alias` is asked before the value's own keys (`output`, whose `status` is not the data's,
+   * and stored results, which resolve themselves). What it gives may be an {@link Aliased} again.
+   */
+  readonly isAliasFirst: boolean;
 
-  constructor(value: Json, alias: (name: string) => unknown, operand: Json = value) {
+  constructor(
+    value: Json,
+    alias: (name: string) => unknown,
+    operand: Json = value,
+    isAliasFirst = false,
+  ) {
     this.value = value;
     this.alias = alias;
     this.operand = operand;
+    this.isAliasFirst = isAliasFirst;
   }
 }
 
