@@ -22,15 +22,25 @@ export interface LoopStats {
 export type ExecutionEvent =
   | {
       readonly type: "playbook.started";
+      readonly executionId: ExecutionId;
       readonly path: string;
       readonly version: number;
       readonly workload: JsonObject;
-      readonly parent?: { readonly executionId: ExecutionId };
+      /** `depth` is this execution's: 1 for a child of a top-level one. */
+      readonly parent?: { readonly executionId: ExecutionId; readonly depth: number };
       /** Pool named by the request (`execution_pool`). */
       readonly pool?: string;
     }
   | ({ readonly type: "step.entered"; /** Tokens that met here. */ readonly tokenCount: number } & Place)
-  | { readonly type: "step.skipped"; readonly step: string; readonly reason: string }
+  /** Not admitted: the tokens end here. */
+  | {
+      readonly type: "step.skipped";
+      readonly step: string;
+      readonly tokenCount: number;
+      readonly reason: string;
+    }
+  /** The visit has failed (timeout, `fail_fast`): what it still runs is being cancelled. */
+  | ({ readonly type: "step.failing"; readonly error: Failure } & Place)
   | ({
       readonly type: "loop.started";
       readonly items: readonly Json[];
@@ -48,6 +58,8 @@ export type ExecutionEvent =
       readonly commandId: CommandId;
       readonly attempt: number;
       readonly reason: string;
+      /** True when its worker was lost: only those count against the limit. */
+      readonly isLoss: boolean;
     } & Place)
   /** Gave its slot back: the run goes on from `pipeline` with another command or a child. */
   | ({
@@ -57,7 +69,12 @@ export type ExecutionEvent =
       readonly pipeline: PipelineState;
       readonly delayMs: number;
     } & Place)
-  | ({ readonly type: "command.cancelled"; readonly commandId: CommandId } & Place)
+  | ({
+      readonly type: "command.cancelled";
+      readonly commandId: CommandId;
+      /** True when nobody confirmed it in time. */
+      readonly isLost: boolean;
+    } & Place)
   | ({ readonly type: "call.done"; readonly value: Json } & CallEnd & Place)
   | ({ readonly type: "call.error"; readonly error: Failure; readonly value: Json } & CallEnd & Place)
   | ({
@@ -70,9 +87,11 @@ export type ExecutionEvent =
   | ({
       readonly type: "child.done";
       readonly childId: ExecutionId;
+      /** Value of the run when it is over; null when it goes on (`pipeline.results` has it then). */
       readonly value: Json;
+      /** Why the run failed; absent when it goes on. */
       readonly error?: Failure;
-      /** Set when rules or further tasks follow; absent when the run is over. */
+      /** Set when the run goes on: a retry, or further tasks. */
       readonly pipeline?: PipelineState;
     } & Place)
   | { readonly type: "ctx.updated"; readonly values: JsonObject; readonly step: string }
@@ -85,6 +104,8 @@ export type ExecutionEvent =
       readonly arcs: readonly number[];
       /** Set when an arc took care of the error. */
       readonly isHandled?: boolean;
+      /** Set when there were arcs and none matched (not with `on_no_match: quiet`). */
+      readonly isUnmatched?: boolean;
     } & Place)
   | {
       readonly type: "timer.started";
@@ -92,8 +113,14 @@ export type ExecutionEvent =
       readonly purpose: TimerPurpose;
       readonly dueMs: number;
     }
+  | { readonly type: "timer.fired"; readonly timerId: TimerId }
   | { readonly type: "playbook.cancelling"; readonly reason: string }
-  | { readonly type: "playbook.failing"; readonly error: Failure }
+  /** Nothing new starts. `drain`: what runs may end; `fail_fast`: it is cancelled. */
+  | {
+      readonly type: "playbook.failing";
+      readonly error: Failure;
+      readonly mode: "drain" | "fail_fast";
+    }
   | { readonly type: "playbook.completed"; readonly result: Json }
   | { readonly type: "playbook.failed"; readonly error: Failure }
   | { readonly type: "playbook.cancelled"; readonly reason: string };
@@ -110,6 +137,10 @@ export interface CallEnd {
 export type TimerPurpose =
   | { readonly kind: "execution_timeout" }
   | { readonly kind: "step_timeout"; readonly step: string; readonly visit: number }
+  /** The run at this place goes on: its retry delay at the server is over. */
+  | ({ readonly kind: "retry" } & Place)
+  /** Limit of a sub-playbook task. */
+  | { readonly kind: "child_timeout"; readonly childId: ExecutionId }
   /** Commands not confirmed gone by then are declared lost. */
   | { readonly kind: "cancel_deadline" };
 
