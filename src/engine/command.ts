@@ -55,13 +55,18 @@ export interface ScopeData {
   readonly parentExecutionId?: ExecutionId;
 }
 
-/** What a step left behind. */
+/** What a step left behind, in its compact form; {@link presentValue} gives what others see. */
 export interface StepValue {
-  /** The tool's data, a pipeline's merged map, or a loop's `{results, stats}`. Null on failure. */
+  /**
+   * The tool's data, a pipeline's map from label to data, or a loop's `{results, stats, errors?}`;
+   * or a reference to that. Of a failed step: what there is of it, mostly null.
+   */
   readonly value: Json;
   readonly status: "ok" | "error";
   readonly error?: Failure;
   readonly shape: "task" | "pipeline" | "loop";
+  /** Of a loop: each result is a pipeline's map. */
+  readonly itemShape?: "pipeline";
 }
 
 export interface LoopItem {

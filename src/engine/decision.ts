@@ -1,7 +1,8 @@
 /** What goes into the decision function and what comes out of it. */
+
+import type { TimeMs } from "../core/clock.ts";
 import type { CommandId, ExecutionId, NewId, TimerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
-import type { TimeMs } from "../core/clock.ts";
 import type { CommandPayload, CommandReport } from "./command.ts";
 import type { ExecutionEvent, TimerPurpose } from "./event.ts";
 import type { Failure } from "./failure.ts";

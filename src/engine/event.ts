@@ -31,7 +31,10 @@ export type ExecutionEvent =
       /** Pool named by the request (`execution_pool`). */
       readonly pool?: string;
     }
-  | ({ readonly type: "step.entered"; /** Tokens that met here. */ readonly tokenCount: number } & Place)
+  | ({
+      readonly type: "step.entered" /** Tokens that met here. */;
+      readonly tokenCount: number;
+    } & Place)
   /** Not admitted: the tokens end here. */
   | {
       readonly type: "step.skipped";
@@ -76,7 +79,8 @@ export type ExecutionEvent =
       readonly isLost: boolean;
     } & Place)
   | ({ readonly type: "call.done"; readonly value: Json } & CallEnd & Place)
-  | ({ readonly type: "call.error"; readonly error: Failure; readonly value: Json } & CallEnd & Place)
+  | ({ readonly type: "call.error"; readonly error: Failure; readonly value: Json } & CallEnd &
+      Place)
   | ({
       readonly type: "child.started";
       readonly childId: ExecutionId;

@@ -1,4 +1,5 @@
 /** How a task can fail. Data, because it crosses processes and is read by playbooks. */
+import { AppError } from "../core/errors.ts";
 
 export const FAILURE_KINDS = [
   "connection",
@@ -71,4 +72,16 @@ export function failure(
   more: Partial<Omit<Failure, "kind" | "message">> = {},
 ): Failure {
   return { kind, code: kind.toUpperCase(), message, retryable: isRetryableKind(kind), ...more };
+}
+
+/**
+ * The failure that a template error is to the task or step whose template it was.
+ *
+ * @throws anything else that is given: a stored result that is needed, or a bug.
+ */
+export function templateFailure(error: unknown): Failure {
+  if (error instanceof AppError && error.code === "TEMPLATE_ERROR") {
+    return failure("template", error.message, { code: error.code });
+  }
+  throw error;
 }
