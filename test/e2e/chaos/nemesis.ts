@@ -1,0 +1,136 @@
+/** Breaks things, one random point after another, and repairs each a moment later. */
+import { sleep } from "../../../src/core/clock.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Component } from "./component.ts";
+import type { Random } from "./random.ts";
+
+export type Fault =
+  | "kill server"
+  | "kill worker"
+  | "kill nats-server"
+  | "kill postgres"
+  | "kill runner"
+  | "freeze worker"
+  | "wipe JetStream";
+
+export interface Point {
+  readonly fault: Fault;
+  readonly atMs: number;
+  /** From the kill until the killed part served again; zero where nothing is started again. */
+  readonly downMs: number;
+  /** From the kill until an execution submitted right after it was over. */
+  readonly recoveryMs: number;
+}
+
+export interface NemesisOptions {
+  readonly cluster: Cluster;
+  readonly points: number;
+  readonly random: Random;
+  /** Runs one small execution and gives its time. */
+  readonly probe: () => Promise<number>;
+  readonly onPoint?: (point: Point) => void;
+  /** Default: all. */
+  readonly faults?: readonly Fault[];
+}
+
+const WEIGHTS: Readonly<Record<Fault, number>> = {
+  "kill server": 5,
+  "kill worker": 5,
+  "kill nats-server": 3,
+  "kill postgres": 3,
+  "kill runner": 4,
+  "freeze worker": 2,
+  "wipe JetStream": 2,
+};
+
+/** Resolves when everything runs again. */
+export async function runNemesis(options: NemesisOptions): Promise<readonly Point[]> {
+  const { cluster, random } = options;
+  const faults = (options.faults ?? (Object.keys(WEIGHTS) as Fault[])).flatMap((fault) =>
+    Array<Fault>(WEIGHTS[fault]).fill(fault),
+  );
+  const points: Promise<Point>[] = [];
+  while (points.length < options.points) {
+    await sleep(random.between(200, 2500));
+    const strike = prepare(random.pick(faults), cluster, random);
+    if (strike !== undefined) {
+      points.push(record(strike, options));
+    }
+  }
+  return Promise.all(points);
+}
+
+interface Strike {
+  readonly fault: Fault;
+  /** Breaks and repairs; gives the time it was down. */
+  readonly run: () => Promise<number>;
+}
+
+async function record(strike: Strike, options: NemesisOptions): Promise<Point> {
+  const atMs = Date.now();
+  const down = strike.run();
+  const [downMs, recoveryMs] = await Promise.all([down, options.probe()]);
+  const point = { fault: strike.fault, atMs, downMs, recoveryMs };
+  options.onPoint?.(point);
+  return point;
+}
+
+/** Undefined when the chosen part is down already. */
+function prepare(fault: Fault, cluster: Cluster, random: Random): Strike | undefined {
+  const pauseMs = random.between(0, 1500);
+  const pause = (): Promise<void> => sleep(pauseMs);
+  const restart = (component: Component, meanwhile = pause): Strike | undefined =>
+    component.isUp ? { fault, run: () => component.restart(meanwhile) } : undefined;
+  switch (fault) {
+    case "kill server":
+      return restart(random.pick(cluster.servers));
+    case "kill worker":
+      return restart(random.pick(cluster.workers));
+    case "kill nats-server":
+      return restart(cluster.nats.component);
+    case "kill postgres":
+      return restart(cluster.postgres);
+    case "wipe JetStream":
+      return restart(cluster.nats.component, () => {
+        cluster.nats.wipe();
+        return pause();
+      });
+    case "freeze worker":
+      return freeze(random.pick(cluster.workers), random.between(12_000, 20_000));
+    case "kill runner":
+      return killRunner(cluster, random);
+    default:
+      return fault satisfies never;
+  }
+}
+
+/** Long enough that the leases of what it runs expire: it wakes up as somebody who lost its work. */
+function freeze(worker: Component, ms: number): Strike | undefined {
+  if (!worker.isUp) {
+    return undefined;
+  }
+  const run = async (): Promise<number> => {
+    worker.freeze();
+    await sleep(ms);
+    worker.thaw();
+    return ms;
+  };
+  return { fault: "freeze worker", run };
+}
+
+function killRunner(cluster: Cluster, random: Random): Strike | undefined {
+  const runners = cluster.workers.some(({ isUp }) => isUp) ? cluster.runners() : [];
+  if (runners.length === 0) {
+    return undefined;
+  }
+  const pid = random.pick(runners);
+  const run = (): Promise<number> => {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It ended by itself in between.
+    }
+    return Promise.resolve(0);
+  };
+  return { fault: "kill runner", run };
+}
