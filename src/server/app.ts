@@ -1,0 +1,213 @@
+/**
+ * The HTTP side of the server: routes, access, errors, metrics, and the life of the listener.
+ *
+ * Every request passes `handle`: access check, body limit, route, count. These are plain code
+ * around Elysia and not hooks of it, so that they hold for unknown routes too and cost the hot path
+ * next to nothing. Measured on two cores with client and server (2026-11): POST /api/execute with
+ * its schema 0.02 ms of CPU and over 20,000 requests/s, against an instant backend.
+ */
+import { openapi } from "@elysiajs/openapi";
+import { Elysia } from "elysia";
+import { AppError } from "../core/errors.ts";
+import type { Logger } from "../observability/log.ts";
+import type { ServerMetrics } from "../observability/metrics.ts";
+import type { MetricsRegistry } from "../observability/registry.ts";
+import type { AccessOptions } from "./access.ts";
+import { createAccessCheck } from "./access.ts";
+import type { ServerOrchestrator, ServerReader } from "./backend.ts";
+import type { ErrorBody } from "./errors.ts";
+import { describeError, errorResponse } from "./errors.ts";
+import type { RouteContext } from "./route-context.ts";
+import type { RouteNames } from "./route-name.ts";
+import { createRouteNames } from "./route-name.ts";
+import { catalogRoutes } from "./routes/catalog.ts";
+import { credentialRoutes } from "./routes/credentials.ts";
+import { eventRoutes } from "./routes/events.ts";
+import { executeRoutes } from "./routes/execute.ts";
+import { executionRoutes } from "./routes/executions.ts";
+import { healthRoutes } from "./routes/health.ts";
+import { liveRoutes } from "./routes/live.ts";
+import { metricsRoutes } from "./routes/metrics.ts";
+import { pageRoutes } from "./routes/page.ts";
+import { resultRoutes } from "./routes/results.ts";
+import { variableRoutes } from "./routes/variables.ts";
+import { workerRoutes } from "./routes/workers.ts";
+
+export interface HttpServerOptions {
+  readonly orchestrator: ServerOrchestrator;
+  readonly reader: ServerReader;
+  readonly metrics: ServerMetrics;
+  readonly registry: MetricsRegistry;
+  readonly log: Logger;
+  readonly version: string;
+  readonly access: AccessOptions;
+  /** Largest request body; default {@link BODY_BYTES_MAX}. */
+  readonly bodyBytesMax?: number;
+  /** See {@link RouteContext.heartbeatMs}; default 15 s. */
+  readonly heartbeatMs?: number;
+  /** Default false. */
+  readonly canReadSecrets?: boolean;
+}
+
+export interface HttpServer {
+  /** Answers one request; for tests, and for who brings a listener of his own. */
+  handle(request: Request): Promise<Response>;
+  /** Resolves with the port, chosen by the system if 0. */
+  start(host: string, port: number): Promise<number>;
+  /** Ends live streams, lets running requests end, closes the listener. */
+  stop(): Promise<void>;
+}
+
+/** Playbooks and payloads: far above what is sensible, far below what hurts. */
+export const BODY_BYTES_MAX = 16 * 1024 * 1024;
+const HEARTBEAT_MS = 15_000;
+/** Bun closes connections that are silent this long; above the heartbeat of live streams. */
+const IDLE_SECONDS = 60;
+
+export function createHttpServer(options: HttpServerOptions): HttpServer {
+  const closing = new AbortController();
+  const app = createApp({
+    orchestrator: options.orchestrator,
+    reader: options.reader,
+    metrics: options.metrics,
+    registry: options.registry,
+    log: options.log,
+    version: options.version,
+    startedAtMs: Date.now(),
+    closing: closing.signal,
+    heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
+    canReadSecrets: options.canReadSecrets ?? false,
+  });
+  const handle = createHandler(app.instance, app.names, options);
+  let listener: Bun.Server<undefined> | undefined;
+  return {
+    handle,
+    start: (hostname, port) => {
+      const maxRequestBodySize = options.bodyBytesMax ?? BODY_BYTES_MAX;
+      listener = Bun.serve({
+        hostname,
+        port,
+        fetch: handle,
+        idleTimeout: IDLE_SECONDS,
+        maxRequestBodySize,
+      });
+      return Promise.resolve(listener.port ?? port);
+    },
+    stop: async () => {
+      closing.abort();
+      await listener?.stop();
+    },
+  };
+}
+
+function createApp(context: RouteContext): {
+  readonly instance: Pick<Elysia, "fetch">;
+  readonly names: RouteNames;
+} {
+  const names = createRouteNames();
+  const instance = new Elysia({ normalize: false })
+    .onError({ as: "global" }, ({ error, path, request }) => {
+      const methods = names.methodsOf(path);
+      const problem = describeError(error, path);
+      if (problem.code === "ROUTE_NOT_FOUND" && methods.length > 0) {
+        return methodRefused(request.method, path, methods);
+      }
+      logProblem(context.log, problem, error);
+      return errorResponse(problem);
+    })
+    .use(executeRoutes(context))
+    .use(
+      openapi({ path: "/openapi", provider: null, documentation: documentation(context.version) }),
+    )
+    .use(healthRoutes(context))
+    .use(catalogRoutes(context))
+    .use(executionRoutes(context))
+    .use(liveRoutes(context))
+    .use(eventRoutes(context))
+    .use(variableRoutes(context))
+    .use(resultRoutes(context))
+    .use(credentialRoutes(context))
+    .use(workerRoutes(context))
+    .use(metricsRoutes(context))
+    .use(pageRoutes());
+  for (const { method, path } of instance.routes) {
+    names.add(method, path);
+  }
+  return { instance, names };
+}
+
+function documentation(version: string) {
+  return {
+    info: {
+      title: "noetl",
+      version,
+      description: "Durable YAML playbooks on pools of workers. Ids are decimal strings.",
+    },
+  };
+}
+
+function createHandler(
+  app: Pick<Elysia, "fetch">,
+  names: RouteNames,
+  options: HttpServerOptions,
+): (request: Request) => Promise<Response> {
+  const checkAccess = createAccessCheck(options.access);
+  const { metrics } = options;
+  const bodyBytesMax = options.bodyBytesMax ?? BODY_BYTES_MAX;
+  return async (request) => {
+    const beginMs = performance.now();
+    const path = pathOf(request.url);
+    const refusal = checkAccess(request, path) ?? checkSize(request, bodyBytesMax);
+    const response =
+      refusal === undefined
+        ? await app.fetch(request)
+        : errorResponse(describeError(refusal, path));
+    metrics.httpRequests.inc(names.nameOf(path), request.method, String(response.status));
+    metrics.httpSeconds.observe((performance.now() - beginMs) / 1000, request.method);
+    return response;
+  };
+}
+
+/** `new URL` costs more than the rest of the handler. */
+function pathOf(url: string): string {
+  const begin = url.indexOf("/", url.indexOf("://") + 3);
+  const end = url.indexOf("?", begin);
+  return end === -1 ? url.slice(begin) : url.slice(begin, end);
+}
+
+function checkSize(request: Request, bytesMax: number): AppError | undefined {
+  const bytes = Number(request.headers.get("content-length") ?? 0);
+  return bytes > bytesMax
+    ? new AppError(
+        "invalid",
+        "REQUEST_TOO_LARGE",
+        `The body has ${bytes} bytes: at most ${bytesMax} are taken`,
+        {
+          details: { bytes, bytes_max: bytesMax },
+        },
+      )
+    : undefined;
+}
+
+function methodRefused(method: string, path: string, methods: readonly string[]): Response {
+  const allow = methods.join(", ");
+  const problem = {
+    error: `${path} takes ${allow}, not ${method}`,
+    code: "METHOD_NOT_ALLOWED",
+    status: 405,
+    details: { allow: methods },
+  };
+  return errorResponse(problem, { allow });
+}
+
+function logProblem(log: Logger, problem: ErrorBody, error: unknown): void {
+  if (problem.status === 500) {
+    log.error("request failed", { code: problem.code, error });
+  } else {
+    log.debug("request refused", {
+      code: problem.code,
+      status: problem.status,
+      reason: problem.error,
+    });
+  }
+}

@@ -1,0 +1,245 @@
+/**
+ * What the HTTP API needs from the rest of the platform. The orchestrator is a `ServerOrchestrator`
+ * as it is; reader.ts makes the `ServerReader` from the store.
+ */
+import type { CatalogId, CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import type { Diagnostic } from "../dsl/diagnostic.ts";
+import type { CommandReport, LogLine, ReportAnswer } from "../engine/command.ts";
+import type { ExecutionStatus } from "../engine/decision.ts";
+import type { EventType, RecordedEvent } from "../engine/event.ts";
+import type { Failure } from "../engine/failure.ts";
+
+/** Everything that changes an execution, or follows it live. Throws AppError. */
+export interface ServerOrchestrator {
+  start(request: StartRequest): Promise<StartedExecution>;
+  cancel(
+    executionId: ExecutionId,
+    options: { readonly reason: string; readonly cascade: boolean },
+  ): Promise<unknown>;
+  finalize(
+    executionId: ExecutionId,
+    options: { readonly status: "completed" | "failed"; readonly reason: string },
+  ): Promise<unknown>;
+  /** One answer per report, in order, after the commit. */
+  report(reports: readonly CommandReport[]): Promise<readonly ReportAnswer[]>;
+  /** @throws AppError `invalid` with all diagnostics in `details.diagnostics`. */
+  registerPlaybook(request: {
+    readonly content: string;
+    readonly isStrict: boolean;
+  }): Promise<RegisteredPlaybook>;
+  /** Events after `afterSeq`, in order, live until the execution ends or `signal` aborts. */
+  watch(
+    executionId: ExecutionId,
+    options: { readonly afterSeq: number; readonly signal: AbortSignal },
+  ): AsyncIterable<RecordedEvent>;
+}
+
+/** One of `path` and `catalogId` is set. */
+export interface StartRequest {
+  readonly path?: string;
+  readonly catalogId?: CatalogId;
+  /** Absent: the latest. */
+  readonly version?: number;
+  readonly payload: JsonObject;
+  readonly pool?: string;
+  readonly parentExecutionId?: ExecutionId;
+  readonly dedup?: { readonly key: string; readonly windowMs?: number };
+  /** 0 (last) to 9 (first). */
+  readonly priority?: number;
+}
+
+export interface StartedExecution {
+  readonly executionId: ExecutionId;
+  readonly status: "started" | "duplicate";
+}
+
+export interface RegisteredPlaybook {
+  readonly catalogId: CatalogId;
+  readonly path: string;
+  readonly version: number;
+  readonly warnings: readonly Diagnostic[];
+}
+
+/** Reads, and the few writes that no execution depends on. Absent rows are undefined. */
+export interface ServerReader {
+  checkHealth(): Promise<BackendHealth>;
+  listCatalog(filter: CatalogFilter): Promise<readonly CatalogEntry[]>;
+  getCatalog(key: {
+    readonly catalogId?: CatalogId;
+    readonly path?: string;
+    readonly version?: number;
+  }): Promise<CatalogEntry | undefined>;
+  /** Newest first. */
+  listExecutions(filter: ExecutionFilter): Promise<readonly ExecutionRow[]>;
+  getExecution(executionId: ExecutionId): Promise<ExecutionRow | undefined>;
+  /** In order. */
+  listEvents(executionId: ExecutionId, page: EventPage): Promise<readonly RecordedEvent[]>;
+  listSteps(executionId: ExecutionId): Promise<readonly StepRow[]>;
+  listVariables(executionId: ExecutionId): Promise<JsonObject>;
+  listOpenCommands(executionId: ExecutionId): Promise<readonly OpenCommand[]>;
+  listPools(): Promise<readonly PoolRow[]>;
+  listWorkers(): Promise<readonly WorkerRow[]>;
+  readLogs(executionId: ExecutionId, options: LogQuery): Promise<readonly LogLine[]>;
+  /** Lines from the first kept one on, live until `signal` aborts. */
+  followLogs(
+    executionId: ExecutionId,
+    options: { readonly signal: AbortSignal },
+  ): AsyncIterable<LogLine>;
+  /** JSON text of a value that is stored apart. */
+  getResult(ref: string): Promise<string>;
+  saveCredential(credential: NewCredential): Promise<CredentialRow>;
+  listCredentials(filter: CredentialFilter): Promise<readonly CredentialRow[]>;
+  /** By id or name. */
+  getCredential(key: string): Promise<CredentialRow | undefined>;
+  /** The decrypted content. */
+  openCredential(name: string): Promise<JsonObject>;
+  /** False if there was none. */
+  deleteCredential(name: string): Promise<boolean>;
+  countAll(): Promise<Totals>;
+}
+
+export interface BackendHealth {
+  readonly database: ComponentHealth;
+  readonly nats: ComponentHealth;
+}
+
+export interface ComponentHealth {
+  readonly isHealthy: boolean;
+  /** Why not. */
+  readonly reason?: string;
+}
+
+export interface Page {
+  readonly limit: number;
+  readonly offset: number;
+}
+
+export interface CatalogFilter extends Page {
+  /** Lower case, for example `playbook`. */
+  readonly kind?: string;
+}
+
+export interface CatalogEntry {
+  readonly catalogId: CatalogId;
+  readonly path: string;
+  readonly kind: string;
+  readonly version: number;
+  readonly content: string;
+  readonly createdAtMs: number;
+}
+
+export interface ExecutionFilter extends Page {
+  readonly catalogId?: CatalogId;
+  /** Part of the path, in any case. */
+  readonly path?: string;
+  readonly status?: ExecutionStatus;
+}
+
+export interface ExecutionRow {
+  readonly executionId: ExecutionId;
+  /** Absent, like the version, until a child has started. */
+  readonly catalogId?: CatalogId | undefined;
+  readonly path: string;
+  readonly version?: number | undefined;
+  readonly status: ExecutionStatus;
+  /** Position of the last event. */
+  readonly seq: number;
+  readonly startedAtMs: number;
+  readonly endedAtMs?: number | undefined;
+  readonly parentExecutionId?: ExecutionId | undefined;
+  readonly error?: Failure | undefined;
+  /** Absent in lists. */
+  readonly workload?: JsonObject | undefined;
+  /** Absent in lists. */
+  readonly result?: Json | undefined;
+}
+
+export interface EventPage {
+  readonly afterSeq: number;
+  readonly limit: number;
+  readonly types?: readonly EventType[] | undefined;
+}
+
+export interface StepRow {
+  readonly step: string;
+  readonly status: string;
+  readonly visits: number;
+  /** Runs of its commands, retries included. */
+  readonly attempts: number;
+  readonly startedAtMs?: number | undefined;
+  readonly endedAtMs?: number | undefined;
+  readonly result?: Json | undefined;
+  readonly error?: Failure | undefined;
+}
+
+export interface OpenCommand {
+  readonly commandId: CommandId;
+  readonly step: string;
+  readonly index?: number | undefined;
+  readonly attempt: number;
+}
+
+export interface PoolRow {
+  readonly pool: string;
+  readonly workers: number;
+  readonly slots: number;
+  readonly freeSlots: number;
+  readonly queued: number;
+  readonly running: number;
+  /** Age of the oldest command that could run. */
+  readonly oldestQueuedMs?: number | undefined;
+}
+
+export interface WorkerRow {
+  readonly workerId: WorkerId;
+  readonly name: string;
+  readonly pool: string;
+  readonly status: string;
+  readonly slots: number;
+  readonly freeSlots: number;
+  readonly hostname: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly tools: readonly string[];
+  readonly registeredAtMs: number;
+  readonly heartbeatAtMs: number;
+}
+
+export interface LogQuery {
+  /** The newest so many. */
+  readonly limit: number;
+  readonly step?: string | undefined;
+}
+
+export interface NewCredential {
+  readonly name: string;
+  readonly type: string;
+  readonly data: JsonObject;
+  readonly meta?: JsonObject | undefined;
+  readonly tags?: readonly string[] | undefined;
+  readonly description?: string | undefined;
+}
+
+export interface CredentialFilter extends Page {
+  readonly type?: string | undefined;
+  /** Part of the name, in any case. */
+  readonly query?: string | undefined;
+}
+
+export interface CredentialRow {
+  readonly credentialId: string;
+  readonly name: string;
+  readonly type: string;
+  readonly meta?: JsonObject | undefined;
+  readonly tags?: readonly string[] | undefined;
+  readonly description?: string | undefined;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+export interface Totals {
+  readonly executions: Readonly<Record<ExecutionStatus, number>>;
+  readonly playbooks: number;
+  readonly workers: number;
+}

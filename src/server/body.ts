@@ -1,0 +1,37 @@
+/** Reads request bodies: JSON whatever the content type says, long integers kept as decimal texts. */
+import { AppError, errorMessage } from "../core/errors.ts";
+import type { Json } from "../core/json.ts";
+import { parseJson } from "../core/json.ts";
+
+/**
+ * An empty body is `{}`.
+ *
+ * @throws AppError invalid REQUEST_MALFORMED.
+ */
+async function readBody(request: Request): Promise<Json> {
+  const text = await request.text();
+  if (text === "") {
+    return {};
+  }
+  try {
+    return parseJson(text);
+  } catch (error) {
+    throw malformed(error);
+  }
+}
+
+function malformed(cause: unknown): AppError {
+  const message = `Cannot read the body as JSON: ${errorMessage(cause)}`;
+  return new AppError("invalid", "REQUEST_MALFORMED", message, { cause });
+}
+
+/** {@link readBody} as Elysia calls it. */
+async function parseJsonBody({ request }: { readonly request: Request }): Promise<Json> {
+  return await readBody(request);
+}
+
+/**
+ * The `parse` hook of each route with a body. The first always answers; the second is there for the
+ * OpenAPI document, which cannot know what a function reads.
+ */
+export const JSON_BODY: [typeof parseJsonBody, "json"] = [parseJsonBody, "json"];

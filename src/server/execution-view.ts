@@ -1,0 +1,116 @@
+/** Executions, steps, pools and workers as the API shows them. */
+import type { ExecutionStatus } from "../engine/decision.ts";
+import type { ExecutionRow, PoolRow, StepRow, WorkerRow } from "./backend.ts";
+import { failureText, isoTime } from "./event-view.ts";
+
+const TERMINAL: ReadonlySet<ExecutionStatus> = new Set(["completed", "failed", "cancelled"]);
+
+export function isTerminal(status: ExecutionStatus): boolean {
+  return TERMINAL.has(status);
+}
+
+export function viewExecution(row: ExecutionRow): Readonly<Record<string, unknown>> {
+  const started = isoTime(row.startedAtMs);
+  const ended = isoTimeOrNull(row.endedAtMs);
+  return {
+    execution_id: row.executionId,
+    catalog_id: row.catalogId ?? null,
+    path: row.path,
+    version: row.version ?? null,
+    status: row.status.toUpperCase(),
+    started_at: started,
+    completed_at: ended,
+    start_time: started,
+    end_time: ended,
+    duration_seconds: ((row.endedAtMs ?? Date.now()) - row.startedAtMs) / 1000,
+    parent_execution_id: row.parentExecutionId ?? null,
+    error: row.error === undefined ? null : failureText(row.error),
+    event_count: row.seq,
+  };
+}
+
+/** With everything that lists leave out, but the events. */
+export function viewExecutionDetail(row: ExecutionRow): Readonly<Record<string, unknown>> {
+  return {
+    ...viewExecution(row),
+    workload: row.workload ?? {},
+    result: row.result ?? null,
+    error_details: row.error ?? null,
+  };
+}
+
+export function viewStep(row: StepRow): Readonly<Record<string, unknown>> {
+  return {
+    step: row.step,
+    status: row.status,
+    visits: row.visits,
+    attempts: row.attempts,
+    started_at: isoTimeOrNull(row.startedAtMs),
+    finished_at: isoTimeOrNull(row.endedAtMs),
+    result: row.result ?? null,
+    error: row.error === undefined ? null : failureText(row.error),
+    error_details: row.error ?? null,
+  };
+}
+
+/** NoETL's `/status` answer. */
+export function viewProgress(
+  row: ExecutionRow,
+  steps: readonly StepRow[],
+): Readonly<Record<string, unknown>> {
+  const count = (status: string): number => steps.filter((step) => step.status === status).length;
+  const running = steps.filter((step) => step.status === "running");
+  return {
+    execution_id: row.executionId,
+    status: row.status.toUpperCase(),
+    current_step: running.at(-1)?.step ?? null,
+    progress: {
+      total_steps: steps.length,
+      completed_steps: count("completed"),
+      running_steps: running.length,
+      failed_steps: count("failed"),
+    },
+    is_cancelled: row.status === "cancelled",
+    is_terminal: isTerminal(row.status),
+    error: row.error === undefined ? null : failureText(row.error),
+  };
+}
+
+/** A pool without a worker says why its commands wait. */
+export function viewPool(row: PoolRow): Readonly<Record<string, unknown>> {
+  return {
+    name: row.pool,
+    kind: "worker_pool",
+    status: row.workers > 0 ? "active" : "no_workers",
+    workers: row.workers,
+    capacity: row.slots,
+    slots: row.slots,
+    free_slots: row.freeSlots,
+    queued: row.queued,
+    running: row.running,
+    oldest_queued_seconds: row.oldestQueuedMs === undefined ? null : row.oldestQueuedMs / 1000,
+    waiting_reason:
+      row.workers === 0 && row.queued > 0 ? `pool ${row.pool} has no live worker` : null,
+  };
+}
+
+export function viewWorker(row: WorkerRow): Readonly<Record<string, unknown>> {
+  return {
+    worker_id: row.workerId,
+    name: row.name,
+    pool: row.pool,
+    status: row.status,
+    slots: row.slots,
+    free_slots: row.freeSlots,
+    hostname: row.hostname,
+    pid: row.pid,
+    version: row.version,
+    tools: row.tools,
+    registered_at: isoTime(row.registeredAtMs),
+    last_heartbeat: isoTime(row.heartbeatAtMs),
+  };
+}
+
+function isoTimeOrNull(timeMs: number | undefined): string | null {
+  return timeMs === undefined ? null : isoTime(timeMs);
+}

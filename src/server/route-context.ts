@@ -1,0 +1,49 @@
+/** What every route file gets from app.ts. */
+import { AppError } from "../core/errors.ts";
+import type { ExecutionId } from "../core/ids.ts";
+import type { Logger } from "../observability/log.ts";
+import type { ServerMetrics } from "../observability/metrics.ts";
+import type { MetricsRegistry } from "../observability/registry.ts";
+import type { ExecutionRow, ServerOrchestrator, ServerReader } from "./backend.ts";
+import { readId } from "./schema.ts";
+
+export interface RouteContext {
+  readonly orchestrator: ServerOrchestrator;
+  readonly reader: ServerReader;
+  readonly metrics: ServerMetrics;
+  readonly registry: MetricsRegistry;
+  readonly log: Logger;
+  readonly version: string;
+  readonly startedAtMs: number;
+  /** Aborted when the server closes: ends the live streams. */
+  readonly closing: AbortSignal;
+  /** Time without a message after which a live stream sends a comment. */
+  readonly heartbeatMs: number;
+  /** True if `include_data=true` may show decrypted credentials. */
+  readonly canReadSecrets: boolean;
+}
+
+/** @throws AppError not_found EXECUTION_NOT_FOUND, invalid ID_INVALID. */
+export async function findExecution(reader: ServerReader, id: string): Promise<ExecutionRow> {
+  const row = await reader.getExecution(readId<ExecutionId>(id, "execution id"));
+  if (row === undefined) {
+    throw new AppError("not_found", "EXECUTION_NOT_FOUND", `No execution ${id}`);
+  }
+  return row;
+}
+
+/** Does an administrative write and counts how it ended. */
+export async function countWrite<T>(
+  metrics: ServerMetrics,
+  endpoint: string,
+  write: () => Promise<T>,
+): Promise<T> {
+  try {
+    const result = await write();
+    metrics.writeRequests.inc(endpoint, "ok");
+    return result;
+  } catch (error) {
+    metrics.writeRequests.inc(endpoint, "error");
+    throw error;
+  }
+}

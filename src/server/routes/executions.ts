@@ -1,0 +1,292 @@
+/** Reading executions, and ending them from outside. */
+import { Elysia, t } from "elysia";
+import { AppError } from "../../core/errors.ts";
+import type { CatalogId } from "../../core/ids.ts";
+import type { ExecutionStatus } from "../../engine/decision.ts";
+import type { ExecutionFilter, ExecutionRow, ServerReader } from "../backend.ts";
+import { JSON_BODY } from "../body.ts";
+import { docs } from "../docs.ts";
+import { readEventFilter } from "../event-name.ts";
+import type { ApiEvent } from "../event-view.ts";
+import { seqOfEventId, viewEvent } from "../event-view.ts";
+import {
+  isTerminal,
+  viewExecution,
+  viewExecutionDetail,
+  viewProgress,
+  viewStep,
+} from "../execution-view.ts";
+import { streamJson } from "../json-stream.ts";
+import type { RouteContext } from "../route-context.ts";
+import { findExecution } from "../route-context.ts";
+import { clamp, ExecutionParams, PageQuery, readOptionalId, readPage } from "../schema.ts";
+
+/** Events in the detail answer: the newest so many of the log. */
+const DETAIL_EVENTS_MAX = 2000;
+/** Events read from the database at a time; up to one such page the answer is made in one piece. */
+const EVENT_PAGE = 250;
+const TAG = "Executions";
+const NOT_FOUND = { 404: "No such execution." };
+const FINISHED = { ...NOT_FOUND, 422: "The execution has ended already." };
+
+const ListQuery = t.Object({
+  path: t.Optional(t.String({ description: "Part of the path, in any case." })),
+  status: t.Optional(t.String()),
+  catalog_id: t.Optional(t.String()),
+  ...PageQuery,
+});
+
+const EventQuery = t.Object({
+  after_seq: t.Optional(t.Numeric({ description: "Events behind this position." })),
+  since_event_id: t.Optional(t.String()),
+  limit: t.Optional(t.Numeric()),
+  event_type: t.Optional(t.String({ description: "One or more, by comma, in any spelling." })),
+});
+
+export function executionRoutes(context: RouteContext) {
+  const { reader } = context;
+  return new Elysia({ prefix: "/api/executions", normalize: false })
+    .use(endRoutes(context))
+    .get(
+      "",
+      async ({ query }) => (await reader.listExecutions(readFilter(query))).map(viewExecution),
+      {
+        query: ListQuery,
+        detail: docs({
+          tag: TAG,
+          summary: "List executions",
+          description: "Newest first, 50 (≤ 100) at a time.",
+        }),
+      },
+    )
+    .get(
+      "/:id",
+      async ({ params }) => await answerDetail(reader, await findExecution(reader, params.id)),
+      {
+        params: ExecutionParams,
+        detail: docs({
+          tag: TAG,
+          summary: "One execution",
+          description: `With workload, result, error and the newest ${DETAIL_EVENTS_MAX} events.`,
+          errors: NOT_FOUND,
+        }),
+      },
+    )
+    .get(
+      "/:id/status",
+      async ({ params }) => {
+        const row = await findExecution(reader, params.id);
+        return viewProgress(row, await reader.listSteps(row.executionId));
+      },
+      {
+        params: ExecutionParams,
+        detail: docs({ tag: TAG, summary: "Status and progress", errors: NOT_FOUND }),
+      },
+    )
+    .get(
+      "/:id/steps",
+      async ({ params }) => {
+        const row = await findExecution(reader, params.id);
+        const steps = await reader.listSteps(row.executionId);
+        return streamJson({ execution_id: row.executionId }, "steps", mapEach(steps, viewStep));
+      },
+      {
+        params: ExecutionParams,
+        detail: docs({ tag: TAG, summary: "What happened to each step", errors: NOT_FOUND }),
+      },
+    )
+    .get("/:id/events", async ({ params, query }) => await answerEvents(reader, params.id, query), {
+      params: ExecutionParams,
+      query: EventQuery,
+      detail: docs({
+        tag: TAG,
+        summary: "A page of events",
+        description: "In order. Go on with `after_seq` = `next_after_seq` while that is not null.",
+        errors: NOT_FOUND,
+      }),
+    });
+}
+
+function endRoutes({ orchestrator, reader }: RouteContext) {
+  return new Elysia({ normalize: false })
+    .post(
+      "/:id/cancel",
+      async ({ params, body }) => {
+        const { executionId } = await findOpen(reader, params.id);
+        const reason = body.reason ?? "cancelled by request";
+        await orchestrator.cancel(executionId, { reason, cascade: body.cascade ?? true });
+        return {
+          execution_id: executionId,
+          status: "cancelled",
+          message: "Cancel accepted: the execution ends when its running commands are gone",
+        };
+      },
+      {
+        params: ExecutionParams,
+        parse: JSON_BODY,
+        body: t.Object({
+          reason: t.Optional(t.Nullable(t.String())),
+          cascade: t.Optional(
+            t.Nullable(t.Boolean({ description: "Children too; default true." })),
+          ),
+        }),
+        detail: docs({ tag: TAG, summary: "Cancel", errors: FINISHED }),
+      },
+    )
+    .get(
+      "/:id/cancellation-check",
+      async ({ params }) => {
+        const { executionId, status } = await findExecution(reader, params.id);
+        const page = { afterSeq: 0, limit: 1, types: ["playbook.cancelling"] } as const;
+        const isCancelling = (await reader.listEvents(executionId, page)).length > 0;
+        return { execution_id: executionId, is_cancelled: status === "cancelled" || isCancelling };
+      },
+      {
+        params: ExecutionParams,
+        detail: docs({ tag: TAG, summary: "Whether it is or gets cancelled", errors: NOT_FOUND }),
+      },
+    )
+    .post(
+      "/:id/finalize",
+      async ({ params, body }) => {
+        const { executionId } = await findOpen(reader, params.id);
+        const status = readFinalStatus(body.status);
+        const reason = body.error ?? body.reason ?? "finalized by request";
+        await orchestrator.finalize(executionId, { status, reason });
+        return { execution_id: executionId, status, message: `Execution ended as ${status}` };
+      },
+      {
+        params: ExecutionParams,
+        parse: JSON_BODY,
+        body: t.Object({
+          status: t.Optional(t.Nullable(t.String({ description: "COMPLETED or FAILED." }))),
+          error: t.Optional(t.Nullable(t.String())),
+          reason: t.Optional(t.Nullable(t.String())),
+        }),
+        detail: docs({ tag: TAG, summary: "End it from outside", errors: FINISHED }),
+      },
+    );
+}
+
+const STATUSES: Readonly<Record<string, ExecutionStatus>> = {
+  pending: "pending",
+  running: "running",
+  in_progress: "running",
+  completed: "completed",
+  success: "completed",
+  failed: "failed",
+  error: "failed",
+  cancelled: "cancelled",
+  canceled: "cancelled",
+};
+
+/** @throws AppError invalid REQUEST_INVALID. */
+function readStatus(text: string): ExecutionStatus {
+  const status = STATUSES[text.toLowerCase()];
+  if (status === undefined) {
+    throw new AppError(
+      "invalid",
+      "REQUEST_INVALID",
+      `Unknown status ${text}: one of ${Object.keys(STATUSES).join(", ")}`,
+    );
+  }
+  return status;
+}
+
+function readFinalStatus(text: string | null | undefined): "completed" | "failed" {
+  const status = readStatus(text ?? "completed");
+  if (status === "completed" || status === "failed") {
+    return status;
+  }
+  throw new AppError(
+    "invalid",
+    "REQUEST_INVALID",
+    `Cannot finalize as ${text}: COMPLETED or FAILED`,
+  );
+}
+
+function readFilter(query: typeof ListQuery.static): ExecutionFilter {
+  const catalogId = readOptionalId<CatalogId>(query.catalog_id, "catalog_id");
+  return {
+    ...readPage(query, { max: 100, otherwise: 50 }),
+    ...(catalogId === undefined ? {} : { catalogId }),
+    ...(query.path ? { path: query.path } : {}),
+    ...(query.status ? { status: readStatus(query.status) } : {}),
+  };
+}
+
+/** @throws AppError invalid EXECUTION_FINISHED. */
+async function findOpen(reader: ServerReader, id: string): Promise<ExecutionRow> {
+  const row = await findExecution(reader, id);
+  if (isTerminal(row.status)) {
+    throw new AppError(
+      "invalid",
+      "EXECUTION_FINISHED",
+      `Execution ${id} has already ended: ${row.status}`,
+      {
+        details: { status: row.status.toUpperCase() },
+      },
+    );
+  }
+  return row;
+}
+
+async function answerDetail(reader: ServerReader, row: ExecutionRow): Promise<unknown> {
+  const detail = viewExecutionDetail(row);
+  return row.seq > EVENT_PAGE
+    ? streamJson(detail, "events", newestEvents(reader, row))
+    : { ...detail, events: await Array.fromAsync(newestEvents(reader, row)) };
+}
+
+async function* newestEvents(reader: ServerReader, row: ExecutionRow): AsyncGenerator<ApiEvent> {
+  let afterSeq = Math.max(0, row.seq - DETAIL_EVENTS_MAX);
+  for (;;) {
+    const page = await reader.listEvents(row.executionId, { afterSeq, limit: EVENT_PAGE });
+    for (const recorded of page) {
+      yield* viewEvent(row.executionId, recorded);
+    }
+    afterSeq = page.at(-1)?.seq ?? row.seq;
+    if (page.length < EVENT_PAGE || afterSeq >= row.seq) {
+      return;
+    }
+  }
+}
+
+async function answerEvents(
+  reader: ServerReader,
+  id: string,
+  query: typeof EventQuery.static,
+): Promise<Response> {
+  const { executionId, seq } = await findExecution(reader, id);
+  const limit = clamp(query.limit, { min: 1, max: 1000, otherwise: 200 });
+  const afterSeq = query.after_seq ?? seqOfEventId(query.since_event_id);
+  const filter = readEventFilter(query.event_type);
+  const page = await reader.listEvents(executionId, {
+    afterSeq: clamp(afterSeq, { min: 0, max: Number.MAX_SAFE_INTEGER, otherwise: 0 }),
+    limit,
+    types: filter?.stored,
+  });
+  const last = page.length === limit ? page.at(-1)?.seq : undefined;
+  const head = {
+    execution_id: executionId,
+    total_events: seq,
+    next_after_seq: last === undefined || last >= seq ? null : last,
+  };
+  const views = mapEach(page, (recorded) => viewEvent(executionId, recorded));
+  return streamJson(head, "events", pick(views, filter?.names));
+}
+
+function* mapEach<From, To>(items: Iterable<From>, view: (item: From) => To): Generator<To> {
+  for (const item of items) {
+    yield view(item);
+  }
+}
+
+function* pick(
+  groups: Iterable<readonly ApiEvent[]>,
+  names: ReadonlySet<string> | undefined,
+): Generator<ApiEvent> {
+  for (const group of groups) {
+    yield* names === undefined ? group : group.filter((event) => names.has(event.event_type));
+  }
+}

@@ -1,0 +1,146 @@
+/** Executions live: events and log lines by server-sent events, and kept log lines. */
+import { Elysia, t } from "elysia";
+import { sleep } from "../../core/clock.ts";
+import type { ExecutionId } from "../../core/ids.ts";
+import type { LogLine } from "../../engine/command.ts";
+import { TERMINAL_EVENTS } from "../../engine/event.ts";
+import { docs } from "../docs.ts";
+import { isoTime, seqOfEventId, viewEvent } from "../event-view.ts";
+import { isTerminal } from "../execution-view.ts";
+import type { RouteContext } from "../route-context.ts";
+import { findExecution } from "../route-context.ts";
+import { clamp, ExecutionParams } from "../schema.ts";
+import type { SseMessage } from "../sse.ts";
+import { streamEvents } from "../sse.ts";
+
+/** Log lines travel beside the events: the last ones may come this much later than the end. */
+const LOG_TAIL_MS = 500;
+const TAG = "Live";
+
+export function liveRoutes(context: RouteContext) {
+  const { reader, closing, heartbeatMs } = context;
+  const options = { signal: closing, heartbeatMs };
+  return new Elysia({ prefix: "/api/executions", normalize: false })
+    .get(
+      "/:id/events/stream",
+      async ({ params, query, request }) => {
+        const { executionId } = await findExecution(reader, params.id);
+        const afterSeq = seqOfEventId(request.headers.get("last-event-id") ?? query.after_seq);
+        return streamEvents(
+          (signal) => followEvents(context, executionId, { afterSeq, signal }),
+          options,
+        );
+      },
+      {
+        params: ExecutionParams,
+        query: t.Object({ after_seq: t.Optional(t.String()) }),
+        detail: docs({
+          tag: TAG,
+          summary: "Events, live",
+          description:
+            "From the first (or behind `Last-Event-ID`) until the end; then `event: end`.",
+          type: "text/event-stream",
+        }),
+      },
+    )
+    .get(
+      "/:id/logs",
+      async ({ params, query }) => {
+        const { executionId } = await findExecution(reader, params.id);
+        const limit = clamp(query.limit, { min: 1, max: 10_000, otherwise: 1000 });
+        const lines = await reader.readLogs(executionId, { limit, step: query.step });
+        return { execution_id: executionId, logs: lines.map(viewLine) };
+      },
+      {
+        params: ExecutionParams,
+        query: t.Object({ limit: t.Optional(t.Numeric()), step: t.Optional(t.String()) }),
+        detail: docs({
+          tag: TAG,
+          summary: "Log lines",
+          description: "The newest `limit`, in order.",
+        }),
+      },
+    )
+    .get(
+      "/:id/logs/stream",
+      async ({ params }) => {
+        const { executionId } = await findExecution(reader, params.id);
+        return streamEvents((signal) => followLogs(context, executionId, signal), options);
+      },
+      {
+        params: ExecutionParams,
+        detail: docs({
+          tag: TAG,
+          summary: "Log lines, live",
+          description: "From the first kept line until the execution has ended; then `event: end`.",
+          type: "text/event-stream",
+        }),
+      },
+    );
+}
+
+async function* followEvents(
+  { orchestrator, reader }: RouteContext,
+  executionId: ExecutionId,
+  options: { readonly afterSeq: number; readonly signal: AbortSignal },
+): AsyncGenerator<SseMessage> {
+  for await (const recorded of orchestrator.watch(executionId, options)) {
+    const views = viewEvent(executionId, recorded);
+    for (const [index, data] of views.entries()) {
+      // Only the last one names the position: a client that lost the others gets all of them again.
+      yield index === views.length - 1 ? { id: String(recorded.seq), data } : { data };
+    }
+    if (TERMINAL_EVENTS.has(recorded.event.type)) {
+      break;
+    }
+  }
+  const row = await reader.getExecution(executionId);
+  if (row !== undefined && isTerminal(row.status)) {
+    yield { event: "end", data: { execution_id: executionId, status: row.status.toUpperCase() } };
+  }
+}
+
+async function* followLogs(
+  { orchestrator, reader }: RouteContext,
+  executionId: ExecutionId,
+  signal: AbortSignal,
+): AsyncGenerator<SseMessage> {
+  const ended = new AbortController();
+  const both = AbortSignal.any([signal, ended.signal]);
+  const row = await reader.getExecution(executionId);
+  const end = waitForEnd(
+    orchestrator.watch(executionId, { afterSeq: row?.seq ?? 0, signal: both }),
+    both,
+  );
+  void end.then(
+    () => ended.abort(),
+    () => ended.abort(),
+  );
+  for await (const line of reader.followLogs(executionId, { signal: both })) {
+    yield { data: viewLine(line) };
+  }
+  if (!signal.aborted) {
+    yield { event: "end", data: { execution_id: executionId } };
+  }
+}
+
+async function waitForEnd(events: AsyncIterable<unknown>, signal: AbortSignal): Promise<void> {
+  for await (const _event of events) {
+    // Only the end of the iteration counts.
+  }
+  await sleep(LOG_TAIL_MS, signal);
+}
+
+function viewLine(line: LogLine) {
+  return {
+    time: isoTime(line.timeMs),
+    execution_id: line.executionId,
+    step: line.step,
+    task: line.task,
+    index: line.index ?? null,
+    attempt: line.attempt,
+    command_id: line.commandId,
+    stream: line.stream,
+    text: line.text,
+  };
+}

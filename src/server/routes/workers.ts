@@ -1,0 +1,46 @@
+/** Pools, workers and totals. Workers register by gRPC only. */
+import { Elysia, t } from "elysia";
+import { docs } from "../docs.ts";
+import { viewPool, viewWorker } from "../execution-view.ts";
+import type { RouteContext } from "../route-context.ts";
+
+export function workerRoutes({ reader }: RouteContext) {
+  return new Elysia({ normalize: false })
+    .get(
+      "/api/worker/pools",
+      async ({ query }) => {
+        const pools = (await reader.listPools()).map(viewPool);
+        return pools.filter(
+          (pool) =>
+            (query.name === undefined || pool["name"] === query.name) &&
+            (query.status === undefined || pool["status"] === query.status),
+        );
+      },
+      {
+        query: t.Object({ name: t.Optional(t.String()), status: t.Optional(t.String()) }),
+        detail: docs({ tag: "Workers", summary: "Pools with their slots and queues" }),
+      },
+    )
+    .get("/api/workers", async () => ({ workers: (await reader.listWorkers()).map(viewWorker) }), {
+      detail: docs({ tag: "Workers", summary: "Workers" }),
+    })
+    .get(
+      "/api/dashboard/stats",
+      async () => {
+        const { executions, playbooks, workers } = await reader.countAll();
+        return {
+          status: "ok",
+          stats: {
+            total_executions: Object.values(executions).reduce((sum, count) => sum + count, 0),
+            successful_executions: executions.completed,
+            failed_executions: executions.failed,
+            cancelled_executions: executions.cancelled,
+            running_executions: executions.running + executions.pending,
+            total_playbooks: playbooks,
+            total_workers: workers,
+          },
+        };
+      },
+      { detail: docs({ tag: "Workers", summary: "Totals" }) },
+    );
+}
