@@ -51,7 +51,7 @@ const FUNCTIONS = new Set(["range", "dict", "namespace", "cycler", "joiner"]);
 const MACHINE_FILTERS = new Set(
   (
     "abs attr batch bool capitalize chain dictsort e escape filesizeformat groupby indent lines " +
-    "list map max min pluralize pprint reject rejectattr reverse round select selectattr slice " +
+    "map max min pluralize pprint reject rejectattr reverse round select selectattr slice " +
     "sort striptags sum title truncate unique"
   ).split(" "),
 );

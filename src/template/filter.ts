@@ -37,6 +37,7 @@ const SHALLOW: Readonly<Record<string, FilterRun>> = {
   last: (value) => asList(value).at(-1),
   len: readLength,
   length: readLength,
+  list: asList,
   safe: (value) => value,
   values: (value) => Object.values(asMap(value)),
 };

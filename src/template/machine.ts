@@ -49,11 +49,13 @@ class Machine {
 
   /** Loads the program without running it. @throws TemplateFault on a syntax error. */
   check(program: Program): void {
+    this.#fault = undefined;
     this.#guard(() => this.#load(program));
   }
 
   /** @throws TemplateFault on everything that goes wrong. */
   run(program: Program, context: object): ProgramResult {
+    this.#fault = undefined;
     return this.#guard(() => {
       this.#load(program);
       try {
@@ -75,7 +77,6 @@ class Machine {
 
   #render(name: string, context: object): ProgramResult {
     this.#captured = undefined;
-    this.#fault = undefined;
     const text = this.#started().renderTemplate(name, context);
     this.#throwFault();
     const captured = this.#takeCaptured();
@@ -109,8 +110,9 @@ class Machine {
     try {
       return action();
     } catch (error) {
-      if (error instanceof TemplateFault) {
-        throw error;
+      const fault = this.#fault ?? error;
+      if (fault instanceof TemplateFault) {
+        throw fault;
       }
       if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) {
         this.#retire();
@@ -127,7 +129,9 @@ class Machine {
   }
 
   #takeCaptured(): { readonly value: unknown } | undefined {
-    return this.#captured;
+    const captured = this.#captured;
+    this.#captured = undefined;
+    return captured;
   }
 
   #retire(): void {
