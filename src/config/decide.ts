@@ -1,0 +1,66 @@
+/** What the options mean together: cross-checks, and defaults that depend on the machine. */
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { Values } from "./option.ts";
+import type { Fault } from "./read.ts";
+import type { databaseOptions, listenOptions, natsOptions, workerOptions } from "./tables.ts";
+
+type ListenValues = Pick<Values<typeof listenOptions>, "host" | "token" | "insecure">;
+type DatabaseValues = Values<typeof databaseOptions>;
+type NatsValues = Pick<Values<typeof natsOptions>, "natsUser" | "natsPassword">;
+
+export function checkServer(values: ListenValues & DatabaseValues & NatsValues): readonly Fault[] {
+  return [...checkListen(values), ...checkDatabase(values), ...checkNats(values)];
+}
+
+export function checkWorker(
+  values: NatsValues & Pick<Values<typeof workerOptions>, "pool">,
+): readonly Fault[] {
+  const missing = { name: "--pool", message: "is required: the pool whose commands to run" };
+  return [...(values.pool === undefined ? [missing] : []), ...checkNats(values)];
+}
+
+/** True for addresses that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function checkListen({ host, token, insecure }: ListenValues): readonly Fault[] {
+  return isLoopback(host) || token !== undefined || insecure
+    ? []
+    : [
+        {
+          name: "NOETL_TOKEN",
+          message: `is required to listen on ${host}, where other machines can call; --insecure allows it without`,
+        },
+      ];
+}
+
+function checkDatabase({ databaseUrl, postgresHost }: DatabaseValues): readonly Fault[] {
+  return databaseUrl !== undefined && postgresHost !== undefined
+    ? [{ name: "DATABASE_URL", message: "cannot be given together with POSTGRES_HOST" }]
+    : [];
+}
+
+function checkNats({ natsUser, natsPassword }: NatsValues): readonly Fault[] {
+  return natsPassword !== undefined && natsUser === undefined
+    ? [{ name: "NATS_USER", message: "is required with NATS_PASSWORD" }]
+    : [];
+}
+
+/** The URL of the platform's database; undefined: an embedded one is wanted. */
+export function databaseUrlOf(values: DatabaseValues): string | undefined {
+  const { postgresHost, postgresPort, postgresUser, postgresPassword, postgresDatabase } = values;
+  if (values.databaseUrl !== undefined || postgresHost === undefined) {
+    return values.databaseUrl;
+  }
+  const url = new URL(`postgres://${postgresHost}:${postgresPort}`);
+  url.username = encodeURIComponent(postgresUser);
+  url.password = encodeURIComponent(postgresPassword ?? "");
+  url.pathname = `/${encodeURIComponent(postgresDatabase)}`;
+  return url.toString();
+}
+
+export function dataDirOf(values: { readonly dataDir: string | undefined }): string {
+  return values.dataDir ?? join(homedir(), ".noetl");
+}

@@ -1,0 +1,264 @@
+/** Every option of the platform, by role. Times are in milliseconds once read. */
+import {
+  choice,
+  duration,
+  integer,
+  list,
+  optionalText,
+  port,
+  text,
+  toggle,
+  url,
+} from "./option.ts";
+
+const POOL_NAME = {
+  pattern: /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/,
+  mustBe: "pool names of letters, digits, - and _",
+};
+
+export const logOptions = {
+  logLevel: choice({
+    of: ["debug", "info", "warn", "error"],
+    default: "info",
+    description: "Lowest level of log lines that are written",
+  }),
+  logFormat: choice({
+    of: ["auto", "json", "pretty"],
+    default: "auto",
+    description: "Form of log lines; auto: pretty on a terminal, otherwise json",
+  }),
+};
+
+export const folderOptions = {
+  dataDir: optionalText({
+    placeholder: "dir",
+    description:
+      "Folder of the embedded PostgreSQL and NATS and of the encryption key; default ~/.noetl",
+  }),
+  cacheDir: optionalText({
+    placeholder: "dir",
+    description:
+      "Where programs are unpacked to; default ~/.cache/noetl, for root /var/cache/noetl",
+  }),
+};
+
+export const databaseOptions = {
+  databaseUrl: url({
+    env: "DATABASE_URL",
+    schemes: ["postgres", "postgresql"],
+    isSecret: true,
+    description: "PostgreSQL of the platform; neither this nor POSTGRES_HOST: an embedded one",
+  }),
+  postgresHost: optionalText({
+    env: "POSTGRES_HOST",
+    hasFlag: false,
+    description: "Host of PostgreSQL, in place of DATABASE_URL",
+  }),
+  postgresPort: port({
+    env: "POSTGRES_PORT",
+    hasFlag: false,
+    default: 5432,
+    description: "Port on POSTGRES_HOST",
+  }),
+  postgresUser: text({
+    env: "POSTGRES_USER",
+    hasFlag: false,
+    default: "noetl",
+    description: "User for POSTGRES_HOST",
+  }),
+  postgresPassword: optionalText({
+    env: "POSTGRES_PASSWORD",
+    hasFlag: false,
+    isSecret: true,
+    description: "Password for POSTGRES_HOST",
+  }),
+  postgresDatabase: text({
+    env: "POSTGRES_DATABASE",
+    hasFlag: false,
+    default: "noetl",
+    description: "Database on POSTGRES_HOST",
+  }),
+  databasePool: integer({
+    hasFlag: false,
+    default: 12,
+    min: 2,
+    max: 500,
+    description: "Connections that one server keeps to PostgreSQL at most",
+  }),
+};
+
+export const natsOptions = {
+  natsUrl: url({
+    env: "NATS_URL",
+    schemes: ["nats", "tls"],
+    description: "NATS server or comma-separated servers; none: an embedded one",
+  }),
+  natsUser: optionalText({ env: "NATS_USER", hasFlag: false, description: "User for NATS" }),
+  natsPassword: optionalText({
+    env: "NATS_PASSWORD",
+    hasFlag: false,
+    isSecret: true,
+    description: "Password for NATS",
+  }),
+  natsStream: text({
+    env: "NATS_STREAM",
+    hasFlag: false,
+    default: "NOETL_COMMANDS",
+    description: "JetStream stream of the commands",
+  }),
+  natsSubject: text({
+    env: "NATS_SUBJECT",
+    hasFlag: false,
+    default: "noetl.commands",
+    description: "First part of the commands' subjects",
+  }),
+  natsConsumer: text({
+    env: "NATS_CONSUMER",
+    hasFlag: false,
+    default: "noetl_worker",
+    description: "First part of the consumers' names; the pool follows",
+  }),
+  natsMaxAckPending: integer({
+    env: "NATS_MAX_ACK_PENDING",
+    hasFlag: false,
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    description: "Notifications of one pool that may be unacknowledged at a time",
+  }),
+};
+
+export const listenOptions = {
+  host: text({
+    default: "127.0.0.1",
+    description: "Address to listen on, for HTTP and gRPC",
+  }),
+  port: port({ default: 8082, description: "Port of the HTTP API and page; 0: any free one" }),
+  grpcPort: port({ default: 9082, description: "Port of the gRPC services; 0: any free one" }),
+  token: optionalText({
+    isSecret: true,
+    hasFlag: false,
+    description: "Bearer token that the HTTP API asks for and client commands send",
+  }),
+  insecure: toggle({
+    description: "Allow listening beyond this machine without a token",
+  }),
+  origins: list({
+    default: "",
+    placeholder: "url,…",
+    hasFlag: false,
+    description: "Further web origins whose pages may call the HTTP API",
+  }),
+  publicUrl: url({
+    schemes: ["http", "https"],
+    hasFlag: false,
+    description: "Address of the HTTP API as others see it; default http://HOST:PORT",
+  }),
+};
+
+export const serverOptions = {
+  ...listenOptions,
+  ...folderOptions,
+  ...databaseOptions,
+  ...natsOptions,
+  encryptionKey: optionalText({
+    isSecret: true,
+    hasFlag: false,
+    description:
+      "Key for credentials, base64 of 32 bytes; default: made once in the data folder. Several servers need the same",
+  }),
+  defaultPool: text({
+    default: "default",
+    description: "Pool of steps when neither they, the playbook nor the request name one",
+  }),
+  gpuPool: text({
+    hasFlag: false,
+    default: "gpu-01",
+    description: "Pool of steps that need a GPU and name no pool",
+  }),
+  noMigrate: toggle({
+    description: "Do not bring the database to this version's schema at start",
+  }),
+  secretReading: toggle({
+    hasFlag: false,
+    description: "Give credentials with their secrets over the HTTP API (include_data=true)",
+  }),
+  ...logOptions,
+};
+
+const workerTuning = {
+  slots: integer({
+    default: 8,
+    min: 1,
+    max: 1000,
+    description: "Commands that one worker runs at a time",
+  }),
+  graceTime: duration({
+    default: "30s",
+    description: "How long running work may end at shutdown before it is handed back",
+  }),
+  python: text({ default: "python3", description: "Program that runs python tasks" }),
+};
+
+export const workerOptions = {
+  pool: optionalText({ placeholder: "name", description: "Pool whose commands to run (required)" }),
+  name: optionalText({ description: "Name shown in lists; default HOST-PID" }),
+  server: list({
+    env: "NOETL_GRPC_ADDRESS",
+    default: "127.0.0.1:9082",
+    placeholder: "host:port,…",
+    each: { pattern: /^[^\s:]+:\d+$/, mustBe: "host:port, or several with commas" },
+    description: "gRPC addresses of servers",
+  }),
+  ...workerTuning,
+  ...natsOptions,
+  ...logOptions,
+};
+
+export const upOptions = {
+  pool: list({
+    env: "NOETL_POOLS",
+    default: "default",
+    placeholder: "name",
+    each: POOL_NAME,
+    description: "Pool to run a worker for; may be repeated",
+  }),
+  ...workerTuning,
+  ...serverOptions,
+  defaultPool: optionalText({
+    description:
+      "Pool of steps when neither they, the playbook nor the request name one; default: the first --pool",
+  }),
+};
+
+export const clientOptions = {
+  serverUrl: url({
+    schemes: ["http", "https"],
+    description: "Server to talk to; default http://127.0.0.1:8082",
+  }),
+  token: listenOptions.token,
+};
+
+export const runOptions = {
+  ...clientOptions,
+  dataDir: folderOptions.dataDir,
+  cacheDir: folderOptions.cacheDir,
+  pool: list({
+    default: "",
+    placeholder: "name",
+    each: POOL_NAME,
+    hasFlag: true,
+    env: "NOETL_POOLS",
+    description: "Pools of the embedded platform; default: those that the playbook names",
+  }),
+  slots: workerTuning.slots,
+  python: workerTuning.python,
+};
+
+/** Roles as README.md shows them. */
+export const ROLES = {
+  server: serverOptions,
+  worker: workerOptions,
+  up: upOptions,
+  "client commands, run": clientOptions,
+};
