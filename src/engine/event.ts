@@ -90,7 +90,8 @@ export type ExecutionEvent =
     } & Place)
   | ({
       readonly type: "child.done";
-      readonly childId: ExecutionId;
+      /** Absent: it could not even start. */
+      readonly childId?: ExecutionId;
       /** Value of the run when it is over; null when it goes on (`pipeline.results` has it then). */
       readonly value: Json;
       /** Why the run failed; absent when it goes on. */
@@ -149,6 +150,8 @@ export type TimerPurpose =
   | { readonly kind: "cancel_deadline" };
 
 export type EventType = ExecutionEvent["type"];
+
+export type EventOf<Type extends EventType> = Extract<ExecutionEvent, { type: Type }>;
 
 /** An event at its position in the log. */
 export interface RecordedEvent {

@@ -1,0 +1,291 @@
+/**
+ * The one decision function: state and something that happened in, everything that follows out.
+ * Pure and synchronous. See README.md for the states and their events.
+ *
+ * An input is first accepted (it ends commands, fires timers), then the draft is settled: runs go
+ * on, loops advance, finished visits leave, tokens enter, until nothing moves any more. What is left
+ * is outstanding work, a timer, or the end of the execution.
+ */
+import { assert, unreachable } from "../core/assert.ts";
+import { errorMessage } from "../core/errors.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import { hasTemplate, renderValue } from "../template/render.ts";
+import { RefNeededError } from "../template/scope.ts";
+import { mergeDeep } from "./assign.ts";
+import { onCancelledChild, onChildDone, onChildTimeout } from "./child.ts";
+import { PIPELINE_START } from "./command.ts";
+import type { ChildEnd, Decision, EngineInput, Environment, ExecutionStart } from "./decision.ts";
+import { dispatchNext } from "./dispatch.ts";
+import { Draft } from "./draft.ts";
+import type { EventOf, TimerPurpose } from "./event.ts";
+import { exitFailed, exitOk } from "./exit.ts";
+import { failure, templateFailure } from "./failure.ts";
+import { advanceLoop } from "./loop.ts";
+import type { OpenTimer, Visit } from "./record.ts";
+import { runKey, visitKey } from "./record.ts";
+import { onLeaseExpired, onReport } from "./report.ts";
+import { continueRun } from "./run.ts";
+import { buildScope } from "./scope.ts";
+import type { ExecutionState } from "./state.ts";
+import { findVisit, isStopping, isTerminal } from "./state.ts";
+import {
+  cancelExecution,
+  failExecution,
+  onCancelDeadline,
+  onExecutionTimeout,
+  onStepTimeout,
+} from "./stop.ts";
+import { resultOf } from "./view.ts";
+
+/**
+ * Decides what follows from `input` and applies it to `state`. The caller commits all of it or drops
+ * the state.
+ *
+ * @throws RefNeededError when a template needs a stored result: the state is unusable then too.
+ */
+export function decide(
+  state: ExecutionState,
+  input: EngineInput,
+  environment: Environment,
+): Decision {
+  const draft = new Draft(state, environment);
+  try {
+    const isAccepted = accept(draft, input);
+    if (isAccepted) {
+      settle(draft);
+    }
+    return draft.decision(!isAccepted);
+  } catch (error) {
+    if (error instanceof RefNeededError) {
+      throw error;
+    }
+    endByBug(draft, error);
+    return draft.decision(false);
+  }
+}
+
+/** False when the input has no meaning for the state: it came late, or twice. */
+function accept(draft: Draft, input: EngineInput): boolean {
+  const { state } = draft;
+  if (input.kind === "start") {
+    return state.status === "pending" && acceptStart(draft, input.start);
+  }
+  if (state.status !== "running") {
+    return false;
+  }
+  switch (input.kind) {
+    case "report":
+      return onReport(draft, input.report);
+    case "lease_expired":
+      return onLeaseExpired(draft, input.commandId, input.attempt);
+    case "timer": {
+      const timer = state.timers.get(input.timerId);
+      return timer !== undefined && acceptTimer(draft, input, timer);
+    }
+    case "child_done":
+      return acceptChild(draft, input.child);
+    case "cancel":
+      return state.cancelling === undefined && acceptCancel(draft, input.reason);
+    case "finalize":
+      return acceptFinalize(draft, input);
+    default:
+      return unreachable(input);
+  }
+}
+
+function acceptStart(draft: Draft, start: ExecutionStart): boolean {
+  const { executionId, path, version, payload, pool, parent } = start;
+  const { executor } = draft.state.playbook;
+  const more = {
+    ...(pool === undefined ? {} : { pool }),
+    ...(parent === undefined ? {} : { parent }),
+  };
+  const base = { type: "playbook.started", executionId, path, version, ...more } as const;
+  try {
+    const workload = mergeDeep(renderDefaults(draft, start), payload);
+    draft.emit({ ...base, workload });
+  } catch (error) {
+    const cause = templateFailure(error);
+    draft.emit({ ...base, workload: mergeDeep(draft.state.playbook.workload, payload) });
+    failExecution(draft, cause, "drain");
+    return true;
+  }
+  if (executor.timeoutMs !== undefined) {
+    draft.startTimer({ kind: "execution_timeout" }, executor.timeoutMs);
+  }
+  return true;
+}
+
+/** The playbook's own defaults may hold templates; what a request brings is never evaluated. */
+function renderDefaults(draft: Draft, start: ExecutionStart): JsonObject {
+  const { workload } = draft.state.playbook;
+  if (!hasTemplate(workload)) {
+    return workload;
+  }
+  const { executionId, path, version, payload } = start;
+  const raw = mergeDeep(workload, payload);
+  const data = { executionId, path, version, workload: raw, ctx: {}, steps: {} };
+  const scope = buildScope(data, draft.scopeOptions);
+  const entries = Object.entries(workload).map(([key, value]): [string, Json] => [
+    key,
+    Object.hasOwn(payload, key) && !hasTemplate(value) ? value : renderValue(value, scope),
+  ]);
+  return Object.fromEntries(entries);
+}
+
+function acceptTimer(
+  draft: Draft,
+  { timerId }: Extract<EngineInput, { kind: "timer" }>,
+  { purpose }: OpenTimer,
+): boolean {
+  const pipeline = pipelineOfRetry(draft, purpose);
+  draft.emit({ type: "timer.fired", timerId });
+  switch (purpose.kind) {
+    case "execution_timeout":
+      onExecutionTimeout(draft);
+      return true;
+    case "step_timeout":
+      onStepTimeout(draft, purpose);
+      return true;
+    case "cancel_deadline":
+      onCancelDeadline(draft);
+      return true;
+    case "child_timeout": {
+      const child = draft.state.children.get(purpose.childId);
+      const visit = child && findVisit(draft.state, child);
+      if (child !== undefined && visit !== undefined && child.cancelledAtMs === undefined) {
+        onChildTimeout(draft, visit, child);
+      }
+      return true;
+    }
+    case "retry": {
+      const visit = findVisit(draft.state, purpose);
+      if (visit !== undefined) {
+        draft.continuations.push({ visit, key: runKey(purpose), pipeline, delayMs: 0 });
+      }
+      return true;
+    }
+    default:
+      return unreachable(purpose);
+  }
+}
+
+function pipelineOfRetry(draft: Draft, purpose: TimerPurpose): typeof PIPELINE_START {
+  const visit = purpose.kind === "retry" ? findVisit(draft.state, purpose) : undefined;
+  const run = purpose.kind === "retry" ? visit?.runs.get(runKey(purpose)) : undefined;
+  return run?.pipeline ?? PIPELINE_START;
+}
+
+function acceptChild(draft: Draft, end: ChildEnd): boolean {
+  const child = draft.state.children.get(end.childId);
+  const visit = child && findVisit(draft.state, child);
+  if (child === undefined || visit === undefined) {
+    return false;
+  }
+  if (child.cancelledAtMs === undefined) {
+    onChildDone(draft, visit, child, end);
+  } else {
+    onCancelledChild(draft, visit, child);
+  }
+  return true;
+}
+
+function acceptCancel(draft: Draft, reason: string): boolean {
+  cancelExecution(draft, reason);
+  return true;
+}
+
+/** Ends the execution at once, whatever still runs: its workers learn that their right is gone. */
+function acceptFinalize(
+  draft: Draft,
+  { status, reason }: Extract<EngineInput, { kind: "finalize" }>,
+): boolean {
+  abandon(draft);
+  if (status === "completed") {
+    draft.emit({ type: "playbook.completed", result: resultOf(draft.state) });
+  } else {
+    const error = failure("cancelled", reason, { code: "FINALIZED" });
+    draft.emit({ type: "playbook.failed", error: draft.state.failure ?? error });
+  }
+  return true;
+}
+
+function abandon(draft: Draft): void {
+  const { commands, children } = draft.state;
+  draft.remove.push(...commands.keys());
+  draft.cancel.push(...commands.keys());
+  draft.cancelChildren.push(...children.keys());
+}
+
+/** Lets everything happen that can happen now. */
+function settle(draft: Draft): void {
+  while (!isTerminal(draft.state)) {
+    const continuation = draft.continuations.shift();
+    const visit = continuation === undefined ? draft.touched.pop() : undefined;
+    if (continuation !== undefined) {
+      if (isOpen(draft, continuation.visit) && continuation.visit.runs.has(continuation.key)) {
+        continueRun(draft, continuation);
+      }
+    } else if (visit !== undefined) {
+      if (isOpen(draft, visit)) {
+        advance(draft, visit);
+      }
+    } else if (!dispatchNext(draft)) {
+      break;
+    }
+  }
+  finish(draft);
+}
+
+function isOpen({ state }: Draft, visit: Visit): boolean {
+  return !isStopping(state) && state.visits.get(visitKey(visit)) === visit;
+}
+
+function advance(draft: Draft, visit: Visit): void {
+  if (visit.failing !== undefined) {
+    if (visit.runs.size === 0) {
+      exitFailed(draft, visit, visit.failing);
+    }
+  } else if (visit.loop !== undefined) {
+    advanceLoop(draft, visit, visit.loop);
+  } else if (visit.outcome?.error !== undefined) {
+    exitFailed(draft, visit, visit.outcome.error);
+  } else if (visit.outcome !== undefined) {
+    exitOk(draft, visit);
+  }
+}
+
+/** Ends the execution when nothing is outstanding. */
+function finish(draft: Draft): void {
+  const { state } = draft;
+  const isBusy = state.commands.size + state.children.size + state.retryCount > 0;
+  if (isTerminal(state) || isBusy) {
+    return;
+  }
+  draft.emit(lastEvent(state));
+}
+
+function lastEvent(
+  state: ExecutionState,
+): EventOf<"playbook.completed" | "playbook.failed" | "playbook.cancelled"> {
+  if (state.cancelling !== undefined) {
+    return { type: "playbook.cancelled", reason: state.cancelling.reason };
+  }
+  if (state.failing !== undefined) {
+    return { type: "playbook.failed", error: state.failing.error };
+  }
+  assert(state.visits.size + state.waiting.size === 0, "no token is left when nothing runs");
+  return state.failure === undefined
+    ? { type: "playbook.completed", result: resultOf(state) }
+    : { type: "playbook.failed", error: state.failure };
+}
+
+/** A bug of ours must not leave an execution that never ends. */
+function endByBug(draft: Draft, thrown: unknown): void {
+  if (draft.state.status !== "running") {
+    throw thrown;
+  }
+  abandon(draft);
+  const message = `The engine could not decide: ${errorMessage(thrown)}`;
+  draft.emit({ type: "playbook.failed", error: failure("internal", message) });
+}

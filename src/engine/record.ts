@@ -1,0 +1,122 @@
+/** What state keeps about the parts of a running execution. Mutable: only state.ts writes here. */
+import type { CommandId, ExecutionId, TimerId } from "../core/ids.ts";
+import type { Json } from "../core/json.ts";
+import type { PipelineState, StepValue } from "./command.ts";
+import type { LoopStats, Place, TimerPurpose } from "./event.ts";
+import type { Failure } from "./failure.ts";
+
+/** A token that has arrived at a step and waits there. */
+export interface Token {
+  /** Id of the arc that it came by; {@link START} for the first one. */
+  readonly arc: string;
+  /** Place in the order of arrival, over the whole execution. */
+  readonly order: number;
+}
+
+/** All visits of one step, summed up. */
+export interface StepRecord {
+  readonly step: string;
+  status: "running" | "ok" | "error" | "skipped" | "cancelled";
+  visits: number;
+  /** Commands handed out in the last visit, those given out again included. */
+  attempts: number;
+  startedAtMs: number | undefined;
+  endedAtMs: number | undefined;
+  /** Of the last finished visit; during `set` and guards of a visit already its own. */
+  value: StepValue | undefined;
+  error: Failure | undefined;
+}
+
+/** One token's work at one step, from `step.entered` to `step.exited`. */
+export interface Visit {
+  readonly step: string;
+  readonly visit: number;
+  readonly enteredAtMs: number;
+  /** Not yet over, by loop index; {@link SINGLE} outside loops. */
+  readonly runs: Map<number, Run>;
+  loop: LoopProgress | undefined;
+  /** How the run of a step without loop ended. */
+  outcome: RunOutcome | undefined;
+  /** Set from `step.failing` on. */
+  failing: Failure | undefined;
+  timerId: TimerId | undefined;
+}
+
+/** Key of the only run of a step without loop. */
+export const SINGLE = -1;
+
+/** One way through a step's tasks. At most one of the three ids is set. */
+export interface Run {
+  /** Where it stands since it last left a worker; undefined: from the start. */
+  pipeline: PipelineState | undefined;
+  commandId: CommandId | undefined;
+  childId: ExecutionId | undefined;
+  /** Of a retry delay at the server. */
+  timerId: TimerId | undefined;
+}
+
+export interface RunOutcome {
+  readonly value: Json;
+  readonly error: Failure | undefined;
+}
+
+export interface LoopProgress {
+  readonly items: readonly Json[];
+  readonly maxInFlight: number;
+  /** Index of the first item that has not started. */
+  next: number;
+  succeeded: number;
+  /** By index; null where an item has failed or not ended. */
+  readonly results: Json[];
+  /** In order of time. */
+  readonly errors: ItemError[];
+}
+
+export interface ItemError {
+  readonly index: number;
+  readonly error: Failure;
+}
+
+export interface OpenCommand extends Place {
+  readonly commandId: CommandId;
+  readonly pool: string;
+  readonly issuedAtMs: number;
+  attempt: number;
+  /** Workers lost so far. */
+  losses: number;
+  /** When its worker was told to stop. */
+  cancelledAtMs: number | undefined;
+}
+
+export interface OpenChild extends Place {
+  readonly childId: ExecutionId;
+  readonly path: string;
+  readonly startedAtMs: number;
+  /** Stands at the task that started it. */
+  readonly pipeline: PipelineState;
+  cancelledAtMs: number | undefined;
+  timerId: TimerId | undefined;
+}
+
+export interface OpenTimer {
+  readonly purpose: TimerPurpose;
+  readonly dueMs: number;
+}
+
+export function visitKey({ step, visit }: Pick<Place, "step" | "visit">): string {
+  return `${step}#${visit}`;
+}
+
+export function runKey({ index }: Pick<Place, "index">): number {
+  return index ?? SINGLE;
+}
+
+/** Place of a run in its visit. */
+export function placeOf(visit: Visit, key: number): Place {
+  const { step, visit: number } = visit;
+  return key === SINGLE ? { step, visit: number } : { step, visit: number, index: key };
+}
+
+export function loopStats(loop: LoopProgress): LoopStats {
+  return { total: loop.items.length, succeeded: loop.succeeded, failed: loop.errors.length };
+}

@@ -1,0 +1,144 @@
+/** What workers say about their commands, and what happens when they say nothing. */
+import { unreachable } from "../core/assert.ts";
+import type { CommandId } from "../core/ids.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import type { CommandReport } from "./command.ts";
+import { PIPELINE_START } from "./command.ts";
+import type { Draft } from "./draft.ts";
+import type { CallEnd, Place } from "./event.ts";
+import type { Failure } from "./failure.ts";
+import { failure } from "./failure.ts";
+import type { OpenCommand, Visit } from "./record.ts";
+import { runKey } from "./record.ts";
+import { findVisit } from "./state.ts";
+import { confirmCancelled, placedFailure } from "./stop.ts";
+
+/** Times a command is handed out again after its worker was lost. */
+export const LOSS_COUNT_MAX = 2;
+
+/** False when the report is stale: another attempt owns the command, or it is over. */
+export function onReport(draft: Draft, report: CommandReport): boolean {
+  const command = draft.state.commands.get(report.commandId);
+  if (command === undefined || command.attempt !== report.attempt) {
+    return false;
+  }
+  if (command.cancelledAtMs !== undefined) {
+    confirmCancelled(draft, command, false);
+  } else {
+    accept(draft, command, report);
+  }
+  return true;
+}
+
+/** False when the command is over or has another holder by now. */
+export function onLeaseExpired(draft: Draft, commandId: CommandId, attempt: number): boolean {
+  const command = draft.state.commands.get(commandId);
+  if (command === undefined || command.attempt !== attempt) {
+    return false;
+  }
+  if (command.cancelledAtMs !== undefined) {
+    confirmCancelled(draft, command, false);
+  } else if (command.losses < LOSS_COUNT_MAX && isRepeatable(draft, command)) {
+    handOutAgain(draft, command, "worker lost", true);
+  } else {
+    const times = command.losses + 1;
+    const message = `The worker was lost ${times === 1 ? "" : `${times} times `}while it ran the task`;
+    endCall(draft, command, {}, failure("worker_lost", message.trim()), null);
+  }
+  return true;
+}
+
+function accept(draft: Draft, command: OpenCommand, report: CommandReport): void {
+  const { outcome, workerId, startedAtMs } = report;
+  const source = { workerId, startedAtMs };
+  switch (outcome.status) {
+    case "ok":
+      endCall(draft, command, source, undefined, outcome.value);
+      updateCtx(draft, command, outcome.ctx);
+      break;
+    case "error":
+      endCall(draft, command, source, outcome.error, outcome.value);
+      updateCtx(draft, command, outcome.ctx);
+      break;
+    case "yielded":
+      yieldCommand(draft, command, outcome.pipeline, outcome.delayMs);
+      break;
+    case "cancelled":
+      endCall(draft, command, source, failure("cancelled", "The worker aborted the task"), null);
+      break;
+    case "released":
+      handOutAgain(draft, command, outcome.reason, false);
+      break;
+    default:
+      unreachable(outcome);
+  }
+}
+
+function endCall(
+  draft: Draft,
+  command: OpenCommand,
+  source: Pick<CallEnd, "workerId" | "startedAtMs">,
+  error: Failure | undefined,
+  value: Json,
+): void {
+  const { commandId, attempt } = command;
+  const place = placeOfCommand(command);
+  const visit = findVisit(draft.state, place);
+  if (visit === undefined) {
+    return;
+  }
+  const base = { ...place, commandId, attempt, ...source, value };
+  draft.emit(
+    error === undefined
+      ? { type: "call.done", ...base }
+      : { type: "call.error", ...base, error: placed(error, visit, command) },
+  );
+  draft.remove.push(commandId);
+  draft.touched.push(visit);
+}
+
+function placed(error: Failure, visit: Visit, command: OpenCommand): Failure {
+  return placedFailure(error, visit, runKey(command), command.attempt);
+}
+
+function updateCtx(draft: Draft, command: OpenCommand, values: JsonObject): void {
+  if (Object.keys(values).length > 0) {
+    draft.emit({ type: "ctx.updated", values, step: command.step });
+  }
+}
+
+function yieldCommand(
+  draft: Draft,
+  command: OpenCommand,
+  pipeline: typeof PIPELINE_START,
+  delayMs: number,
+): void {
+  const { commandId, attempt } = command;
+  const place = placeOfCommand(command);
+  draft.emit({ type: "command.yielded", ...place, commandId, attempt, pipeline, delayMs });
+  draft.remove.push(commandId);
+  const visit = findVisit(draft.state, place);
+  if (visit !== undefined) {
+    draft.continuations.push({ visit, key: runKey(command), pipeline, delayMs });
+  }
+}
+
+function handOutAgain(draft: Draft, command: OpenCommand, reason: string, isLoss: boolean): void {
+  const { commandId } = command;
+  const attempt = command.attempt + 1;
+  const place = placeOfCommand(command);
+  draft.emit({ type: "command.retried", ...place, commandId, attempt, reason, isLoss });
+  draft.requeue.push({ commandId, attempt, availableAtMs: draft.nowMs });
+}
+
+/** Any of the tasks that the lost worker may have been running must allow to be run again. */
+function isRepeatable(draft: Draft, command: OpenCommand): boolean {
+  const visit = findVisit(draft.state, placeOfCommand(command));
+  const { tasks } = draft.state.graph.step(command.step);
+  const { position } = visit?.runs.get(runKey(command))?.pipeline ?? PIPELINE_START;
+  return tasks.slice(position).every((task) => task.isIdempotent);
+}
+
+function placeOfCommand({ step, visit, index }: OpenCommand): Place {
+  return index === undefined ? { step, visit } : { step, visit, index };
+}

@@ -1,0 +1,107 @@
+/** Runs: one way through a step's tasks, as commands for workers and children of the engine. */
+import type { CommandId } from "../core/ids.ts";
+import type { Json } from "../core/json.ts";
+import type { Step, Task } from "../dsl/playbook.ts";
+import { hasTemplate, renderValue } from "../template/render.ts";
+import { PLAYBOOK_KIND, startChild } from "./child.ts";
+import type { CommandPayload, PipelineState } from "./command.ts";
+import { PIPELINE_START } from "./command.ts";
+import { taskData } from "./cut.ts";
+import type { Continuation, Draft } from "./draft.ts";
+import { loopItem } from "./draft.ts";
+import { templateFailure } from "./failure.ts";
+import type { PipelineRun } from "./pipeline.ts";
+import { currentTask, taskScope } from "./pipeline.ts";
+import type { Visit } from "./record.ts";
+import { placeOf } from "./record.ts";
+import { startOf } from "./state.ts";
+import { failVisit } from "./stop.ts";
+
+export function startRun(draft: Draft, visit: Visit, key: number): void {
+  continueRun(draft, { visit, key, pipeline: PIPELINE_START, delayMs: 0 });
+}
+
+/** Goes on at `pipeline.position`: with a child there, else with a command. */
+export function continueRun(draft: Draft, continuation: Continuation): void {
+  try {
+    goOn(draft, continuation);
+  } catch (error) {
+    failVisit(draft, continuation.visit, templateFailure(error));
+  }
+}
+
+function goOn(draft: Draft, { visit, key, pipeline, delayMs }: Continuation): void {
+  const task = currentTask({ step: draft.stepOf(visit), pipeline });
+  if (task.kind !== PLAYBOOK_KIND) {
+    issueCommand(draft, visit, key, pipeline, delayMs);
+  } else if (delayMs > 0) {
+    draft.startTimer({ kind: "retry", ...placeOf(visit, key) }, delayMs);
+  } else {
+    startChild(draft, visit, key, pipeline);
+  }
+}
+
+function issueCommand(
+  draft: Draft,
+  visit: Visit,
+  key: number,
+  pipeline: PipelineState,
+  delayMs: number,
+): void {
+  const step = draft.stepOf(visit);
+  const scope = taskData(draft.state, step, loopItem(draft, visit, key));
+  const run: PipelineRun = { step, pipeline, data: scope, options: draft.scopeOptions };
+  const task = currentTask(run);
+  const pool = choosePool(draft, run, task);
+  const commandId = draft.environment.newId<CommandId>();
+  const place = placeOf(visit, key);
+  draft.emit({ type: "command.issued", ...place, commandId, pool, attempt: 1 });
+  const timeoutMs = remainingMs(draft, visit, step, delayMs);
+  draft.issue.push({
+    commandId,
+    ...place,
+    tool: task.kind,
+    pool,
+    priority: draft.state.playbook.executor.priority,
+    availableAtMs: draft.nowMs + delayMs,
+    payload: {
+      step: stepPayload(step),
+      pipeline,
+      scope,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    },
+  });
+}
+
+const payloads = new WeakMap<Step, CommandPayload["step"]>();
+
+function stepPayload(step: Step): CommandPayload["step"] {
+  const { name, tasks, isPipeline, input, outputSelect } = step;
+  const known = payloads.get(step) ?? { name, tasks, isPipeline, input, outputSelect };
+  payloads.set(step, known);
+  return known;
+}
+
+/** What is left of the step's time when the command becomes available. */
+function remainingMs(draft: Draft, visit: Visit, step: Step, delayMs: number): number | undefined {
+  return step.timeoutMs === undefined
+    ? undefined
+    : Math.max(1, visit.enteredAtMs + step.timeoutMs - draft.nowMs - delayMs);
+}
+
+/** @throws TemplateError if the pool's name is a template that cannot be rendered. */
+function choosePool(draft: Draft, run: PipelineRun, task: Task): string {
+  const { environment, state } = draft;
+  const named = task.pool ?? state.graph.step(run.step.name).pool ?? state.playbook.executor.pool;
+  const fallback = task.needsGpu ? environment.gpuPool : environment.defaultPool;
+  return renderPool(run, named) ?? startOf(state).pool ?? fallback;
+}
+
+/** Undefined when the template has no answer: the next candidate decides. */
+function renderPool(run: PipelineRun, named: string | undefined): string | undefined {
+  if (named === undefined || !hasTemplate(named)) {
+    return named;
+  }
+  const pool: Json = renderValue(named, taskScope(run));
+  return typeof pool === "string" && pool !== "" ? pool : undefined;
+}
