@@ -8,6 +8,7 @@
  */
 import { timingSafeEqual } from "node:crypto";
 import { AppError } from "../core/errors.ts";
+import { PAGE_PATHS } from "./routes/page.ts";
 
 export interface AccessOptions {
   /** Required as `Authorization: Bearer …`; undefined: no token is asked for. */
@@ -19,15 +20,7 @@ export interface AccessOptions {
 }
 
 /** Without data: probes, and the page, which asks for the token itself. */
-const PUBLIC_PATHS: ReadonlySet<string> = new Set([
-  "/",
-  "/health",
-  "/livez",
-  "/readyz",
-  "/ui/app.js",
-  "/ui/view.js",
-  "/ui/style.css",
-]);
+const PUBLIC_PATHS: ReadonlySet<string> = new Set(["/health", "/livez", "/readyz", ...PAGE_PATHS]);
 
 const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i;
 
