@@ -1,0 +1,262 @@
+/** Playbooks in few words, and an execution to drive by hand. */
+import type { CommandId, ExecutionId, TimerId, WorkerId } from "../../../src/core/ids.ts";
+import type { Json, JsonObject } from "../../../src/core/json.ts";
+import type { Arc, Loop, Playbook, Rule, Step, Task } from "../../../src/dsl/playbook.ts";
+import type { CommandOutcome } from "../../../src/engine/command.ts";
+import { decide } from "../../../src/engine/decide.ts";
+import type {
+  Decision,
+  EngineInput,
+  ExecutionStart,
+  NewChild,
+  NewCommand,
+  NewTimer,
+} from "../../../src/engine/decision.ts";
+import type { EventType, ExecutionEvent, RecordedEvent } from "../../../src/engine/event.ts";
+import { failure } from "../../../src/engine/failure.ts";
+import type { ExecutionState } from "../../../src/engine/state.ts";
+import { applyEvent, createState, snapshot } from "../../../src/engine/state.ts";
+
+export type StepSpec = Partial<Omit<Step, "next" | "loop" | "tasks">> & {
+  readonly tasks?: readonly Partial<Task>[];
+  readonly loop?: Partial<Loop>;
+  /** `name`, or `name` with a guard and more. */
+  readonly next?: readonly (string | (Partial<Arc> & { readonly step: string }))[];
+  readonly nextMode?: "exclusive" | "inclusive";
+  readonly onNoMatch?: "complete" | "fail" | "quiet";
+};
+
+export function makeTask(label: string, task: Partial<Task> = {}): Task {
+  return {
+    label,
+    kind: "noop",
+    config: {},
+    input: {},
+    set: [],
+    isIdempotent: true,
+    needsGpu: false,
+    ...task,
+  };
+}
+
+export function makeRule(rule: Partial<Rule>): Rule {
+  return {
+    action: "continue",
+    set: [],
+    attempts: 3,
+    backoff: "none",
+    delay: 1,
+    hasJitter: false,
+    ...rule,
+  };
+}
+
+export function makeStep(name: string, spec: StepSpec = {}): Step {
+  const { tasks = [{}], loop, next = [], nextMode, onNoMatch, ...rest } = spec;
+  return {
+    name,
+    tasks: tasks.map((task, index) => makeTask(tasks.length > 1 ? `t${index}` : name, task)),
+    isPipeline: tasks.length > 1,
+    input: {},
+    set: [],
+    join: "auto",
+    failure: "drain",
+    admit: [],
+    outputSelect: [],
+    ...rest,
+    next: {
+      mode: nextMode ?? "exclusive",
+      onNoMatch: onNoMatch ?? "complete",
+      arcs: next.map((arc) => ({ set: [], ...(typeof arc === "string" ? { step: arc } : arc) })),
+    },
+    ...(loop === undefined
+      ? {}
+      : {
+          loop: {
+            iterator: "item",
+            mode: "parallel",
+            maxInFlight: 16,
+            failure: "fail_fast",
+            ...loop,
+          },
+        }),
+  };
+}
+
+export function makePlaybook(
+  steps: Readonly<Record<string, StepSpec>>,
+  more: Partial<Playbook> = {},
+): Playbook {
+  return {
+    name: "test",
+    path: "test/playbook",
+    labels: {},
+    entryStep: Object.keys(steps)[0] ?? "start",
+    workload: {},
+    keychain: [],
+    ...more,
+    executor: { priority: 5, isNoMatchError: false, ...more.executor },
+    steps: Object.entries(steps).map(([name, spec]) => makeStep(name, spec)),
+  };
+}
+
+/** One execution, its open work, and every event so far. */
+export class Driver {
+  readonly playbook: Playbook;
+  readonly state: ExecutionState;
+  readonly events: RecordedEvent[] = [];
+  readonly commands = new Map<CommandId, NewCommand & { attempt: number; isCancelled: boolean }>();
+  readonly children = new Map<ExecutionId, NewChild & { isCancelled: boolean }>();
+  readonly timers = new Map<TimerId, NewTimer>();
+  readonly resolved = new Map<string, Json>();
+  nowMs = 1_000_000;
+  #lastId = 0;
+
+  constructor(playbook: Playbook) {
+    this.playbook = playbook;
+    this.state = createState(playbook);
+  }
+
+  start(payload: JsonObject = {}, more: Partial<ExecutionStart> = {}): this {
+    const executionId = "1" as ExecutionId;
+    const start = { executionId, path: this.playbook.path, version: 1, payload, ...more };
+    this.give({ kind: "start", start });
+    return this;
+  }
+
+  give(input: EngineInput): Decision {
+    const decision = decide(this.state, input, {
+      nowMs: this.nowMs,
+      newId: <Id extends string>() => `${++this.#lastId}` as Id,
+      defaultPool: "cpu",
+      gpuPool: "gpu",
+      env: {},
+      resolved: this.resolved,
+    });
+    this.#record(decision);
+    return decision;
+  }
+
+  /** Reports the only open command of a step, or that of an item. */
+  report(step: string, outcome: CommandOutcome, index?: number): Decision {
+    const command = this.open(step, index);
+    return this.give({
+      kind: "report",
+      report: {
+        executionId: "1" as ExecutionId,
+        commandId: command.commandId,
+        attempt: command.attempt,
+        workerId: "w" as WorkerId,
+        startedAtMs: this.nowMs,
+        outcome,
+      },
+    });
+  }
+
+  ok(step: string, value: Json = {}, ctx: JsonObject = {}, index?: number): Decision {
+    return this.report(step, { status: "ok", value, ctx }, index);
+  }
+
+  okItem(step: string, index: number, value: Json = {}): Decision {
+    return this.ok(step, value, {}, index);
+  }
+
+  fail(step: string, message = "no luck", index?: number): Decision {
+    const error = failure("server_error", message);
+    return this.report(step, { status: "error", error, value: null, ctx: {} }, index);
+  }
+
+  open(step: string, index?: number): NewCommand & { attempt: number; isCancelled: boolean } {
+    const found = [...this.commands.values()].find(
+      (command) => command.step === step && command.index === index,
+    );
+    if (found === undefined) {
+      throw new Error(`no open command of ${step} ${index ?? ""}: ${this.openSteps().join()}`);
+    }
+    return found;
+  }
+
+  openSteps(): readonly string[] {
+    return [...this.commands.values()].map(({ step, index }) =>
+      index === undefined ? step : `${step}[${index}]`,
+    );
+  }
+
+  /** Moves the clock to the next timer of this kind and fires it. */
+  fire(kind: NewTimer["purpose"]["kind"]): Decision {
+    const timer = [...this.timers.values()].find(({ purpose }) => purpose.kind === kind);
+    if (timer === undefined) {
+      throw new Error(`no timer ${kind}`);
+    }
+    this.nowMs = Math.max(this.nowMs, timer.dueMs);
+    this.timers.delete(timer.timerId);
+    return this.give({ kind: "timer", timerId: timer.timerId, purpose: timer.purpose });
+  }
+
+  types(): readonly EventType[] {
+    return this.events.map(({ event }) => event.type);
+  }
+
+  count(type: EventType, step?: string): number {
+    return this.events.filter(
+      ({ event }) => event.type === type && (step === undefined || stepOfEvent(event) === step),
+    ).length;
+  }
+
+  /** The same state, made from the log alone. */
+  replay(): ExecutionState {
+    const state = createState(this.playbook);
+    for (const recorded of this.events) {
+      applyEvent(state, recorded);
+    }
+    return state;
+  }
+
+  isSameAsReplay(): boolean {
+    return Bun.deepEquals(snapshot(this.replay()), snapshot(this.state), true);
+  }
+
+  #record(decision: Decision): void {
+    const first = this.events.length;
+    for (const [index, event] of decision.events.entries()) {
+      this.events.push({ seq: first + index + 1, timeMs: this.nowMs, event });
+    }
+    for (const command of decision.issue) {
+      this.commands.set(command.commandId, { ...command, attempt: 1, isCancelled: false });
+    }
+    for (const { commandId, attempt } of decision.requeue) {
+      const command = this.commands.get(commandId);
+      if (command !== undefined) {
+        command.attempt = attempt;
+      }
+    }
+    for (const commandId of decision.cancel) {
+      const command = this.commands.get(commandId);
+      if (command !== undefined) {
+        command.isCancelled = true;
+      }
+    }
+    for (const child of decision.children.filter(({ isWaited }) => isWaited)) {
+      this.children.set(child.childId, { ...child, isCancelled: false });
+    }
+    for (const childId of decision.cancelChildren) {
+      const child = this.children.get(childId);
+      if (child !== undefined) {
+        child.isCancelled = true;
+      }
+    }
+    for (const timer of decision.timers) {
+      this.timers.set(timer.timerId, timer);
+    }
+    for (const commandId of decision.remove) {
+      this.commands.delete(commandId);
+    }
+    for (const timerId of decision.stopTimers) {
+      this.timers.delete(timerId);
+    }
+  }
+}
+
+function stepOfEvent(event: ExecutionEvent): string | undefined {
+  return "step" in event ? event.step : undefined;
+}
