@@ -5,7 +5,10 @@ import type { Values } from "./option.ts";
 import type { Fault } from "./read.ts";
 import type { databaseOptions, listenOptions, natsOptions, workerOptions } from "./tables.ts";
 
-type ListenValues = Pick<Values<typeof listenOptions>, "host" | "token" | "insecure">;
+type ListenValues = Pick<
+  Values<typeof listenOptions>,
+  "host" | "token" | "workerToken" | "insecure"
+>;
 type DatabaseValues = Values<typeof databaseOptions>;
 type NatsValues = Pick<Values<typeof natsOptions>, "natsUser" | "natsPassword">;
 
@@ -25,15 +28,16 @@ export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
-function checkListen({ host, token, insecure }: ListenValues): readonly Fault[] {
-  return isLoopback(host) || token !== undefined || insecure
+function checkListen({ host, token, workerToken, insecure }: ListenValues): readonly Fault[] {
+  const tokens = { NOETL_TOKEN: token, NOETL_WORKER_TOKEN: workerToken };
+  return isLoopback(host) || insecure
     ? []
-    : [
-        {
-          name: "NOETL_TOKEN",
+    : Object.entries(tokens)
+        .filter(([, value]) => value === undefined)
+        .map(([name]) => ({
+          name,
           message: `is required to listen on ${host}, where other machines can call; --insecure allows it without`,
-        },
-      ];
+        }));
 }
 
 function checkDatabase({ databaseUrl, postgresHost }: DatabaseValues): readonly Fault[] {

@@ -141,7 +141,12 @@ export const listenOptions = {
     description: "Bearer token that the HTTP API asks for and client commands send",
   }),
   insecure: toggle({
-    description: "Allow listening beyond this machine without a token",
+    description: "Allow listening beyond this machine without tokens",
+  }),
+  workerToken: optionalText({
+    isSecret: true,
+    hasFlag: false,
+    description: "Token that workers send and servers ask them for",
   }),
   origins: list({
     default: "",
@@ -176,7 +181,7 @@ export const serverOptions = {
     default: "gpu-01",
     description: "Pool of steps that need a GPU and name no pool",
   }),
-  noMigrate: toggle({
+  skipMigration: toggle({
     description: "Do not bring the database to this version's schema at start",
   }),
   secretReading: toggle({
@@ -210,6 +215,7 @@ export const workerOptions = {
     each: { pattern: /^[^\s:]+:\d+$/, mustBe: "host:port, or several with commas" },
     description: "gRPC addresses of servers",
   }),
+  workerToken: listenOptions.workerToken,
   ...workerTuning,
   ...natsOptions,
   ...logOptions,

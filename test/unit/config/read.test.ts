@@ -21,11 +21,12 @@ test("all faults are reported at once, by the name that the user has written", (
     );
   expect(read).toThrow(
     [
-      "The configuration has 5 faults:",
+      "The configuration has 6 faults:",
       '  --port: must be an integer from 0 to 65535, not "http"',
       '  NATS_URL: must be a URL that begins with nats:// or tls://, not "http://x"',
       '  NOETL_LOG_LEVEL: must be one of debug, info, warn, error, not "loud"',
       "  NOETL_TOKEN: is required to listen on 0.0.0.0, where other machines can call; --insecure allows it without",
+      "  NOETL_WORKER_TOKEN: is required to listen on 0.0.0.0, where other machines can call; --insecure allows it without",
       "  NATS_USER: is required with NATS_PASSWORD",
     ].join("\n"),
   );

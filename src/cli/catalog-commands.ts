@@ -1,0 +1,216 @@
+/** `register`, `list`, `get`: what the platform knows. */
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { AppError, errorMessage } from "../core/errors.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import { isJsonObject, parseJson } from "../core/json.ts";
+import type { Api } from "./api.ts";
+import type { CliContext, ExitReason } from "./context.ts";
+import { UsageError } from "./context.ts";
+import { field, formatDuration, formatJson, formatTable, formatTime, rowsOf } from "./format.ts";
+import { readText } from "./payload.ts";
+
+export interface JsonFlag {
+  readonly json?: boolean | undefined;
+}
+
+export interface RegisterFlags extends JsonFlag {
+  readonly kind: "playbook" | "credential";
+  readonly strict?: boolean | undefined;
+}
+
+/** Playbooks, or with `kind` credential their JSON files; folders are read with all below. */
+export async function register(
+  { out, note }: CliContext,
+  api: Api,
+  paths: readonly string[],
+  flags: RegisterFlags,
+): Promise<ExitReason> {
+  const { kind } = flags;
+  const answers: Json[] = [];
+  let failures = 0;
+  for (const path of await expand(paths, kind === "playbook" ? "**/*.{yaml,yml}" : "**/*.json")) {
+    try {
+      const text = await readText(path);
+      const answer =
+        kind === "playbook"
+          ? await api.postObject("/api/catalog/register", {
+              content: text,
+              strict: flags.strict === true,
+            })
+          : await api.postObject("/api/credentials", readCredential(text, path));
+      answers.push(answer);
+      for (const warning of rowsOf(answer, "warnings")) {
+        note(`${path}:${field(warning, "line")}: warning: ${field(warning, "message")}`);
+      }
+      if (flags.json !== true) {
+        out(registeredLine(answer));
+      }
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code === "SERVER_UNREACHABLE") {
+        throw error;
+      }
+      failures++;
+      note(`${path}: ${errorMessage(error)}`);
+    }
+  }
+  if (flags.json === true) {
+    out(formatJson(answers));
+  }
+  return failures === 0 ? "ok" : "failed";
+}
+
+function registeredLine(answer: JsonObject): string {
+  return answer["path"] === undefined
+    ? `Saved credential ${field(answer, "name")} (${field(answer, "type")})`
+    : `Registered ${field(answer, "path")} version ${field(answer, "version")}`;
+}
+
+function readCredential(text: string, path: string): JsonObject {
+  const value = parseJson(text);
+  if (isJsonObject(value)) {
+    return value;
+  }
+  throw new UsageError(`${path} must hold a JSON object with name, type and data`);
+}
+
+async function expand(paths: readonly string[], pattern: string): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const path of paths) {
+    const isFolder = (await stat(path).catch(() => undefined))?.isDirectory() === true;
+    const inside = isFolder ? [...new Bun.Glob(pattern).scanSync({ cwd: path })].sort() : [];
+    found.push(...(isFolder ? inside.map((name) => join(path, name)) : [path]));
+  }
+  if (found.length === 0) {
+    throw new UsageError(`No file matches ${pattern} in ${paths.join(", ")}`);
+  }
+  return found;
+}
+
+export const LISTS = ["executions", "playbooks", "credentials", "pools", "workers"] as const;
+export type ListName = (typeof LISTS)[number];
+
+export interface ListFlags extends JsonFlag {
+  readonly path?: string | undefined;
+  readonly status?: string | undefined;
+  readonly limit?: string | undefined;
+}
+
+interface ListView {
+  readonly url: string;
+  /** Name of the list in the answer; absent: the answer is the list. */
+  readonly key?: string;
+  readonly headings: readonly string[];
+  readonly cells: (row: JsonObject) => readonly string[];
+}
+
+const LIST_VIEWS: Readonly<Record<ListName, ListView>> = {
+  executions: {
+    url: "/api/executions",
+    headings: ["execution", "playbook", "status", "started", "took"],
+    cells: (row) => [
+      field(row, "execution_id"),
+      `${field(row, "path")} v${field(row, "version")}`,
+      field(row, "status"),
+      formatTime(row["started_at"]),
+      formatDuration(Number(row["duration_seconds"]) * 1000),
+    ],
+  },
+  playbooks: {
+    url: "/api/catalog/list/playbook",
+    key: "entries",
+    headings: ["path", "version", "catalog id", "registered"],
+    cells: (row) => [
+      field(row, "path"),
+      field(row, "version"),
+      field(row, "catalog_id"),
+      formatTime(row["created_at"]),
+    ],
+  },
+  credentials: {
+    url: "/api/credentials",
+    key: "items",
+    headings: ["name", "type", "updated", "description"],
+    cells: (row) => [
+      field(row, "name"),
+      field(row, "type"),
+      formatTime(row["updated_at"]),
+      field(row, "description"),
+    ],
+  },
+  pools: {
+    url: "/api/worker/pools",
+    headings: ["pool", "workers", "slots", "free", "queued", "running", "remark"],
+    cells: (row) => [
+      field(row, "name"),
+      field(row, "workers"),
+      field(row, "slots"),
+      field(row, "free_slots"),
+      field(row, "queued"),
+      field(row, "running"),
+      field(row, "waiting_reason"),
+    ],
+  },
+  workers: {
+    url: "/api/workers",
+    key: "workers",
+    headings: ["worker", "pool", "status", "slots", "free", "host", "pid", "heartbeat"],
+    cells: (row) => [
+      field(row, "name"),
+      field(row, "pool"),
+      field(row, "status"),
+      field(row, "slots"),
+      field(row, "free_slots"),
+      field(row, "hostname"),
+      field(row, "pid"),
+      formatTime(row["last_heartbeat"]),
+    ],
+  },
+};
+
+export async function list(
+  { out }: CliContext,
+  api: Api,
+  name: ListName,
+  flags: ListFlags,
+): Promise<ExitReason> {
+  const view = LIST_VIEWS[name];
+  const query = new URLSearchParams();
+  for (const key of ["path", "status", "limit"] as const) {
+    const value = flags[key];
+    if (value !== undefined) {
+      query.set(key, value);
+    }
+  }
+  const answer = await api.get(`${view.url}${query.size === 0 ? "" : `?${query}`}`);
+  const rows = rowsOf(answer, view.key);
+  out(flags.json === true ? formatJson(rows) : formatTable(view.headings, rows.map(view.cells)));
+  return "ok";
+}
+
+export const RESOURCES = ["execution", "playbook", "credential", "variables"] as const;
+export type ResourceName = (typeof RESOURCES)[number];
+
+export async function get(
+  { out }: CliContext,
+  api: Api,
+  name: ResourceName,
+  id: string,
+  flags: JsonFlag & { readonly version?: string | undefined },
+): Promise<ExitReason> {
+  if (name === "playbook") {
+    const entry = await api.postObject("/api/catalog/resource", {
+      path: id,
+      version: flags.version ?? null,
+    });
+    out(flags.json === true ? formatJson(entry) : field(entry, "content").trimEnd());
+    return "ok";
+  }
+  const urls = {
+    execution: "/api/executions/",
+    credential: "/api/credentials/",
+    variables: "/api/vars/",
+  };
+  out(formatJson(await api.get(`${urls[name]}${encodeURIComponent(id)}`)));
+  return "ok";
+}

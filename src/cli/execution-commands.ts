@@ -1,0 +1,165 @@
+/** `exec`, `status`, `logs`, `cancel`: executions on a server. */
+import type { JsonObject } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
+import type { Api } from "./api.ts";
+import type { JsonFlag } from "./catalog-commands.ts";
+import type { CliContext, ExitReason } from "./context.ts";
+import { field, formatDuration, formatJson, formatTable, rowsOf } from "./format.ts";
+import type { PayloadFlags } from "./payload.ts";
+import { readPayload } from "./payload.ts";
+import { followExecution } from "./watch.ts";
+
+export interface ExecFlags extends PayloadFlags, JsonFlag {
+  readonly version?: string | undefined;
+  readonly executionPool?: string | undefined;
+  readonly dedupKey?: string | undefined;
+  /** Follows the execution to its end and ends like it. */
+  readonly wait?: boolean | undefined;
+}
+
+/** Starts a registered playbook. */
+export async function exec(
+  context: CliContext,
+  api: Api,
+  path: string,
+  flags: ExecFlags,
+): Promise<ExitReason> {
+  const started = await api.postObject("/api/execute", {
+    path,
+    payload: await readPayload(flags),
+    version: flags.version ?? null,
+    execution_pool: flags.executionPool ?? null,
+    ...(flags.dedupKey === undefined ? {} : { dedup: { key: flags.dedupKey } }),
+  });
+  const id = field(started, "execution_id");
+  if (flags.wait === true) {
+    return await followExecution(context, api, id, flags);
+  }
+  context.out(
+    flags.json === true ? formatJson(started) : `Execution ${id} ${field(started, "status")}`,
+  );
+  return "ok";
+}
+
+/** Exit `failed` for an execution that has failed or was cancelled. */
+export async function status(
+  { out }: CliContext,
+  api: Api,
+  id: string,
+  flags: JsonFlag,
+): Promise<ExitReason> {
+  const execution = await api.getObject(`/api/executions/${id}/status`);
+  const answer = await api.getObject(`/api/executions/${id}/steps`);
+  if (flags.json === true) {
+    out(formatJson({ ...execution, steps: answer["steps"] ?? [] }));
+  } else {
+    out(statusText(id, execution, rowsOf(answer, "steps")));
+  }
+  return ["FAILED", "CANCELLED"].includes(field(execution, "status")) ? "failed" : "ok";
+}
+
+function statusText(id: string, execution: JsonObject, steps: readonly JsonObject[]): string {
+  const error = field(execution, "error");
+  return [
+    `Execution ${id}: ${field(execution, "status")}${error === "" ? "" : ` – ${error}`}`,
+    formatTable(
+      ["step", "status", "visits", "attempts", "took", "error"],
+      steps.map((step) => [
+        field(step, "step"),
+        field(step, "status"),
+        field(step, "visits"),
+        field(step, "attempts"),
+        took(step),
+        field(step, "error"),
+      ]),
+    ),
+  ].join("\n");
+}
+
+function took(step: JsonObject): string {
+  const begin = Date.parse(field(step, "started_at"));
+  const end = Date.parse(field(step, "finished_at"));
+  return Number.isNaN(end - begin) ? "" : formatDuration(end - begin);
+}
+
+export interface LogsFlags extends JsonFlag {
+  readonly follow?: boolean | undefined;
+  readonly step?: string | undefined;
+  readonly limit?: string | undefined;
+}
+
+export async function logs(
+  context: CliContext,
+  api: Api,
+  id: string,
+  flags: LogsFlags,
+): Promise<ExitReason> {
+  if (flags.follow !== true) {
+    const query = new URLSearchParams({ limit: flags.limit ?? "1000" });
+    if (flags.step !== undefined) {
+      query.set("step", flags.step);
+    }
+    const answer = await api.getObject(`/api/executions/${id}/logs?${query}`);
+    for (const line of rowsOf(answer, "logs")) {
+      printLine(context, line, flags);
+    }
+    return "ok";
+  }
+  for await (const { event, data } of api.live(`/api/executions/${id}/logs/stream`)) {
+    if (event === "message" && (flags.step === undefined || field(data, "step") === flags.step)) {
+      printLine(context, data, flags);
+    }
+  }
+  return "ok";
+}
+
+function printLine({ out }: CliContext, line: JsonObject, flags: JsonFlag): void {
+  const index = field(line, "index");
+  const place = `${field(line, "step")}${index === "" ? "" : `[${index}]`}`;
+  const mark = field(line, "stream") === "stderr" ? "!" : " ";
+  out(flags.json === true ? JSON.stringify(line) : `${place} ${mark} ${field(line, "text")}`);
+}
+
+export interface CancelFlags extends JsonFlag {
+  readonly reason?: string | undefined;
+  readonly cascade?: boolean | undefined;
+}
+
+export async function cancel(
+  { out }: CliContext,
+  api: Api,
+  id: string,
+  flags: CancelFlags,
+): Promise<ExitReason> {
+  const answer = await api.postObject(`/api/executions/${id}/cancel`, {
+    reason: flags.reason ?? null,
+    cascade: flags.cascade ?? true,
+  });
+  out(flags.json === true ? formatJson(answer) : `Execution ${id}: ${field(answer, "message")}`);
+  return "ok";
+}
+
+/** Asks the server about its components. */
+export async function health({ out }: CliContext, api: Api, flags: JsonFlag): Promise<ExitReason> {
+  const report = await readHealth(api);
+  const components = ["database", "nats"].map((name) => [name, field(report, name)]);
+  const server = ["server", `${field(report, "status")} (${field(report, "version")})`];
+  out(
+    flags.json === true
+      ? formatJson(report)
+      : formatTable(["component", "state"], [server, ...components]),
+  );
+  return report["status"] === "ok" ? "ok" : "failed";
+}
+
+/** An unhealthy server answers 503 with the same report. */
+async function readHealth(api: Api): Promise<JsonObject> {
+  const response = await api.get("/api/health").catch((error: unknown) => {
+    const details = error instanceof Object && "details" in error ? error.details : undefined;
+    if (isJsonObject(details) && details["database"] !== undefined) {
+      return details;
+    }
+    throw error;
+  });
+  return isJsonObject(response) ? response : {};
+}

@@ -1,0 +1,31 @@
+/** `noetl db migrate`. */
+import { databaseUrlOf } from "../config/decide.ts";
+import { configurationError, readOptions } from "../config/read.ts";
+import { databaseOptions } from "../config/tables.ts";
+import { migrate } from "../store/migrate.ts";
+import { connectStore } from "../store/pool.ts";
+import type { CliContext, ExitReason } from "./context.ts";
+
+export async function migrateDatabase(
+  { env, out }: CliContext,
+  flags: { readonly json?: boolean | undefined; readonly [name: string]: unknown },
+): Promise<ExitReason> {
+  const url = databaseUrlOf(readOptions(databaseOptions, { flags, env }));
+  if (url === undefined) {
+    const message = "or POSTGRES_HOST is required: the database to migrate";
+    throw configurationError([{ name: "DATABASE_URL", message }]);
+  }
+  // An index on a large table takes as long as it takes.
+  await using store = connectStore(url, {
+    max: 2,
+    name: "noetl db migrate",
+    statementTimeoutMs: 0,
+  });
+  const applied = await migrate(store.durable);
+  if (flags.json === true) {
+    out(JSON.stringify({ applied }));
+  } else {
+    out(applied.length === 0 ? "Nothing to do." : `Applied ${applied.join(", ")}.`);
+  }
+  return "ok";
+}

@@ -1,0 +1,325 @@
+/** The command line: which commands there are, what they take, and what their failures mean. */
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
+import { Command, CommanderError } from "@commander-js/extra-typings";
+import type { OptionTable, Values } from "../config/option.ts";
+import { processEnvironment, readOptions } from "../config/read.ts";
+import {
+  clientOptions,
+  runOptions,
+  serverOptions,
+  upOptions,
+  workerOptions,
+} from "../config/tables.ts";
+import { AppError } from "../core/errors.ts";
+import { Api, DEFAULT_SERVER_URL } from "./api.ts";
+import { LISTS, RESOURCES } from "./catalog-commands.ts";
+import type { CliContext, ExitReason } from "./context.ts";
+import { UsageError } from "./context.ts";
+import { addFlags } from "./flags.ts";
+import { COMMIT, VERSION } from "./version.ts";
+
+/** Runs one command; never throws. */
+export async function runCli(args: readonly string[], signal: AbortSignal): Promise<ExitReason> {
+  const context: CliContext = {
+    env: processEnvironment(),
+    signal,
+    out: (text) => void process.stdout.write(`${text}\n`),
+    note: (text) => void process.stderr.write(`${text}\n`),
+    isTerminal: process.stdout.isTTY === true,
+  };
+  let reason: ExitReason = "ok";
+  const program = createProgram(context, (ended) => {
+    reason = ended;
+  });
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return reason;
+  } catch (error) {
+    return explain(error, context);
+  }
+}
+
+type Finish = (reason: ExitReason) => void;
+
+export function createProgram(context: CliContext, finish: Finish): Command {
+  const program = new Command("noetl")
+    .description("Durable YAML playbooks on pools of CPU and GPU workers, from one binary.")
+    .version(`noetl ${VERSION} (${COMMIT})`, "-v, --version")
+    .showHelpAfterError("(noetl COMMAND --help tells more)")
+    .configureHelp({ showGlobalOptions: true })
+    .exitOverride();
+  addPlatformCommands(program, context, finish);
+  addPlaybookCommands(program, context, finish);
+  addCatalogCommands(program, context, finish);
+  addOtherCommands(program, context, finish);
+  return program;
+}
+
+/** The options of a command, read from its flags and the environment. */
+function read<Table extends OptionTable>(
+  context: CliContext,
+  table: Table,
+  flags: object,
+): Values<Table> {
+  return readOptions(table, { flags: { ...flags }, env: context.env });
+}
+
+function apiOf(context: CliContext, flags: object): Api {
+  const { serverUrl, token } = read(context, clientOptions, flags);
+  return new Api({ url: serverUrl ?? DEFAULT_SERVER_URL, token, signal: context.signal });
+}
+
+function addPlatformCommands(program: Command, context: CliContext, finish: Finish): void {
+  const up = program
+    .command("up")
+    .description("Run the whole platform on this machine: server, workers, PostgreSQL and NATS.")
+    .action(async (flags) => {
+      const { up: runUp } = await import("./up.ts");
+      finish(await runUp(context, { ...flags }));
+    });
+  addFlags(up, upOptions);
+  example(up, "noetl up --pool cpu-01 --pool cpu-02", "noetl up --port 0 --data-dir /srv/noetl");
+
+  const server = program
+    .command("server")
+    .description("Run a server: HTTP API and page, gRPC, orchestration. Any number of replicas.")
+    .action(async (flags) => {
+      const { server: runServer } = await import("./server.ts");
+      finish(await runServer(context, { ...flags }));
+    });
+  addFlags(server, serverOptions);
+  example(server, "DATABASE_URL=postgres://… NATS_URL=nats://… noetl server --port 8082");
+
+  const worker = program
+    .command("worker")
+    .description("Run a worker: takes the commands of one pool and runs their tools.")
+    .action(async (flags) => {
+      const { worker: runWorker } = await import("./worker.ts");
+      finish(await runWorker(context, { ...flags }));
+    });
+  addFlags(worker, workerOptions);
+  example(worker, "NATS_URL=nats://… noetl worker --pool cpu-01 --server 127.0.0.1:9082");
+  const workers = worker
+    .command("list")
+    .description("List the workers that a server knows.")
+    .option("--json", "print JSON")
+    .action(async (flags, command) => {
+      const { list } = await import("./catalog-commands.ts");
+      finish(await list(context, apiOf(context, command.optsWithGlobals()), "workers", flags));
+    });
+  addFlags(workers, clientOptions);
+}
+
+function addPlaybookCommands(program: Command, context: CliContext, finish: Finish): void {
+  const run = program
+    .command("run")
+    .argument("<file>", "playbook, YAML")
+    .description("Run one playbook to its end; without --server-url on a platform of its own.")
+    .option("--payload <json>", "inputs, a JSON object merged over the playbook's workload")
+    .option("--input <file>", "file with such an object")
+    .option("--set <key=value...>", "one input; the value may be JSON")
+    .option("--json", "print only the outcome, as JSON")
+    .action(async (file, flags) => {
+      const { run: runFile } = await import("./run.ts");
+      finish(await runFile(context, file, { ...flags }));
+    });
+  addFlags(run, runOptions);
+  example(run, "noetl run hello.yaml", "noetl run etl.yaml --set day=2026-01-31 --json");
+
+  const demo = program
+    .command("demo")
+    .description("Run a sample playbook on a platform of its own, and show what happens.")
+    .option("--json", "print only the outcome, as JSON")
+    .action(async (flags) => {
+      const { demo: runDemo } = await import("./demo.ts");
+      finish(await runDemo(context, { ...flags }));
+    });
+  example(demo, "noetl demo");
+
+  const exec = program
+    .command("exec")
+    .argument("<path>", "catalog path of a registered playbook")
+    .description("Start a registered playbook on a server.")
+    .option("--payload <json>", "inputs, a JSON object merged over the playbook's workload")
+    .option("--input <file>", "file with such an object")
+    .option("--set <key=value...>", "one input; the value may be JSON")
+    .option("--version <n>", "version; default the latest")
+    .option("--execution-pool <name>", "pool of steps that name none")
+    .option("--dedup-key <key>", "start at most one execution with this key")
+    .option("-w, --wait", "show it to its end, and end as it does")
+    .option("--json", "print JSON")
+    .action(async (path, flags) => {
+      const { exec: start } = await import("./execution-commands.ts");
+      finish(await start(context, apiOf(context, flags), path, flags));
+    });
+  addFlags(exec, clientOptions);
+  example(exec, "noetl exec examples/hello --set name=Ada --wait");
+
+  const status = program
+    .command("status")
+    .argument("<execution>", "execution id")
+    .description("Show an execution and its steps. Exit code 1 if it failed or was cancelled.")
+    .option("--json", "print JSON")
+    .action(async (id, flags) => {
+      const { status: show } = await import("./execution-commands.ts");
+      finish(await show(context, apiOf(context, flags), id, flags));
+    });
+  addFlags(status, clientOptions);
+
+  const logs = program
+    .command("logs")
+    .argument("<execution>", "execution id")
+    .description("Print what the tasks of an execution wrote.")
+    .option("-f, --follow", "go on until the execution ends")
+    .option("--step <name>", "only this step")
+    .option("--limit <n>", "the newest so many lines (default 1000)")
+    .option("--json", "print a JSON object a line")
+    .action(async (id, flags) => {
+      const { logs: show } = await import("./execution-commands.ts");
+      finish(await show(context, apiOf(context, flags), id, flags));
+    });
+  addFlags(logs, clientOptions);
+  example(logs, "noetl logs 531442233210601472 -f --step fetch");
+
+  const cancel = program
+    .command("cancel")
+    .argument("<execution>", "execution id")
+    .description("Cancel an execution and its children.")
+    .option("-r, --reason <text>", "kept with the execution")
+    .option("--no-cascade", "leave its children alone")
+    .option("--json", "print JSON")
+    .action(async (id, flags) => {
+      const { cancel: end } = await import("./execution-commands.ts");
+      finish(await end(context, apiOf(context, flags), id, flags));
+    });
+  addFlags(cancel, clientOptions);
+}
+
+function addCatalogCommands(program: Command, context: CliContext, finish: Finish): void {
+  const register = program
+    .command("register")
+    .argument("<paths...>", "files, or folders with all below them")
+    .description("Register playbooks (YAML), or with --credential credentials (JSON).")
+    .option("--credential", "the files hold {name, type, data}")
+    .option("--strict", "refuse playbooks with warnings")
+    .option("--json", "print JSON")
+    .action(async (paths, flags) => {
+      const { register: save } = await import("./catalog-commands.ts");
+      const kind = flags.credential === true ? "credential" : "playbook";
+      finish(await save(context, apiOf(context, flags), paths, { ...flags, kind }));
+    });
+  addFlags(register, clientOptions);
+  example(register, "noetl register playbooks/", "noetl register --credential db.json");
+
+  const list = program
+    .command("list")
+    .argument("[what]", LISTS.join(", "), "executions")
+    .description("List what the server knows.")
+    .option("--path <text>", "executions: part of the playbook's path")
+    .option("--status <name>", "executions: running, completed, failed or cancelled")
+    .option("--limit <n>", "so many at most")
+    .option("--json", "print JSON")
+    .action(async (what, flags) => {
+      const { list: show } = await import("./catalog-commands.ts");
+      finish(await show(context, apiOf(context, flags), oneOf(LISTS, what), flags));
+    });
+  addFlags(list, clientOptions);
+  example(list, "noetl list --status failed", "noetl list pools");
+
+  const get = program
+    .command("get")
+    .argument("<what>", RESOURCES.join(", "))
+    .argument("<name>", "id, path or name")
+    .description("Show one thing.")
+    .option("--version <n>", "playbook: version; default the latest")
+    .option("--json", "print JSON")
+    .action(async (what, name, flags) => {
+      const { get: show } = await import("./catalog-commands.ts");
+      finish(await show(context, apiOf(context, flags), oneOf(RESOURCES, what), name, flags));
+    });
+  addFlags(get, clientOptions);
+  example(get, "noetl get playbook examples/hello > hello.yaml");
+}
+
+function addOtherCommands(program: Command, context: CliContext, finish: Finish): void {
+  const health = program
+    .command("health")
+    .description("Check a server, its database and its bus. Exit code 1 if something is wrong.")
+    .option("--json", "print JSON")
+    .action(async (flags) => {
+      const { health: check } = await import("./execution-commands.ts");
+      finish(await check(context, apiOf(context, flags), flags));
+    });
+  addFlags(health, clientOptions);
+
+  const migrate = program
+    .command("db")
+    .description("The platform's database.")
+    .command("migrate")
+    .description("Bring the database at DATABASE_URL to this version's schema. Forward only.")
+    .option("--json", "print JSON")
+    .action(async (flags) => {
+      const { migrateDatabase } = await import("./migrate.ts");
+      finish(await migrateDatabase(context, flags));
+    });
+  addFlags(migrate, { databaseUrl: serverOptions.databaseUrl });
+  example(migrate, "DATABASE_URL=postgres://… noetl db migrate");
+
+  program
+    .command("version")
+    .description("Print the version.")
+    .option("--json", "print JSON")
+    .action((flags) => {
+      const version = { version: VERSION, commit: COMMIT, bun: Bun.version };
+      context.out(flags.json === true ? JSON.stringify(version) : `noetl ${VERSION} (${COMMIT})`);
+    });
+
+  const completion = program
+    .command("completion")
+    .argument("<shell>", "bash, zsh or fish")
+    .description("Print a completion script for a shell.")
+    .action(async (shell) => {
+      const { COMPLETION_SHELLS, completionScript } = await import("./completion.ts");
+      context.out(completionScript(program, oneOf(COMPLETION_SHELLS, shell)));
+    });
+  example(completion, "source <(noetl completion bash)", "noetl completion fish | source");
+}
+
+function example(command: CommandUnknownOpts, ...lines: readonly string[]): void {
+  command.addHelpText("after", `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`);
+}
+
+function oneOf<const T extends string>(names: readonly T[], given: string): T {
+  const found = names.find((name) => name === given || name === `${given}s`);
+  if (found === undefined) {
+    throw new UsageError(`must be one of ${names.join(", ")}, not ${given}`);
+  }
+  return found;
+}
+
+function explain(error: unknown, { note, signal }: CliContext): ExitReason {
+  if (error instanceof CommanderError) {
+    // Commander has said what is wrong; its help and version come this way too.
+    return error.exitCode === 0 ? "ok" : "usage";
+  }
+  if (error instanceof UsageError) {
+    note(`noetl: ${error.message}`);
+    return "usage";
+  }
+  if (signal.aborted) {
+    return "ok";
+  }
+  if (!(error instanceof AppError)) {
+    note(error instanceof Error ? `noetl: ${error.stack ?? error.message}` : String(error));
+    return "failed";
+  }
+  note(`noetl: ${error.message}`);
+  return REASONS[error.code] ?? "failed";
+}
+
+const REASONS: Readonly<Record<string, ExitReason>> = {
+  CONFIGURATION_INVALID: "usage",
+  DATA_DIR_IN_USE: "usage",
+  DATABASE_NEWER: "database_newer",
+  SERVER_UNREACHABLE: "unreachable",
+};

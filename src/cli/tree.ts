@@ -1,0 +1,200 @@
+/**
+ * The live tree of an execution: what its events say, as lines of text. Pure: events in, lines out.
+ *
+ * One line for each visit of a step, in the order of entry; loops count their items, sub-playbooks
+ * and retries are noted below. The clock is the server's, as far as events carry it.
+ */
+import type { JsonObject } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
+import { field, formatDuration } from "./format.ts";
+
+export type VisitStatus = "running" | "ok" | "handled" | "failed" | "skipped";
+
+export interface Visit {
+  readonly step: string;
+  readonly visit: number;
+  readonly startedMs: number;
+  status: VisitStatus;
+  endedMs: number | undefined;
+  /** Items of a loop. */
+  total: number | undefined;
+  done: number;
+  failed: number;
+  error: string;
+  readonly notes: string[];
+}
+
+export interface TreeStyle {
+  readonly hasColor: boolean;
+  /** Milliseconds since 1970, for what still runs. */
+  readonly nowMs: number;
+}
+
+const MARKS: Readonly<Record<VisitStatus, { readonly mark: string; readonly color: string }>> = {
+  running: { mark: "●", color: "36" },
+  ok: { mark: "✓", color: "32" },
+  handled: { mark: "!", color: "33" },
+  failed: { mark: "✗", color: "31" },
+  skipped: { mark: "○", color: "90" },
+};
+const NAME_WIDTH = 28;
+const ERROR_WIDTH = 100;
+
+export class ExecutionTree {
+  readonly visits: Visit[] = [];
+  #title = "";
+  #startedMs: number | undefined;
+  #endedMs: number | undefined;
+
+  /** Takes the next event of the stream and gives the visit that it ended, if it did. */
+  apply(event: JsonObject): Visit | undefined {
+    const type = field(event, "event_type");
+    const timeMs = Date.parse(field(event, "created_at"));
+    const context = isJsonObject(event["context"]) ? event["context"] : {};
+    if (type === "playbook.started") {
+      this.#title = `${field(context, "path")} v${field(context, "version")}`;
+      this.#startedMs = timeMs;
+    } else if (/^playbook\.(completed|failed|cancelled)$/.test(type)) {
+      this.#endedMs = timeMs;
+    } else if (type === "step.enter") {
+      this.#enter(event, timeMs);
+    } else if (type === "step.skipped") {
+      const skipped = this.#enter(event, timeMs);
+      skipped.status = "skipped";
+      skipped.endedMs = timeMs;
+      skipped.error = field(context, "reason");
+      return skipped;
+    } else {
+      return this.#applyToVisit(type, event, { timeMs, context });
+    }
+    return undefined;
+  }
+
+  #enter(event: JsonObject, startedMs: number): Visit {
+    const step = field(event, "node_name");
+    const visit: Visit = {
+      step,
+      visit: this.visits.filter((known) => known.step === step).length + 1,
+      startedMs,
+      status: "running",
+      endedMs: undefined,
+      total: undefined,
+      done: 0,
+      failed: 0,
+      error: "",
+      notes: [],
+    };
+    this.visits.push(visit);
+    return visit;
+  }
+
+  #applyToVisit(
+    type: string,
+    event: JsonObject,
+    { timeMs, context }: { readonly timeMs: number; readonly context: JsonObject },
+  ): Visit | undefined {
+    const visit = this.#find(event);
+    if (visit === undefined) {
+      return undefined;
+    }
+    switch (type) {
+      case "loop.started":
+        visit.total = Number(context["iterations_expected"]);
+        return undefined;
+      case "call.done":
+        visit.done++;
+        return undefined;
+      case "call.error":
+        visit.failed++;
+        visit.error = field(event, "error");
+        return undefined;
+      case "command.retried":
+        visit.notes.push(`handed out again: ${field(context, "reason")}`);
+        return undefined;
+      case "child.started":
+        visit.notes.push(`${field(context, "path")} as ${field(context, "execution_id")}`);
+        return undefined;
+      case "child.done":
+        visit.done++;
+        return undefined;
+      case "step.exit":
+        visit.endedMs = timeMs;
+        visit.status = exitStatus(event, context);
+        visit.error = visit.status === "ok" ? "" : visit.error || field(event, "error");
+        return visit;
+      default:
+        return undefined;
+    }
+  }
+
+  /** The newest visit of the event's step, unless the event says which. */
+  #find(event: JsonObject): Visit | undefined {
+    const step = field(event, "node_name");
+    const meta = isJsonObject(event["meta"]) ? event["meta"] : {};
+    const number = Number(meta["visit"] ?? 0);
+    return this.visits.findLast(
+      (visit) => visit.step === step && (number === 0 || visit.visit === number),
+    );
+  }
+
+  /** One line, without the visits. */
+  title({ nowMs, hasColor }: TreeStyle): string {
+    const took =
+      this.#startedMs === undefined
+        ? ""
+        : formatDuration((this.#endedMs ?? nowMs) - this.#startedMs);
+    return `${paint(this.#title, "1", hasColor)}  ${took}`;
+  }
+
+  /** All lines, the title first. */
+  lines(style: TreeStyle): readonly string[] {
+    const last = this.visits.length - 1;
+    return [
+      this.title(style),
+      ...this.visits.flatMap((visit, index) => visitLines(visit, index === last, style)),
+    ];
+  }
+}
+
+function exitStatus(event: JsonObject, context: JsonObject): VisitStatus {
+  if (field(event, "status") !== "FAILED") {
+    return "ok";
+  }
+  return context["is_handled"] === true ? "handled" : "failed";
+}
+
+/** The line of a visit and, indented below it, its notes. */
+export function visitLines(visit: Visit, isLast: boolean, style: TreeStyle): readonly string[] {
+  const { mark, color } = MARKS[visit.status];
+  const name = visit.visit === 1 ? visit.step : `${visit.step} #${visit.visit}`;
+  const took = formatDuration(Math.max(0, (visit.endedMs ?? style.nowMs) - visit.startedMs));
+  const parts = [
+    isLast ? "└─" : "├─",
+    paint(mark, color, style.hasColor),
+    name.padEnd(NAME_WIDTH),
+    took.padStart(8),
+    itemText(visit),
+    paint(firstLine(visit.error), color, style.hasColor),
+  ];
+  const stem = isLast ? "  " : "│ ";
+  return [
+    parts.filter((part) => part !== "").join(" "),
+    ...visit.notes.map((note) => paint(`${stem}   ${note}`, "90", style.hasColor)),
+  ];
+}
+
+function itemText({ total, done, failed }: Visit): string {
+  if (total === undefined) {
+    return "";
+  }
+  return `${done}/${total} items${failed === 0 ? "" : `, ${failed} failed`}`;
+}
+
+function firstLine(text: string): string {
+  const line = text.split("\n")[0] ?? "";
+  return line.length > ERROR_WIDTH ? `${line.slice(0, ERROR_WIDTH)}…` : line;
+}
+
+function paint(text: string, color: string, hasColor: boolean): string {
+  return hasColor && text !== "" ? `\u001b[${color}m${text}\u001b[0m` : text;
+}
