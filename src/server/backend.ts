@@ -80,12 +80,16 @@ export interface ServerReader {
   listOpenCommands(executionId: ExecutionId): Promise<readonly OpenCommand[]>;
   listPools(): Promise<readonly PoolRow[]>;
   listWorkers(): Promise<readonly WorkerRow[]>;
-  readLogs(executionId: ExecutionId, options: LogQuery): Promise<readonly LogLine[]>;
-  /** Lines from the first kept one on, live until `signal` aborts. */
+  /** Lines after a position, oldest first. */
+  readLogs(
+    executionId: ExecutionId,
+    query: LogQuery & { readonly limit: number },
+  ): Promise<LogPage>;
+  /** The same, live until `signal` aborts. */
   followLogs(
     executionId: ExecutionId,
-    options: { readonly signal: AbortSignal },
-  ): AsyncIterable<LogLine>;
+    query: LogQuery & { readonly signal: AbortSignal },
+  ): AsyncIterable<LogPage>;
   /** JSON text of a value that is stored apart. */
   getResult(ref: string): Promise<string>;
   saveCredential(credential: NewCredential): Promise<CredentialRow>;
@@ -149,9 +153,6 @@ export interface ExecutionRow {
   readonly endedAtMs?: number | undefined;
   readonly parentExecutionId?: ExecutionId | undefined;
   readonly error?: Failure | undefined;
-  /** Absent in lists. */
-  readonly workload?: JsonObject | undefined;
-  /** Absent in lists. */
   readonly result?: Json | undefined;
 }
 
@@ -189,6 +190,8 @@ export interface PoolRow {
   readonly running: number;
   /** Age of the oldest command that could run. */
   readonly oldestQueuedMs?: number | undefined;
+  /** Why commands wait; null when none does. */
+  readonly reason: "no_live_worker" | "all_slots_busy" | "not_due" | "starting" | null;
 }
 
 export interface WorkerRow {
@@ -206,10 +209,16 @@ export interface WorkerRow {
   readonly heartbeatAtMs: number;
 }
 
+export interface LogPage {
+  readonly lines: readonly LogLine[];
+  /** Go on after this position. */
+  readonly lastSeq: number;
+}
+
 export interface LogQuery {
-  /** The newest so many. */
-  readonly limit: number;
-  readonly step?: string | undefined;
+  readonly step?: string;
+  /** Default 0: from the first kept line. */
+  readonly afterSeq?: number;
 }
 
 export interface NewCredential {

@@ -1,4 +1,5 @@
 /** Executions, steps, pools and workers as the API shows them. */
+import type { JsonObject } from "../core/json.ts";
 import type { ExecutionStatus } from "../engine/decision.ts";
 import type { ExecutionRow, PoolRow, StepRow, WorkerRow } from "./backend.ts";
 import { failureText, isoTime } from "./event-view.ts";
@@ -30,10 +31,13 @@ export function viewExecution(row: ExecutionRow): Readonly<Record<string, unknow
 }
 
 /** With everything that lists leave out, but the events. */
-export function viewExecutionDetail(row: ExecutionRow): Readonly<Record<string, unknown>> {
+export function viewExecutionDetail(
+  row: ExecutionRow,
+  workload: JsonObject,
+): Readonly<Record<string, unknown>> {
   return {
     ...viewExecution(row),
-    workload: row.workload ?? {},
+    workload,
     result: row.result ?? null,
     error_details: row.error ?? null,
   };
@@ -89,10 +93,16 @@ export function viewPool(row: PoolRow): Readonly<Record<string, unknown>> {
     queued: row.queued,
     running: row.running,
     oldest_queued_seconds: row.oldestQueuedMs === undefined ? null : row.oldestQueuedMs / 1000,
-    waiting_reason:
-      row.workers === 0 && row.queued > 0 ? `pool ${row.pool} has no live worker` : null,
+    waiting_reason: row.reason === null ? null : WAITING[row.reason](row.pool),
   };
 }
+
+const WAITING: Readonly<Record<NonNullable<PoolRow["reason"]>, (pool: string) => string | null>> = {
+  no_live_worker: (pool) => `pool ${pool} has no live worker`,
+  all_slots_busy: (pool) => `all slots of pool ${pool} are busy`,
+  not_due: () => null,
+  starting: () => null,
+};
 
 export function viewWorker(row: WorkerRow): Readonly<Record<string, unknown>> {
   return {

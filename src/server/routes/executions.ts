@@ -2,6 +2,7 @@
 import { Elysia, t } from "elysia";
 import { AppError } from "../../core/errors.ts";
 import type { CatalogId } from "../../core/ids.ts";
+import type { JsonObject } from "../../core/json.ts";
 import type { ExecutionStatus } from "../../engine/decision.ts";
 import type { ExecutionFilter, ExecutionRow, ServerReader } from "../backend.ts";
 import { JSON_BODY } from "../body.ts";
@@ -232,10 +233,19 @@ async function findOpen(reader: ServerReader, id: string): Promise<ExecutionRow>
 }
 
 async function answerDetail(reader: ServerReader, row: ExecutionRow): Promise<unknown> {
-  const detail = viewExecutionDetail(row);
+  const detail = viewExecutionDetail(row, await readWorkload(reader, row));
   return row.seq > EVENT_PAGE
     ? streamJson(detail, "events", newestEvents(reader, row))
     : { ...detail, events: await Array.fromAsync(newestEvents(reader, row)) };
+}
+
+/** The first event has it. */
+async function readWorkload(
+  reader: ServerReader,
+  { executionId }: ExecutionRow,
+): Promise<JsonObject> {
+  const [first] = await reader.listEvents(executionId, { afterSeq: 0, limit: 1 });
+  return first?.event.type === "playbook.started" ? first.event.workload : {};
 }
 
 async function* newestEvents(reader: ServerReader, row: ExecutionRow): AsyncGenerator<ApiEvent> {

@@ -4,6 +4,7 @@ import { sleep } from "../../core/clock.ts";
 import type { ExecutionId } from "../../core/ids.ts";
 import type { LogLine } from "../../engine/command.ts";
 import { TERMINAL_EVENTS } from "../../engine/event.ts";
+import type { LogQuery } from "../backend.ts";
 import { docs } from "../docs.ts";
 import { isoTime, seqOfEventId, viewEvent } from "../event-view.ts";
 import { isTerminal } from "../execution-view.ts";
@@ -48,35 +49,57 @@ export function liveRoutes(context: RouteContext) {
       async ({ params, query }) => {
         const { executionId } = await findExecution(reader, params.id);
         const limit = clamp(query.limit, { min: 1, max: 10_000, otherwise: 1000 });
-        const lines = await reader.readLogs(executionId, { limit, step: query.step });
-        return { execution_id: executionId, logs: lines.map(viewLine) };
+        const { lines, lastSeq } = await reader.readLogs(executionId, {
+          ...readLogQuery(query),
+          limit,
+        });
+        const next = lines.length < limit ? null : lastSeq;
+        return { execution_id: executionId, next_after_seq: next, logs: lines.map(viewLine) };
       },
       {
         params: ExecutionParams,
-        query: t.Object({ limit: t.Optional(t.Numeric()), step: t.Optional(t.String()) }),
+        query: t.Object({ limit: t.Optional(t.Numeric()), ...LogFilter }),
         detail: docs({
           tag: TAG,
           summary: "Log lines",
-          description: "The newest `limit`, in order.",
+          description:
+            "In order. Go on with `after_seq` = `next_after_seq` while that is not null.",
         }),
       },
     )
     .get(
       "/:id/logs/stream",
-      async ({ params }) => {
+      async ({ params, query, request }) => {
         const { executionId } = await findExecution(reader, params.id);
-        return streamEvents((signal) => followLogs(context, executionId, signal), options);
+        const after = request.headers.get("last-event-id") ?? query.after_seq;
+        const log = readLogQuery({ ...query, after_seq: after ?? undefined });
+        return streamEvents(
+          (signal) => followLogs(context, executionId, { ...log, signal }),
+          options,
+        );
       },
       {
         params: ExecutionParams,
+        query: t.Object(LogFilter),
         detail: docs({
           tag: TAG,
           summary: "Log lines, live",
-          description: "From the first kept line until the execution has ended; then `event: end`.",
+          description:
+            "From the first kept line (or behind `Last-Event-ID`) until the execution has ended; then `event: end`.",
           type: "text/event-stream",
         }),
       },
     );
+}
+
+const LogFilter = { after_seq: t.Optional(t.String()), step: t.Optional(t.String()) };
+
+function readLogQuery(query: {
+  readonly after_seq?: string | undefined;
+  readonly step?: string | undefined;
+}): LogQuery {
+  const afterSeq = seqOfEventId(query.after_seq);
+  return query.step === undefined ? { afterSeq } : { afterSeq, step: query.step };
 }
 
 async function* followEvents(
@@ -103,21 +126,24 @@ async function* followEvents(
 async function* followLogs(
   { orchestrator, reader }: RouteContext,
   executionId: ExecutionId,
-  signal: AbortSignal,
+  query: LogQuery & { readonly signal: AbortSignal },
 ): AsyncGenerator<SseMessage> {
+  const { signal } = query;
   const ended = new AbortController();
   const both = AbortSignal.any([signal, ended.signal]);
   const row = await reader.getExecution(executionId);
-  const end = waitForEnd(
-    orchestrator.watch(executionId, { afterSeq: row?.seq ?? 0, signal: both }),
-    both,
-  );
-  void end.then(
-    () => ended.abort(),
-    () => ended.abort(),
-  );
-  for await (const line of reader.followLogs(executionId, { signal: both })) {
-    yield { data: viewLine(line) };
+  const events = orchestrator.watch(executionId, { afterSeq: row?.seq ?? 0, signal: both });
+  const stop = (): void => ended.abort();
+  void waitForEnd(events, both).then(stop, stop);
+  for await (const { lines, lastSeq } of reader.followLogs(executionId, {
+    ...query,
+    signal: both,
+  })) {
+    for (const [index, line] of lines.entries()) {
+      // As with events: the last line of a batch names the position.
+      const data = viewLine(line);
+      yield index === lines.length - 1 ? { id: String(lastSeq), data } : { data };
+    }
   }
   if (!signal.aborted) {
     yield { event: "end", data: { execution_id: executionId } };

@@ -75,7 +75,6 @@ export function createBackend(): Backend {
           status: "running",
           seq: 0,
           startedAtMs: BEGIN_MS,
-          workload: {},
           ...row,
         },
         events: [],
@@ -217,7 +216,15 @@ export function createBackend(): Backend {
       listOpenCommands: (executionId) => Promise.resolve(find(executionId).open),
       listPools: () =>
         Promise.resolve([
-          { pool: "cpu-01", workers: 1, slots: 8, freeSlots: 5, queued: 0, running: 3 },
+          {
+            pool: "cpu-01",
+            workers: 1,
+            slots: 8,
+            freeSlots: 5,
+            queued: 0,
+            running: 3,
+            reason: null,
+          },
           {
             pool: "gpu-01",
             workers: 0,
@@ -226,6 +233,7 @@ export function createBackend(): Backend {
             queued: 2,
             running: 0,
             oldestQueuedMs: 9000,
+            reason: "no_live_worker",
           },
         ]),
       listWorkers: () =>
@@ -245,14 +253,16 @@ export function createBackend(): Backend {
             heartbeatAtMs: BEGIN_MS,
           },
         ]),
-      readLogs: (executionId, { limit, step }) =>
-        Promise.resolve(
-          find(executionId)
-            .logs.filter((line) => step === undefined || line.step === step)
-            .slice(-limit),
-        ),
-      followLogs: async function* (executionId, { signal }) {
-        yield* find(executionId).logs;
+      readLogs: (executionId, { limit, step, afterSeq = 0 }) => {
+        const lines = find(executionId)
+          .logs.slice(afterSeq)
+          .filter((line) => step === undefined || line.step === step)
+          .slice(0, limit);
+        return Promise.resolve({ lines, lastSeq: afterSeq + lines.length });
+      },
+      followLogs: async function* (executionId, { signal, afterSeq = 0 }) {
+        const { logs } = find(executionId);
+        yield { lines: logs.slice(afterSeq), lastSeq: logs.length };
         await new Promise<void>((resolve) => {
           signal.addEventListener("abort", () => resolve(), { once: true });
         });

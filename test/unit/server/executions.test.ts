@@ -4,7 +4,7 @@ import { BEGIN_MS, COMMAND, createBackend, createTestServer, sampleEvents } from
 
 function finishedRun() {
   const backend = createBackend();
-  const run = backend.add("12", { workload: { n: 1 }, result: { rows: 2 } });
+  const run = backend.add("12", { result: { rows: 2 } });
   backend.record("12", ...sampleEvents());
   run.steps.push({
     step: "fetch",

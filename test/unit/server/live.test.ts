@@ -113,6 +113,9 @@ test("logs are listed by step and streamed until the execution has ended", async
   expect(body.logs).toMatchObject([{ step: "b", stream: "stdout", text: "two", index: null }]);
   const messages = parseStream((await call("GET", "/api/executions/12/logs/stream")).text);
   expect(messages.map((each) => each.data.text ?? each.event)).toEqual(["one", "two", "end"]);
+  expect(messages[1]?.id).toBe("2");
+  const rest = await call("GET", "/api/executions/12/logs/stream?after_seq=1");
+  expect(parseStream(rest.text)[0]?.data.text).toBe("two");
 });
 
 test("a stream of an unknown execution is a plain 404", async () => {

@@ -1,0 +1,184 @@
+/** The reads of the HTTP API, from the store, the orchestrator's states and the bus. */
+import { errorMessage } from "../core/errors.ts";
+import type { ExecutionId, NewId } from "../core/ids.ts";
+import type { ExecutionState } from "../engine/state.ts";
+import { stepViews, variables } from "../engine/view.ts";
+import { openCredential, sealCredential } from "../secrets/credential.ts";
+import type { Sealer } from "../secrets/sealing.ts";
+import { countPlaybooks, getCatalogEntry, listCatalogEntries } from "../store/catalog.ts";
+import { listCommands } from "../store/command.ts";
+import type { CredentialRow as StoredCredential } from "../store/credential.ts";
+import {
+  findCredential,
+  listCredentials,
+  removeCredential,
+  saveCredential,
+} from "../store/credential.ts";
+import { listEvents } from "../store/event.ts";
+import type { ExecutionRow as StoredExecution } from "../store/execution.ts";
+import { countExecutions, getExecution, listExecutions } from "../store/execution.ts";
+import { checkSchema } from "../store/migrate.ts";
+import type { Sql } from "../store/pool.ts";
+import { listPools, listWorkers } from "../store/worker.ts";
+import type {
+  BackendHealth,
+  ComponentHealth,
+  CredentialFilter,
+  CredentialRow,
+  ExecutionRow,
+  NewCredential,
+  ServerReader,
+  Totals,
+} from "./backend.ts";
+
+export interface ReaderOptions {
+  readonly sql: Sql;
+  readonly orchestrator: {
+    /** Of an execution that exists. */
+    state(executionId: ExecutionId): Promise<ExecutionState>;
+    getResult(ref: string): Promise<string>;
+  };
+  readonly bus: Pick<ServerReader, "readLogs" | "followLogs"> & {
+    /** Resolves if the bus answers. */
+    ping(): Promise<unknown>;
+  };
+  readonly secrets: Sealer;
+  readonly newId: NewId;
+  /** A worker that has been silent for longer is lost. */
+  readonly workerTimeoutMs: number;
+}
+
+/** A component that has not answered by then is unhealthy. */
+const PING_MS_MAX = 2000;
+
+export function createReader(options: ReaderOptions): ServerReader {
+  const { sql, orchestrator, bus, secrets, workerTimeoutMs } = options;
+  return {
+    checkHealth: async () => await checkHealth(options),
+    listCatalog: async (filter) =>
+      await listCatalogEntries(sql, { ...filter, isLatestOnly: false }),
+    getCatalog: async (key) => await getCatalogEntry(sql, key),
+    listExecutions: async (filter) => (await listExecutions(sql, filter)).map(toExecution),
+    getExecution: async (executionId) => {
+      const row = await getExecution(sql, executionId);
+      return row === undefined ? undefined : toExecution(row);
+    },
+    listEvents: async (executionId, { types, ...page }) =>
+      await listEvents(sql, executionId, types === undefined ? page : { ...page, types }),
+    listSteps: async (executionId) => stepViews(await orchestrator.state(executionId)),
+    listVariables: async (executionId) => variables(await orchestrator.state(executionId)),
+    listOpenCommands: async (executionId) =>
+      (await listCommands(sql, executionId)).map(({ index, ...row }) => ({
+        ...row,
+        index: index ?? undefined,
+      })),
+    listPools: async () =>
+      (await listPools(sql, workerTimeoutMs)).map(({ oldestMs, ...row }) => ({
+        ...row,
+        oldestQueuedMs: row.queued > row.scheduled ? oldestMs : undefined,
+      })),
+    listWorkers: async () => await listWorkers(sql, workerTimeoutMs),
+    readLogs: async (executionId, query) => await bus.readLogs(executionId, query),
+    followLogs: (executionId, query) => bus.followLogs(executionId, query),
+    getResult: async (ref) => await orchestrator.getResult(ref),
+    saveCredential: async (credential) => await storeCredential(options, credential),
+    listCredentials: async (filter) => await searchCredentials(sql, filter),
+    getCredential: async (key) => toCredential(await findCredential(sql, key)),
+    openCredential: async (name) => {
+      const row = await findCredential(sql, name);
+      return row === undefined ? {} : openCredential(secrets, row);
+    },
+    deleteCredential: async (name) => await removeCredential(sql, name),
+    countAll: async () => await countAll(sql, workerTimeoutMs),
+  };
+}
+
+async function checkHealth({ sql, bus }: ReaderOptions): Promise<BackendHealth> {
+  const [database, nats] = await Promise.all([
+    checkComponent(async () => await checkSchema(sql)),
+    checkComponent(async () => await bus.ping()),
+  ]);
+  return { database, nats };
+}
+
+async function checkComponent(ping: () => Promise<unknown>): Promise<ComponentHealth> {
+  const { promise: late, resolve } = Promise.withResolvers<ComponentHealth>();
+  const reason = `no answer within ${PING_MS_MAX / 1000} s`;
+  const timer = setTimeout(() => resolve({ isHealthy: false, reason }), PING_MS_MAX);
+  const answer = ping().then(
+    () => ({ isHealthy: true }),
+    (error: unknown) => ({ isHealthy: false, reason: errorMessage(error) }),
+  );
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function toExecution(row: StoredExecution): ExecutionRow {
+  return {
+    executionId: row.executionId,
+    catalogId: row.catalogId ?? undefined,
+    path: row.path,
+    version: row.version ?? undefined,
+    status: row.status,
+    seq: row.seq,
+    startedAtMs: row.createdAtMs,
+    endedAtMs: row.endedAtMs ?? undefined,
+    parentExecutionId: row.parentId ?? undefined,
+    error: row.error ?? undefined,
+    result: row.result,
+  };
+}
+
+async function storeCredential(
+  { sql, secrets, newId }: ReaderOptions,
+  credential: NewCredential,
+): Promise<CredentialRow> {
+  const { name, type, data, description, tags = [], meta = {} } = credential;
+  const sealed = sealCredential(secrets, name, data);
+  const now = Date.now();
+  const credentialId = newId<string>();
+  const row = { credentialId, name, type, sealed, description, tags, meta };
+  return (
+    toCredential(await saveCredential(sql, row)) ?? {
+      // Deleted again by somebody else in the same moment.
+      ...row,
+      createdAtMs: now,
+      updatedAtMs: now,
+    }
+  );
+}
+
+async function searchCredentials(
+  sql: Sql,
+  { type, query, limit, offset }: CredentialFilter,
+): Promise<readonly CredentialRow[]> {
+  const rows = await listCredentials(sql, {
+    ...(type === undefined ? {} : { type }),
+    ...(query === undefined ? {} : { text: query }),
+  });
+  return rows.slice(offset, offset + limit).flatMap((row) => toCredential(row) ?? []);
+}
+
+function toCredential(row: StoredCredential | undefined): CredentialRow | undefined {
+  if (row === undefined) {
+    return undefined;
+  }
+  const { sealed: _sealed, description, ...rest } = row;
+  return { ...rest, description: description ?? undefined };
+}
+
+async function countAll(sql: Sql, workerTimeoutMs: number): Promise<Totals> {
+  const [executions, playbooks, pools] = await Promise.all([
+    countExecutions(sql),
+    countPlaybooks(sql),
+    listPools(sql, workerTimeoutMs),
+  ]);
+  return {
+    executions: { pending: 0, running: 0, completed: 0, failed: 0, cancelled: 0, ...executions },
+    playbooks,
+    workers: pools.reduce((sum, pool) => sum + pool.workers, 0),
+  };
+}
