@@ -96,8 +96,9 @@ export interface Rule {
   readonly set: readonly Assignment[];
   /** Of `retry`: all tries, the first included. Default 3. */
   readonly attempts: number;
-  readonly backoff: "none" | "linear" | "exponential";
-  /** Of `retry`: seconds, may be a template. */
+  /** How `delay` grows: no wait, always the same (the default), times the tries, doubling. */
+  readonly backoff: "none" | "fixed" | "linear" | "exponential";
+  /** Of `retry`: seconds, may be a template. Default 1. */
   readonly delay: number | string;
   readonly maxDelayMs?: number;
   readonly hasJitter: boolean;

@@ -1,0 +1,346 @@
+/** The `tool` of a step: one tool, or a list of them that runs as a pipeline. */
+import type { Json, JsonObject } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
+import { suggestion } from "../template/nearest.ts";
+import { checkTemplates, readAssignments } from "./expression.ts";
+import type { Task } from "./playbook.ts";
+import type { Place } from "./policy.ts";
+import { readDuration, readPolicy, readRetryBlock } from "./policy.ts";
+import { Fields } from "./report.ts";
+import { toolFields } from "./tool-fields.ts";
+import type { Workbook } from "./workbook.ts";
+
+/** Fields of a task that are not the tool's own. */
+const TASK_KEYS = [
+  "kind",
+  "name",
+  "input",
+  "args",
+  "set",
+  "spec",
+  "retry",
+  "timeout",
+  "timeout_seconds",
+  "output",
+  "output_select",
+  "idempotent",
+];
+/** Known beside the tool's own fields, and handed on with them. */
+const SHARED_KEYS = ["auth", "gpu", "gpus", "resources", "desc", "description", "pool"];
+/** Leftovers of older forms. */
+const IGNORED_KEYS = ["task", "assert", "iterator", "sink"];
+const REJECTED_KEYS = ["eval", "expr", "case"];
+/** Kinds that the server itself knows, whatever tools the workers have. */
+const BUILT_IN_KINDS = ["noop", "playbook", "workbook"];
+
+export interface TaskContext {
+  readonly step: string;
+  readonly knownTools: ReadonlySet<string>;
+  readonly workbook: Workbook;
+}
+
+export interface StepTool {
+  readonly tasks: readonly Task[];
+  readonly isPipeline: boolean;
+  /** From the tasks' `output_select`. */
+  readonly outputSelect: readonly string[];
+}
+
+/** A tool as it stands in the document, found but not yet read. */
+interface Draft {
+  readonly fields: Fields;
+  readonly label: string;
+}
+
+export function readTool(step: Fields, context: TaskContext): StepTool {
+  const value = step.get("tool");
+  if (value === undefined) {
+    step.report.warn(
+      "TOOL_MISSING",
+      step.path,
+      `step "${context.step}" has no tool and does nothing`,
+    );
+    return { tasks: [noopTask(context.step)], isPipeline: false, outputSelect: [] };
+  }
+  const single = typeof value === "string" ? readShortForm(step, value) : value;
+  const drafts = Array.isArray(single)
+    ? readListDrafts(step, single, context)
+    : readSingleDraft(step, single, context);
+  checkLabels(step, drafts);
+  return readDrafts(step, drafts, Array.isArray(single) || drafts.length > 1, context);
+}
+
+function readShortForm(step: Fields, kind: string): Json {
+  step.legacy("tool", `write tool: {kind: ${kind}}`);
+  return { kind };
+}
+
+/** A workbook entry may be a pipeline itself. */
+function readSingleDraft(step: Fields, value: Json, context: TaskContext): readonly Draft[] {
+  const fields = Fields.of(step.report, value, step.at("tool"));
+  if (fields.get("kind") !== "workbook") {
+    return [{ fields, label: context.step }];
+  }
+  const inlined = context.workbook.inline(fields, fields.text("name"));
+  return Array.isArray(inlined)
+    ? readListDrafts(step, inlined, context)
+    : [
+        {
+          fields: Fields.of(step.report, inlined ?? { kind: "noop" }, fields.path),
+          label: context.step,
+        },
+      ];
+}
+
+function readListDrafts(
+  step: Fields,
+  items: readonly Json[],
+  context: TaskContext,
+): readonly Draft[] {
+  if (items.length === 0) {
+    step.error("PIPELINE_EMPTY", "tool", "a list of tools must hold at least one");
+  }
+  return items.map((item, index) => readListDraft(step, item, index, context));
+}
+
+function readListDraft(step: Fields, item: Json, index: number, context: TaskContext): Draft {
+  const fields = Fields.of(step.report, item, `${step.at("tool")}[${index}]`);
+  const keys = Object.keys(fields.map);
+  const [label = ""] = keys;
+  if (!fields.has("kind") && keys.length === 1 && isJsonObject(fields.map[label])) {
+    return inlineListDraft({ fields: fields.fields(label), label }, undefined, context);
+  }
+  const name = fields.text("name") ?? `task_${index}`;
+  return inlineListDraft({ fields, label: name }, name, context);
+}
+
+/** In a list `name` is the label, so another field may name the workbook's entry. */
+function inlineListDraft(draft: Draft, name: string | undefined, context: TaskContext): Draft {
+  const { fields, label } = draft;
+  if (fields.get("kind") !== "workbook") {
+    return draft;
+  }
+  const entry = fields.text("workbook") ?? fields.text("task") ?? name ?? fields.text("name");
+  const inlined = context.workbook.inline(fields, entry);
+  if (Array.isArray(inlined)) {
+    const message = "a workbook entry that is a pipeline cannot be a task of another pipeline";
+    fields.report.error("WORKBOOK_NESTED", fields.path, message);
+  }
+  const map = isJsonObject(inlined) ? inlined : { kind: "noop" };
+  return { fields: new Fields(fields.report, map, fields.path), label };
+}
+
+function checkLabels(step: Fields, drafts: readonly Draft[]): void {
+  const seen = new Set<string>();
+  for (const { fields, label } of drafts) {
+    if (seen.has(label)) {
+      const message = `two tasks of step "${step.text("step")}" are named "${label}"`;
+      fields.report.error("LABEL_DUPLICATE", fields.path, message);
+    }
+    seen.add(label);
+  }
+}
+
+function readDrafts(
+  step: Fields,
+  drafts: readonly Draft[],
+  isPipeline: boolean,
+  context: TaskContext,
+): StepTool {
+  const labels = drafts.map((draft) => draft.label);
+  const tasks = drafts.map((draft, index) => readTask(step, draft, { labels, index }, context));
+  return {
+    tasks: tasks.length === 0 ? [noopTask(context.step)] : tasks,
+    isPipeline,
+    outputSelect: drafts.flatMap(({ fields }) => readOutputSelect(fields)),
+  };
+}
+
+function readTask(step: Fields, draft: Draft, place: Place, context: TaskContext): Task {
+  const { label } = draft;
+  const kind = readKind(draft.fields, context);
+  const fields = liftSpec(draft.fields);
+  rejectKeys(fields);
+  const policy = readTaskPolicy(fields, kind, place);
+  const timeoutMs = readTimeout(fields);
+  const pool = typeof fields.get("pool") === "string" ? fields.text("pool") : undefined;
+  const config = readConfig(fields, kind, pool !== undefined);
+  checkNeeds(step, fields, kind);
+  return {
+    label,
+    kind,
+    config,
+    input: readInput(fields),
+    set: readAssignments(fields, "set"),
+    isIdempotent: fields.flag("idempotent") ?? true,
+    needsGpu: needsGpu(fields),
+    ...(policy === undefined ? {} : { policy }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(pool === undefined ? {} : { pool }),
+  };
+}
+
+function readKind(fields: Fields, context: TaskContext): string {
+  const kind = fields.text("kind");
+  if (kind === undefined) {
+    fields.report.error("TOOL_KIND_MISSING", fields.path, 'a tool needs a "kind"');
+    return "noop";
+  }
+  const known = new Set([...BUILT_IN_KINDS, ...context.knownTools]);
+  if (!known.has(kind)) {
+    const list = [...known].sort().join(", ");
+    const message = `unknown tool kind "${kind}"${suggestion(kind, known)} Known kinds: ${list}`;
+    fields.error("TOOL_KIND_UNKNOWN", "kind", message);
+  }
+  return kind;
+}
+
+/** The older nesting of a tool's own fields below `spec`. */
+function liftSpec(fields: Fields): Fields {
+  const spec = fields.fields("spec");
+  const nested = Object.keys(spec.map).filter((key) => key !== "policy" && key !== "timeout");
+  if (nested.length === 0) {
+    return fields;
+  }
+  fields.legacy("spec", `write ${nested.join(", ")} directly under the tool, not below "spec"`);
+  const kept = Object.entries(spec.map).filter(([key]) => !nested.includes(key));
+  const lifted = nested.map((key) => [key, spec.map[key] ?? null] as const);
+  const map = { ...Object.fromEntries(lifted), ...fields.map, spec: Object.fromEntries(kept) };
+  return new Fields(fields.report, map, fields.path);
+}
+
+function rejectKeys(fields: Fields): void {
+  for (const key of REJECTED_KEYS.filter((name) => fields.has(name))) {
+    fields.error(
+      "FIELD_REJECTED",
+      key,
+      `"${key}" is no longer read; write spec.policy.rules instead`,
+    );
+  }
+}
+
+function readTaskPolicy(fields: Fields, kind: string, place: Place): Task["policy"] {
+  const policy = readPolicy(fields.fields("spec"), place);
+  if (policy === undefined) {
+    return readRetryBlock(fields, kind);
+  }
+  if (fields.has("retry")) {
+    fields.warn("FIELD_IGNORED", "retry", '"retry" has no effect beside spec.policy');
+  }
+  return policy;
+}
+
+/** A template in `timeout` stays the tool's own affair. `{connect, read}` is their sum. */
+function readTimeout(fields: Fields): number | undefined {
+  const key = fields.firstOf(["timeout", "timeout_seconds"]);
+  if (key !== undefined) {
+    return isTemplateText(fields.get(key)) ? undefined : readDuration(fields, key);
+  }
+  const spec = fields.fields("spec");
+  if (!isJsonObject(spec.get("timeout"))) {
+    return readDuration(spec, "timeout");
+  }
+  const timeout = spec.fields("timeout");
+  timeout.checkKeys(["connect", "read"]);
+  const parts = ["connect", "read"].map((part) => readDuration(timeout, part) ?? 0);
+  return parts.reduce((sum, part) => sum + part, 0) || undefined;
+}
+
+function isTemplateText(value: Json | undefined): boolean {
+  return typeof value === "string" && value.includes("{{");
+}
+
+/** The tool's own fields; checked for templates except where they hold code. */
+function readConfig(fields: Fields, kind: string, isPoolTaken: boolean): JsonObject {
+  const { takes, code = [] } = toolFields(kind);
+  if (takes !== undefined) {
+    const ignored = IGNORED_KEYS.filter((key) => !takes.includes(key));
+    fields.checkKeys([...TASK_KEYS, ...SHARED_KEYS, ...REJECTED_KEYS, ...takes], ignored);
+  }
+  const entries = Object.entries(fields.map).filter(([key]) => isOwnKey(fields, key, isPoolTaken));
+  for (const [key, value] of entries.filter(([name]) => !code.includes(name))) {
+    checkTemplates(fields.report, value, fields.at(key));
+  }
+  return Object.fromEntries(entries);
+}
+
+function isOwnKey(fields: Fields, key: string, isPoolTaken: boolean): boolean {
+  if (key === "args") {
+    return Array.isArray(fields.get("args"));
+  }
+  if (key === "timeout" || key === "timeout_seconds") {
+    return isTemplateText(fields.get(key));
+  }
+  if (key === "name") {
+    return toolFields(fields.text("kind") ?? "").takes === undefined;
+  }
+  const isOther = TASK_KEYS.includes(key) || key === "desc" || key === "description";
+  return !isOther && !(key === "pool" && isPoolTaken);
+}
+
+/** `input`, or the older `args` when it is a map. Both: `input` wins key by key. */
+export function readInput(fields: Fields): JsonObject {
+  const args = fields.get("args");
+  const hasArgs = isJsonObject(args);
+  if (hasArgs) {
+    fields.legacy("args", '"args" is named "input" now');
+  }
+  const input = fields.fields("input");
+  checkTemplates(fields.report, input.map, input.path);
+  if (!hasArgs) {
+    return input.map;
+  }
+  checkTemplates(fields.report, args, fields.at("args"));
+  return { ...args, ...input.map };
+}
+
+function checkNeeds(step: Fields, fields: Fields, kind: string): void {
+  const { needs, needsText } = toolFields(kind);
+  if (needs.length === 0 || needs.some((key) => Object.hasOwn(fields.map, key))) {
+    return;
+  }
+  const stray = needs.find((key) => step.has(key));
+  const hint = stray === undefined ? "" : `; "${stray}" stands beside "tool", move it below`;
+  fields.report.error("TOOL_FIELD_MISSING", fields.path, `${kind} needs ${needsText}${hint}`);
+}
+
+/** `output_select`, also below `output`. */
+export function readOutputSelect(fields: Fields): readonly string[] {
+  const output = isJsonObject(fields.get("output")) ? fields.fields("output") : undefined;
+  if (output?.has("store") === true || output?.has("inline_max_bytes") === true) {
+    output.warn("FIELD_IGNORED", "store", "the platform chooses where a result is kept");
+  }
+  return [
+    ...fields.textList("output_select"),
+    ...(output?.textList("output_select") ?? []),
+    ...(output?.textList("select") ?? []),
+  ];
+}
+
+/** `gpu`, `gpus`, below `resources` too, or Kubernetes' `resources.limits["nvidia.com/gpu"]`. */
+function needsGpu(fields: Fields): boolean {
+  const resources = fields.get("resources");
+  const own = isJsonObject(resources) ? resources : {};
+  const limits = isJsonObject(own["limits"]) ? own["limits"] : {};
+  const wishes = [fields.get("gpu"), fields.get("gpus"), own["gpu"], own["gpus"]];
+  return [...wishes, limits["nvidia.com/gpu"]].some(isWish);
+}
+
+function isWish(value: Json | undefined): boolean {
+  if (isJsonObject(value)) {
+    return value["count"] !== 0;
+  }
+  return typeof value === "string" ? value !== "" && value !== "0" : Boolean(value);
+}
+
+function noopTask(label: string): Task {
+  return {
+    label,
+    kind: "noop",
+    config: {},
+    input: {},
+    set: [],
+    isIdempotent: true,
+    needsGpu: false,
+  };
+}

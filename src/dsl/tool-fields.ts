@@ -1,0 +1,115 @@
+/** What each kind of tool must have and may have, as far as the parser knows. */
+
+interface ToolFields {
+  /** One of these must be there. Empty: nothing is needed. */
+  readonly needs: readonly string[];
+  /** The same in words: `<kind> needs …`. */
+  readonly needsText: string;
+  /** Other fields of its own. Absent: the kind takes any. */
+  readonly takes?: readonly string[];
+  /** Fields that hold program text, in which braces are no templates. */
+  readonly code?: readonly string[];
+}
+
+const CODE_FIELDS: ToolFields = {
+  needs: ["code", "script"],
+  needsText: "code or a script",
+  takes: ["code", "script", "libs", "env", "cwd", "python", "modules", "requirements"],
+  code: ["code", "libs"],
+};
+const SQL_FIELDS = ["query", "command", "commands", "params", "parameters", "schema", "as_objects"];
+
+const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>([
+  ["python", CODE_FIELDS],
+  ["javascript", CODE_FIELDS],
+  ["typescript", CODE_FIELDS],
+  [
+    "postgres",
+    {
+      needs: ["command", "query", "commands"],
+      needsText: "a command or query",
+      takes: [
+        ...SQL_FIELDS,
+        "connection",
+        "connection_string",
+        "host",
+        "port",
+        "database",
+        "user",
+        "password",
+        "pool",
+        "credential",
+      ],
+    },
+  ],
+  ["duckdb", { needs: ["command", "query", "commands"], needsText: "a command or query" }],
+  ["ducklake", { needs: ["command", "query", "commands"], needsText: "a command or query" }],
+  [
+    "snowflake",
+    {
+      needs: ["command", "query", "commands", "command_b64"],
+      needsText: "a command or query",
+    },
+  ],
+  [
+    "http",
+    {
+      needs: ["url", "endpoint"],
+      needsText: "a url or endpoint",
+      takes: [
+        "url",
+        "endpoint",
+        "method",
+        "headers",
+        "params",
+        "json",
+        "form",
+        "body",
+        "data",
+        "payload",
+        "follow_redirects",
+        "response_type",
+        "verify_ssl",
+        "credential",
+      ],
+    },
+  ],
+  [
+    "playbook",
+    {
+      needs: ["path", "catalog_id"],
+      needsText: "a path or catalog_id",
+      takes: [
+        "path",
+        "catalog_id",
+        "version",
+        "payload",
+        "return_step",
+        "return_result",
+        "result_step",
+        "poll_interval",
+        "parent_execution_id",
+        "wait",
+        "execution_pool",
+      ],
+    },
+  ],
+  [
+    "shell",
+    {
+      needs: ["command", "cmds", "script"],
+      needsText: "a command or cmds",
+      takes: ["command", "cmds", "script", "shell", "cwd", "env", "capture"],
+    },
+  ],
+  ["noop", { needs: [], needsText: "", takes: ["message", "result"] }],
+  ["nats", { needs: ["operation"], needsText: "an operation" }],
+  ["container", { needs: ["image"], needsText: "an image" }],
+  ["rhai", { needs: ["code"], needsText: "code", code: ["code"] }],
+]);
+
+const UNKNOWN_KIND: ToolFields = { needs: [], needsText: "" };
+
+export function toolFields(kind: string): ToolFields {
+  return TOOL_FIELDS.get(kind) ?? UNKNOWN_KIND;
+}
