@@ -33,7 +33,8 @@ interface Run {
 }
 
 export interface Backend {
-  readonly orchestrator: ServerOrchestrator;
+  /** Fields may be replaced by a test. */
+  readonly orchestrator: { -readonly [Name in keyof ServerOrchestrator]: ServerOrchestrator[Name] };
   readonly reader: ServerReader;
   readonly starts: StartRequest[];
   readonly reports: CommandReport[];
