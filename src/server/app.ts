@@ -15,6 +15,7 @@ import type { MetricsRegistry } from "../observability/registry.ts";
 import type { AccessOptions } from "./access.ts";
 import { createAccessCheck } from "./access.ts";
 import type { ServerOrchestrator, ServerReader } from "./backend.ts";
+import { createCors } from "./cors.ts";
 import type { ErrorBody } from "./errors.ts";
 import { describeError, errorResponse } from "./errors.ts";
 import type { RouteContext } from "./route-context.ts";
@@ -154,14 +155,18 @@ function createHandler(
   const checkAccess = createAccessCheck(options.access);
   const { metrics } = options;
   const bodyBytesMax = options.bodyBytesMax ?? BODY_BYTES_MAX;
+  const cors = createCors(options.access.origins);
+  const answer = async (request: Request, path: string): Promise<Response> => {
+    const refusal = checkAccess(request, path) ?? checkSize(request, bodyBytesMax);
+    return refusal === undefined
+      ? await app.fetch(request)
+      : errorResponse(describeError(refusal, path));
+  };
   return async (request) => {
     const beginMs = performance.now();
     const path = pathOf(request.url);
-    const refusal = checkAccess(request, path) ?? checkSize(request, bodyBytesMax);
-    const response =
-      refusal === undefined
-        ? await app.fetch(request)
-        : errorResponse(describeError(refusal, path));
+    const response = cors.preflight(request) ?? (await answer(request, path));
+    cors.mark(request, response);
     metrics.httpRequests.inc(names.nameOf(path), request.method, String(response.status));
     metrics.httpSeconds.observe((performance.now() - beginMs) / 1000, request.method);
     return response;

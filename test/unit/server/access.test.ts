@@ -31,9 +31,17 @@ test("without a token pages of other hosts may not call", async () => {
   expect((await from("http://evil.example", "evil.example")).body.code).toBe("HOST_FORBIDDEN");
 });
 
-test("origins that the operator names may call", async () => {
-  const origins = ["https://ops.example"];
-  const access = { token: undefined, isLoopback: true, origins };
+test("origins that the operator names may call and read, with a token too", async () => {
+  const origin = "https://ops.example";
+  const access = { token: "t0ken", isLoopback: true, origins: [origin] };
   const { call } = createTestServer(createBackend(), { access });
-  expect((await call("GET", LIST, undefined, { origin: "https://ops.example" })).status).toBe(200);
+  const preflight = await call("OPTIONS", LIST, undefined, { origin });
+  expect(preflight.status).toBe(204);
+  expect(preflight.headers.get("access-control-allow-headers")).toContain("authorization");
+  const answer = await call("GET", LIST, undefined, { origin, authorization: "Bearer t0ken" });
+  expect(answer.status).toBe(200);
+  expect(answer.headers.get("access-control-allow-origin")).toBe(origin);
+  const other = await call("OPTIONS", LIST, undefined, { origin: "https://evil.example" });
+  expect(other.status).toBe(401);
+  expect(other.headers.get("access-control-allow-origin")).toBeNull();
 });
