@@ -74,6 +74,8 @@ export interface Heartbeat {
 
 export interface Directives {
   directives: Directive[];
+  /** True: answers a heartbeat, whose leases are renewed. False: sent in between. */
+  isAnswer: boolean;
 }
 
 export interface Directive {
@@ -83,6 +85,33 @@ export interface Directive {
     | { $case: "drain"; value: boolean }
     | { $case: "register"; value: boolean }
     | undefined;
+}
+
+export interface WorkRequest {
+  /** Chosen by the worker, unique among its open requests on the stream. */
+  requestId: number;
+  request: { $case: "claim"; value: ClaimRequest } | { $case: "report"; value: ReportRequest } | {
+    $case: "appendLogs";
+    value: AppendLogsRequest;
+  } | undefined;
+}
+
+export interface WorkResponse {
+  requestId: number;
+  response:
+    | { $case: "claim"; value: ClaimResponse }
+    | { $case: "report"; value: ReportResponse }
+    | { $case: "appendLogs"; value: AppendLogsResponse }
+    | { $case: "error"; value: WorkError }
+    | undefined;
+}
+
+export interface WorkError {
+  /** A gRPC status code. */
+  status: number;
+  /** Stable, for example `MESSAGE_INVALID`. */
+  code: string;
+  message: string;
 }
 
 export interface ClaimRequest {
@@ -671,13 +700,16 @@ export const Heartbeat: MessageFns<Heartbeat> = {
 };
 
 function createBaseDirectives(): Directives {
-  return { directives: [] };
+  return { directives: [], isAnswer: false };
 }
 
 export const Directives: MessageFns<Directives> = {
   encode(message: Directives, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.directives) {
       Directive.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.isAnswer !== false) {
+      writer.uint32(16).bool(message.isAnswer);
     }
     return writer;
   },
@@ -701,6 +733,14 @@ export const Directives: MessageFns<Directives> = {
             }
 
             message.directives.push(Directive.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.isAnswer = reader.bool();
             continue;
           }
         }
@@ -782,6 +822,247 @@ export const Directive: MessageFns<Directive> = {
             }
 
             message.kind = { $case: "register", value: reader.bool() };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWorkRequest(): WorkRequest {
+  return { requestId: 0, request: undefined };
+}
+
+export const WorkRequest: MessageFns<WorkRequest> = {
+  encode(message: WorkRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== 0) {
+      writer.uint32(8).uint32(message.requestId);
+    }
+    switch (message.request?.$case) {
+      case "claim":
+        ClaimRequest.encode(message.request.value, writer.uint32(18).fork()).join();
+        break;
+      case "report":
+        ReportRequest.encode(message.request.value, writer.uint32(26).fork()).join();
+        break;
+      case "appendLogs":
+        AppendLogsRequest.encode(message.request.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WorkRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWorkRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.requestId = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.request = { $case: "claim", value: ClaimRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.request = { $case: "report", value: ReportRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.request = { $case: "appendLogs", value: AppendLogsRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWorkResponse(): WorkResponse {
+  return { requestId: 0, response: undefined };
+}
+
+export const WorkResponse: MessageFns<WorkResponse> = {
+  encode(message: WorkResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== 0) {
+      writer.uint32(8).uint32(message.requestId);
+    }
+    switch (message.response?.$case) {
+      case "claim":
+        ClaimResponse.encode(message.response.value, writer.uint32(18).fork()).join();
+        break;
+      case "report":
+        ReportResponse.encode(message.response.value, writer.uint32(26).fork()).join();
+        break;
+      case "appendLogs":
+        AppendLogsResponse.encode(message.response.value, writer.uint32(34).fork()).join();
+        break;
+      case "error":
+        WorkError.encode(message.response.value, writer.uint32(42).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WorkResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWorkResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.requestId = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.response = { $case: "claim", value: ClaimResponse.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.response = { $case: "report", value: ReportResponse.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.response = { $case: "appendLogs", value: AppendLogsResponse.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.response = { $case: "error", value: WorkError.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWorkError(): WorkError {
+  return { status: 0, code: "", message: "" };
+}
+
+export const WorkError: MessageFns<WorkError> = {
+  encode(message: WorkError, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.status !== 0) {
+      writer.uint32(8).int32(message.status);
+    }
+    if (message.code !== "") {
+      writer.uint32(18).string(message.code);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WorkError {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWorkError();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.status = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
             continue;
           }
         }
@@ -1916,6 +2197,19 @@ export const WorkerServiceService = {
     responseSerialize: (value: Directives): Buffer => Buffer.from(Directives.encode(value).finish()),
     responseDeserialize: (value: Buffer): Directives => Directives.decode(value),
   },
+  /**
+   * Claim, Report and AppendLogs over one stream, for a third of the cost of single calls. One
+   * response per request with its id, in any order.
+   */
+  work: {
+    path: "/noetl.v1.WorkerService/Work" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: WorkRequest): Buffer => Buffer.from(WorkRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WorkRequest => WorkRequest.decode(value),
+    responseSerialize: (value: WorkResponse): Buffer => Buffer.from(WorkResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WorkResponse => WorkResponse.decode(value),
+  },
   /** Takes commands that notifications announced. One answer per request, in order. */
   claim: {
     path: "/noetl.v1.WorkerService/Claim" as const,
@@ -1998,6 +2292,11 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
    * directives come back as soon as there are any.
    */
   heartbeats: handleBidiStreamingCall<Heartbeat, Directives>;
+  /**
+   * Claim, Report and AppendLogs over one stream, for a third of the cost of single calls. One
+   * response per request with its id, in any order.
+   */
+  work: handleBidiStreamingCall<WorkRequest, WorkResponse>;
   /** Takes commands that notifications announced. One answer per request, in order. */
   claim: handleUnaryCall<ClaimRequest, ClaimResponse>;
   /** Outcomes of commands. Answered only after they are committed. One answer per report, in order. */
@@ -2038,6 +2337,13 @@ export interface WorkerServiceClient extends Client {
   heartbeats(): ClientDuplexStream<Heartbeat, Directives>;
   heartbeats(options: Partial<CallOptions>): ClientDuplexStream<Heartbeat, Directives>;
   heartbeats(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<Heartbeat, Directives>;
+  /**
+   * Claim, Report and AppendLogs over one stream, for a third of the cost of single calls. One
+   * response per request with its id, in any order.
+   */
+  work(): ClientDuplexStream<WorkRequest, WorkResponse>;
+  work(options: Partial<CallOptions>): ClientDuplexStream<WorkRequest, WorkResponse>;
+  work(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<WorkRequest, WorkResponse>;
   /** Takes commands that notifications announced. One answer per request, in order. */
   claim(
     request: ClaimRequest,

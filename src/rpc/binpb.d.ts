@@ -1,0 +1,4 @@
+declare module "*.binpb" {
+  const path: string;
+  export default path;
+}

@@ -1,0 +1,307 @@
+/**
+ * The worker's end of `noetl.v1.WorkerService`.
+ *
+ * Any server will do: there is a channel to each, and one is used until it fails as unavailable;
+ * then the next call goes to the next. Channels reconnect by themselves. Every call has a deadline;
+ * nothing is retried here, the callers know what repetition is worth.
+ */
+import type { ClientUnaryCall, ServiceError } from "@grpc/grpc-js";
+import { ChannelCredentials, Metadata } from "@grpc/grpc-js";
+import { assert } from "../core/assert.ts";
+import { AppError } from "../core/errors.ts";
+import type { WorkerId } from "../core/ids.ts";
+import type {
+  ClaimOutcome,
+  CommandReport,
+  Directive,
+  Heartbeat,
+  HeldCommand,
+  LogLine,
+  ReportAnswer,
+  WorkerRegistration,
+} from "../engine/command.ts";
+import { CHANNEL_OPTIONS } from "./channel.ts";
+import {
+  decodeClaimOutcome,
+  decodeDirective,
+  encodeHeartbeat,
+  encodeHeld,
+  encodeLogLine,
+  encodeRegistration,
+  encodeReport,
+} from "./codec.ts";
+import type { Directives, PutResultResponse, ResultChunk } from "./generated/noetl/v1/worker.ts";
+import { WorkerServiceClient } from "./generated/noetl/v1/worker.ts";
+import type { NewResult, RegistrationAnswer, ResolvedCredential, StoredRef } from "./handlers.ts";
+import { chunked, writeChunks } from "./result-stream.ts";
+import { fromServiceError } from "./status.ts";
+import { decodeJsonObject, invalid } from "./wire-value.ts";
+import { WorkStream } from "./work-stream.ts";
+
+export interface WorkerClientOptions {
+  /** Servers as `host:port`, at least one. */
+  readonly addresses: readonly string[];
+  readonly token?: string | undefined;
+  readonly tls?: ClientTls | undefined;
+}
+
+export interface ClientTls {
+  /** PEM text of who signed the servers' certificates; undefined: the system's authorities. */
+  readonly authority?: string | undefined;
+  /** PEM texts, for servers that ask for one. */
+  readonly certificate?: string | undefined;
+  readonly key?: string | undefined;
+}
+
+/** All methods reject with AppError, of kind `unavailable` or `timeout` when no server answered. */
+export interface WorkerClient {
+  register(registration: WorkerRegistration): Promise<RegistrationAnswer>;
+  openHeartbeats(listener: HeartbeatListener): HeartbeatStream;
+  claim(workerId: WorkerId, commands: readonly HeldCommand[]): Promise<readonly ClaimOutcome[]>;
+  /** One answer per report, in order. */
+  report(workerId: WorkerId, reports: readonly CommandReport[]): Promise<readonly ReportAnswer[]>;
+  /** Resolves with the number of lines that were dropped. */
+  appendLogs(workerId: WorkerId, lines: readonly LogLine[]): Promise<number>;
+  resolveCredential(
+    workerId: WorkerId,
+    held: HeldCommand,
+    name: string,
+  ): Promise<ResolvedCredential>;
+  putResult(result: NewResult): Promise<StoredRef>;
+  /** The JSON text of a stored value. */
+  getResult(ref: string): Promise<string>;
+  deregister(workerId: WorkerId): Promise<void>;
+  close(): void;
+}
+
+export interface HeartbeatListener {
+  /** `isAnswer`: the leases of a heartbeat's commands are renewed; `directives` may be empty. */
+  readonly onDirectives: (directives: readonly Directive[], isAnswer: boolean) => void;
+  /** Called once: the stream is over; open another. */
+  readonly onEnd: (reason: string) => void;
+}
+
+export interface HeartbeatStream {
+  /** False when the stream is over. */
+  send(heartbeat: Heartbeat): boolean;
+  close(): void;
+}
+
+/** Claim and report wait for one durable commit, which a busy or restarting database delays. */
+const DEADLINE_MS = 15_000;
+const TRANSFER_DEADLINE_MS = 120_000;
+const RECONNECT_MIN_MS = 100;
+const RECONNECT_MAX_MS = 2000;
+
+const CLIENT_OPTIONS = {
+  ...CHANNEL_OPTIONS,
+  "grpc.initial_reconnect_backoff_ms": RECONNECT_MIN_MS,
+  "grpc.min_reconnect_backoff_ms": RECONNECT_MIN_MS,
+  "grpc.max_reconnect_backoff_ms": RECONNECT_MAX_MS,
+};
+
+/** Makes channels; they connect on first use. */
+export function connectWorkerClient(options: WorkerClientOptions): WorkerClient {
+  return new FailoverClient(options);
+}
+
+/** One server. */
+interface Link {
+  readonly stub: WorkerServiceClient;
+  readonly work: WorkStream;
+}
+
+class FailoverClient implements WorkerClient {
+  readonly #links: readonly Link[];
+  readonly #metadata = new Metadata();
+  #current: Link;
+
+  constructor({ addresses, token, tls }: WorkerClientOptions) {
+    const credentials = channelCredentials(tls);
+    this.#links = addresses.map((address) => {
+      const stub = new WorkerServiceClient(address, credentials, CLIENT_OPTIONS);
+      return { stub, work: new WorkStream(() => stub.work(this.#metadata), DEADLINE_MS) };
+    });
+    const [first] = this.#links;
+    assert(first !== undefined, "a worker client has an address");
+    this.#current = first;
+    if (token !== undefined) {
+      this.#metadata.set("authorization", `Bearer ${token}`);
+    }
+  }
+
+  async register(registration: WorkerRegistration): Promise<RegistrationAnswer> {
+    const request = encodeRegistration(registration);
+    return await this.#unary(({ stub }) => stub.register.bind(stub, request));
+  }
+
+  async claim(
+    workerId: WorkerId,
+    commands: readonly HeldCommand[],
+  ): Promise<readonly ClaimOutcome[]> {
+    const value = { workerId, commands: commands.map(encodeHeld) };
+    const response = await this.#use(({ work }) => work.request({ $case: "claim", value }));
+    return response.$case === "claim" ? response.value.outcomes.map(decodeClaimOutcome) : [];
+  }
+
+  async report(
+    workerId: WorkerId,
+    reports: readonly CommandReport[],
+  ): Promise<readonly ReportAnswer[]> {
+    const value = { workerId, reports: reports.map(encodeReport) };
+    const response = await this.#use(({ work }) => work.request({ $case: "report", value }));
+    const stale = response.$case === "report" ? response.value.stale : [];
+    return reports.map((_report, position) => (stale[position] === true ? "stale" : "accepted"));
+  }
+
+  async appendLogs(workerId: WorkerId, lines: readonly LogLine[]): Promise<number> {
+    const value = { workerId, lines: lines.map(encodeLogLine) };
+    const response = await this.#use(({ work }) => work.request({ $case: "appendLogs", value }));
+    return response.$case === "appendLogs" ? response.value.dropped : 0;
+  }
+
+  async resolveCredential(
+    workerId: WorkerId,
+    held: HeldCommand,
+    name: string,
+  ): Promise<ResolvedCredential> {
+    const request = { workerId, command: encodeHeld(held), name };
+    const found = await this.#unary(({ stub }) => stub.resolveCredential.bind(stub, request));
+    return { name: found.name, type: found.type, data: decodeJsonObject("data", found.data) };
+  }
+
+  async putResult({ executionId, name, text }: NewResult): Promise<StoredRef> {
+    const chunks = chunked(Buffer.from(text), { executionId, name });
+    const response = await this.#use(({ stub }) => {
+      const { promise, callback } = callbackPromise<PutResultResponse>();
+      const call = stub.putResult(this.#metadata, deadline(TRANSFER_DEADLINE_MS), callback);
+      const written = writeChunks(call, chunks).then(() => call.end());
+      // A call that fails while it is written fails through its callback.
+      written.catch(() => undefined);
+      return promise;
+    });
+    return decodeRef(response.ref);
+  }
+
+  async getResult(ref: string): Promise<string> {
+    const parts: Buffer[] = [];
+    await this.#use(({ stub }) => {
+      const call = stub.getResult({ ref }, this.#metadata, deadline(TRANSFER_DEADLINE_MS));
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      call.on("data", (chunk: ResultChunk) => parts.push(chunk.data));
+      call.on("error", (error: ServiceError) => reject(fromServiceError(error)));
+      call.on("end", () => resolve());
+      return promise;
+    });
+    return Buffer.concat(parts).toString();
+  }
+
+  async deregister(workerId: WorkerId): Promise<void> {
+    await this.#unary(({ stub }) => stub.deregister.bind(stub, { workerId }));
+  }
+
+  openHeartbeats(listener: HeartbeatListener): HeartbeatStream {
+    const link = this.#current;
+    const call = link.stub.heartbeats(this.#metadata);
+    let isOpen = true;
+    const end = (reason: string): void => {
+      if (isOpen) {
+        isOpen = false;
+        this.#leave(link);
+        listener.onEnd(reason);
+      }
+    };
+    call.on("data", ({ directives, isAnswer }: Directives) => {
+      const known = directives.flatMap((item) => decodeDirective(item) ?? []);
+      listener.onDirectives(known, isAnswer);
+    });
+    call.on("error", (error: ServiceError) => end(error.details || error.message));
+    call.on("end", () => end("the server ended the stream"));
+    return {
+      send: (heartbeat) => {
+        if (isOpen) {
+          call.write(encodeHeartbeat(heartbeat));
+        }
+        return isOpen;
+      },
+      close: () => {
+        isOpen = false;
+        call.cancel();
+      },
+    };
+  }
+
+  close(): void {
+    for (const { stub, work } of this.#links) {
+      work.close();
+      stub.close();
+    }
+  }
+
+  #unary<Response>(method: (link: Link) => UnaryMethod<Response>): Promise<Response> {
+    return this.#use((link) => {
+      const { promise, callback } = callbackPromise<Response>();
+      method(link)(this.#metadata, deadline(DEADLINE_MS), callback);
+      return promise;
+    });
+  }
+
+  /** Calls the current server; the next call goes to another one if this one does not answer. */
+  async #use<T>(call: (link: Link) => Promise<T>): Promise<T> {
+    const link = this.#current;
+    try {
+      return await call(link);
+    } catch (error) {
+      if (error instanceof AppError && error.isRetryable) {
+        this.#leave(link);
+      }
+      throw error;
+    }
+  }
+
+  #leave(link: Link): void {
+    if (link === this.#current) {
+      const position = this.#links.indexOf(link) + 1;
+      this.#current = this.#links[position % this.#links.length] ?? link;
+    }
+  }
+}
+
+type UnaryMethod<Response> = (
+  metadata: Metadata,
+  options: { deadline: number },
+  callback: (error: ServiceError | null, response: Response) => void,
+) => ClientUnaryCall;
+
+function deadline(ms: number): { deadline: number } {
+  return { deadline: Date.now() + ms };
+}
+
+function callbackPromise<Response>() {
+  const { promise, resolve, reject } = Promise.withResolvers<Response>();
+  const callback = (error: ServiceError | null, response: Response): void => {
+    if (error === null) {
+      resolve(response);
+    } else {
+      reject(fromServiceError(error));
+    }
+  };
+  return { promise, callback };
+}
+
+function channelCredentials(tls: ClientTls | undefined): ChannelCredentials {
+  if (tls === undefined) {
+    return ChannelCredentials.createInsecure();
+  }
+  const bytes = (text: string | undefined): Buffer | null =>
+    text === undefined ? null : Buffer.from(text);
+  return ChannelCredentials.createSsl(bytes(tls.authority), bytes(tls.key), bytes(tls.certificate));
+}
+
+function decodeRef(bytes: Buffer): StoredRef {
+  const ref = decodeJsonObject("ref", bytes);
+  if (typeof ref["$ref"] !== "string" || typeof ref["size"] !== "number") {
+    throw invalid("ref is not a reference");
+  }
+  return ref as StoredRef;
+}

@@ -1,0 +1,91 @@
+/** `noetl.v1.WorkerService`: the wire on one side, the orchestrator on the other. */
+import type { ServerReadableStream } from "@grpc/grpc-js";
+import type { CallContext } from "./call.ts";
+import { guard, streaming, unary } from "./call.ts";
+import {
+  decodeHeld,
+  decodeLogLine,
+  decodeRegistration,
+  decodeReport,
+  encodeClaimOutcome,
+} from "./codec.ts";
+import type {
+  PutResultResponse,
+  ResultChunk,
+  WorkerServiceServer,
+} from "./generated/noetl/v1/worker.ts";
+import type { WorkerHandlers } from "./handlers.ts";
+import { serveHeartbeats } from "./heartbeat-link.ts";
+import { chunked, readChunks, writeChunks } from "./result-stream.ts";
+import { toStatus } from "./status.ts";
+import { encodeJson, toWorkerId } from "./wire-value.ts";
+import type { WorkMethods } from "./work-link.ts";
+import { serveWork } from "./work-link.ts";
+
+export function createWorkerService(
+  handlers: WorkerHandlers,
+  context: CallContext,
+): WorkerServiceServer {
+  const work = createWorkMethods(handlers);
+  return {
+    register: unary(context, "Register", (request) =>
+      handlers.register(decodeRegistration(request)),
+    ),
+    heartbeats: streaming(context, "Heartbeats", (call) =>
+      serveHeartbeats(call, handlers, context.stopping),
+    ),
+    work: streaming(context, "Work", (call) => serveWork(call, work, context)),
+    claim: unary(context, "Claim", work.claim),
+    report: unary(context, "Report", work.report),
+    appendLogs: unary(context, "AppendLogs", work.appendLogs),
+    resolveCredential: unary(context, "ResolveCredential", async (request) => {
+      const { workerId, command, name } = request;
+      const held = decodeHeld(command);
+      const credential = await handlers.resolveCredential(toWorkerId(workerId), held, name);
+      return { name: credential.name, type: credential.type, data: encodeJson(credential.data) };
+    }),
+    putResult: putResult(handlers, context),
+    getResult: streaming(context, "GetResult", async (call) => {
+      const text = await handlers.getResult(call.request.ref);
+      await writeChunks(call, chunked(Buffer.from(text), { executionId: "", name: "" }));
+      call.end();
+    }),
+    deregister: unary(context, "Deregister", async ({ workerId }) => {
+      await handlers.deregister(toWorkerId(workerId));
+      return {};
+    }),
+  };
+}
+
+function createWorkMethods(handlers: WorkerHandlers): WorkMethods {
+  return {
+    claim: async ({ workerId, commands }) => {
+      const outcomes = await handlers.claim(toWorkerId(workerId), commands.map(decodeHeld));
+      return { outcomes: outcomes.map(encodeClaimOutcome) };
+    },
+    report: async (request) => {
+      const workerId = toWorkerId(request.workerId);
+      const reports = request.reports.map((report) => decodeReport(workerId, report));
+      const answers = await handlers.report(reports);
+      return { stale: answers.map((answer) => answer === "stale") };
+    },
+    appendLogs: async ({ lines }) => ({
+      dropped: await handlers.appendLogs(lines.map(decodeLogLine)),
+    }),
+  };
+}
+
+function putResult(
+  handlers: WorkerHandlers,
+  context: CallContext,
+): WorkerServiceServer["putResult"] {
+  return (call: ServerReadableStream<ResultChunk, PutResultResponse>, callback) => {
+    const run = async (): Promise<PutResultResponse> => ({
+      ref: encodeJson(await handlers.putResult(await readChunks(call))),
+    });
+    void guard(context, "PutResult", call.metadata, run).then(
+      (response) => callback(null, response),
+      (error: unknown) => callback(toStatus(error)),
+    );
+  };
+}
