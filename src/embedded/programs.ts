@@ -18,6 +18,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
 } from "node:fs";
 import { homedir } from "node:os";
@@ -148,17 +149,14 @@ function copyTree(source: string, target: string): void {
 
 async function unpackTar(file: string, target: string): Promise<void> {
   const tar = await Bun.zstdDecompress(await Bun.file(file).bytes());
-  const child = Bun.spawn(["tar", "-xf", "-", "-C", target, "--no-same-owner"], {
-    stdin: tar,
-    stdout: "ignore",
-    stderr: "pipe",
-  });
-  if ((await child.exited) !== 0) {
-    throw new AppError(
-      "unavailable",
-      "UNPACK_FAILED",
-      `Cannot unpack PostgreSQL to ${target}: ${await new Response(child.stderr).text()}`,
-    );
+  await new Bun.Archive(tar).extract(target);
+  // The umask has narrowed the modes; the server's user must read all of it.
+  for (const entry of readdirSync(target, { withFileTypes: true, recursive: true })) {
+    if (!entry.isSymbolicLink()) {
+      const path = join(entry.parentPath, entry.name);
+      const isProgram = entry.isDirectory() || (statSync(path).mode & 0o100) !== 0;
+      chmodSync(path, isProgram ? 0o755 : 0o644);
+    }
   }
 }
 

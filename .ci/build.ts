@@ -1,0 +1,115 @@
+/**
+ * `bun run build`: makes dist/noetl, one program that needs neither Bun nor Node nor PostgreSQL, and
+ * no nats-server if one is installed here now: both are packed in and unpacked on first use.
+ */
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { BunPlugin } from "bun";
+import {
+  copyPostgres,
+  installedNatsServer,
+  packageVersion,
+  postgresPackage,
+} from "../src/embedded/programs.ts";
+
+const ROOT = join(import.meta.dir, "..");
+const PACKED = join(ROOT, ".cache/packed");
+/** Packing PostgreSQL takes seconds at this level and is done once for each version. */
+const ZSTD_LEVEL = 15;
+
+const startedAtMs = performance.now();
+mkdirSync(PACKED, { recursive: true });
+const postgres = await packPostgres();
+const nats = await packNats();
+const outfile = join(ROOT, "dist/noetl");
+const result = await Bun.build({
+  entrypoints: [join(ROOT, "src/main.ts")],
+  compile: { outfile, autoloadDotenv: false, autoloadBunfig: false },
+  target: "bun",
+  minify: true,
+  sourcemap: "inline",
+  define: { BUILD_COMMIT: JSON.stringify(commit()) },
+  plugins: [payloadPlugin(postgres, nats)],
+});
+for (const log of result.logs) {
+  console.error(log);
+}
+if (!result.success) {
+  process.exit(1);
+}
+const megabytes = Math.round(Bun.file(outfile).size / 2 ** 20);
+const seconds = ((performance.now() - startedAtMs) / 1000).toFixed(1);
+const without = nats === undefined ? ", without nats-server: none is installed here" : "";
+console.error(`dist/noetl: ${megabytes} MB in ${seconds} s${without}`);
+
+async function packPostgres(): Promise<string> {
+  const packageDir = postgresPackage();
+  const file = join(PACKED, `postgres-${packageVersion(packageDir)}-${process.arch}.tar.zst`);
+  if (!existsSync(file)) {
+    const dir = mkdtempSync(join(tmpdir(), "noetl-build-"));
+    try {
+      copyPostgres(packageDir, dir);
+      const tar = Bun.spawn(
+        ["tar", "-cf", "-", "--sort=name", "--owner=0", "--group=0", "--mtime=@0", "-C", dir, "."],
+        { stdout: "pipe", stderr: "inherit" },
+      );
+      await Bun.write(file, await compress(await new Response(tar.stdout).bytes()));
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
+  }
+  return file;
+}
+
+async function packNats(): Promise<string | undefined> {
+  const program = installedNatsServer();
+  if (program === undefined) {
+    return undefined;
+  }
+  const bytes = await Bun.file(program).bytes();
+  const file = join(PACKED, `nats-server-${hash(bytes)}.zst`);
+  if (!existsSync(file)) {
+    await Bun.write(file, await compress(bytes));
+  }
+  return file;
+}
+
+async function compress(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  return await Bun.zstdCompress(bytes, { level: ZSTD_LEVEL });
+}
+
+/** Puts the files in place of src/embedded/payload.ts. */
+function payloadPlugin(postgresTar: string, natsProgram: string | undefined): BunPlugin {
+  return {
+    name: "payload",
+    setup(build) {
+      build.onLoad({ filter: /src\/embedded\/payload\.ts$/ }, async () => {
+        const version = hash(await Bun.file(postgresTar).bytes());
+        const natsVersion = natsProgram === undefined ? "none" : /-(\w+)\.zst$/.exec(natsProgram)?.[1];
+        return {
+          loader: "ts",
+          contents: [
+            `import postgres from ${JSON.stringify(postgresTar)} with { type: "file" };`,
+            natsProgram === undefined
+              ? "const nats = undefined;"
+              : `import nats from ${JSON.stringify(natsProgram)} with { type: "file" };`,
+            "export const postgresTar = postgres;",
+            "export const natsProgram = nats;",
+            `export const payloadVersion = ${JSON.stringify(`${version}-${natsVersion}`)};`,
+          ].join("\n"),
+        };
+      });
+    },
+  };
+}
+
+function hash(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex").slice(0, 12);
+}
+
+function commit(): string {
+  const git = Bun.spawnSync(["git", "rev-parse", "--short=12", "HEAD"], { cwd: ROOT, stderr: "ignore" });
+  return git.success ? git.stdout.toString().trim() : "unknown";
+}
