@@ -29,11 +29,13 @@ export function nextReady(state: ExecutionState): Ready | undefined {
 
 /**
  * A step that joins `all` and whose missing arcs no token can reach any more. Tokens that rest at the
- * step itself cannot: they need the step to run.
+ * step itself cannot: they need the step to run. To be asked when no group is ready: if nothing runs
+ * either, the groups that join `all` wait for each other in vain.
  */
 export function impossibleJoin(state: ExecutionState): string | undefined {
   for (const [step, tokens] of state.waiting) {
-    if (joinOf(state, step) === "all" && !canComplete(state, step, tokens)) {
+    const isStuck = state.running.size === 0 || !canComplete(state, step, tokens);
+    if (joinOf(state, step) === "all" && isStuck) {
       return step;
     }
   }

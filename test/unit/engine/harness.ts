@@ -103,7 +103,7 @@ export function makePlaybook(
 /** One execution, its open work, and every event so far. */
 export class Driver {
   readonly playbook: Playbook;
-  readonly state: ExecutionState;
+  state: ExecutionState;
   readonly events: RecordedEvent[] = [];
   readonly commands = new Map<CommandId, NewCommand & { attempt: number; isCancelled: boolean }>();
   readonly children = new Map<ExecutionId, NewChild & { isCancelled: boolean }>();
@@ -125,7 +125,19 @@ export class Driver {
   }
 
   give(input: EngineInput): Decision {
-    const decision = decide(this.state, input, {
+    const decision = this.#decide(input);
+    this.#record(decision);
+    return decision;
+  }
+
+  /** A decision whose commit fails: the state is thrown away and made again from the log. */
+  lose(input: EngineInput): void {
+    this.#decide(input);
+    this.state = this.replay();
+  }
+
+  #decide(input: EngineInput): Decision {
+    return decide(this.state, input, {
       nowMs: this.nowMs,
       newId: <Id extends string>() => `${++this.#lastId}` as Id,
       defaultPool: "cpu",
@@ -133,8 +145,6 @@ export class Driver {
       env: {},
       resolved: this.resolved,
     });
-    this.#record(decision);
-    return decision;
   }
 
   /** Reports the only open command of a step, or that of an item. */

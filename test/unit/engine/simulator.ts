@@ -1,0 +1,328 @@
+/**
+ * Runs a random playbook in a hostile world: reports are lost, repeated and reordered, workers die
+ * with and without their reports arriving later, commits fail, timers fire late, children end as
+ * they like, executions are cancelled. Checks after every decision what must hold always.
+ */
+import type { CommandId, ExecutionId, TimerId, WorkerId } from "../../../src/core/ids.ts";
+import type { CommandOutcome, CommandPayload, CommandReport } from "../../../src/engine/command.ts";
+import type { ChildEnd, EngineInput } from "../../../src/engine/decision.ts";
+import { TERMINAL_EVENTS } from "../../../src/engine/event.ts";
+import { failure } from "../../../src/engine/failure.ts";
+import type { TaskOutcome } from "../../../src/engine/output.ts";
+import { currentTask, settleTask } from "../../../src/engine/pipeline.ts";
+import { isTerminal } from "../../../src/engine/state.ts";
+import { Driver } from "./harness.ts";
+import { Chance, randomPlaybook } from "./random-playbook.ts";
+
+const TURN_COUNT_MAX = 4000;
+
+/** What has happened so far, to see that the worlds are not all alike. */
+export interface Tally {
+  readonly status: string;
+  readonly staleCount: number;
+  readonly eventCount: number;
+}
+
+/** @throws when an invariant does not hold. */
+export function simulate(seed: number): Tally {
+  const world = new World(new Chance(seed));
+  world.run();
+  return world.tally();
+}
+
+class World {
+  readonly #chance: Chance;
+  readonly #driver: Driver;
+  /** Of 100 tasks, how many fail. */
+  readonly #errorPercent: number;
+  /** Reports under way, repeated ones twice. */
+  readonly #mail: CommandReport[] = [];
+  readonly #ends: ChildEnd[] = [];
+  /** Commands that a worker has, by the attempt it got. */
+  readonly #held = new Map<CommandId, number>();
+  #staleCount = 0;
+
+  constructor(chance: Chance) {
+    this.#chance = chance;
+    this.#driver = new Driver(randomPlaybook(chance));
+    this.#errorPercent = chance.pick([0, 2, 5, 20]);
+  }
+
+  run(): void {
+    const driver = this.#driver;
+    const start = { executionId: "1" as ExecutionId, path: "p", version: 1, payload: {} };
+    this.#give({ kind: "start", start });
+    for (let turn = 0; !isTerminal(driver.state); turn++) {
+      if (turn > TURN_COUNT_MAX) {
+        throw new Error("the execution does not come to an end");
+      }
+      this.#turn(turn);
+    }
+    this.#checkEnd();
+    this.#deliverLeftovers();
+  }
+
+  tally(): Tally {
+    const { state, events } = this.#driver;
+    return { status: state.status, staleCount: this.#staleCount, eventCount: events.length };
+  }
+
+  #turn(turn: number): void {
+    const chance = this.#chance;
+    const roll = chance.below(100);
+    if (roll < 35) {
+      this.#work();
+    } else if (roll < 70) {
+      this.#deliver();
+    } else if (roll < 78) {
+      this.#endChild();
+    } else if (roll < 82) {
+      this.#expireLease();
+    } else if (roll < 84) {
+      this.#releaseOne();
+    } else if (roll < 90) {
+      this.#fireTimer();
+    } else if (roll < 91) {
+      this.#giveNonsense();
+    } else if (roll < 92 && chance.hits(15)) {
+      this.#give({ kind: "cancel", reason: "by chance" });
+    } else if (turn > TURN_COUNT_MAX / 2 && chance.hits(1)) {
+      this.#give({ kind: "cancel", reason: "at last" });
+    }
+  }
+
+  /** A worker takes a command and runs it; its report may be lost, or arrive twice. */
+  #work(): void {
+    const waiting = [...this.#driver.commands.values()].filter(
+      (row) => this.#held.get(row.commandId) !== row.attempt,
+    );
+    const command = waiting[this.#chance.below(waiting.length)];
+    if (command === undefined) {
+      return;
+    }
+    const { commandId, attempt } = command;
+    this.#held.set(commandId, attempt);
+    const outcome: CommandOutcome = command.isCancelled
+      ? { status: "cancelled" }
+      : this.#execute(command.payload);
+    const copies = this.#chance.pick([0, 1, 1, 1, 1, 1, 1, 1, 2]);
+    for (let copy = 0; copy < copies; copy++) {
+      this.#mail.push(makeReport(commandId, attempt, outcome));
+    }
+  }
+
+  #execute(payload: CommandPayload): CommandOutcome {
+    const { step, scope: data } = payload;
+    for (let { pipeline } = payload; ; ) {
+      const run = { step, pipeline, data, options: { nowMs: 0 } };
+      if (currentTask(run).kind === "playbook") {
+        return { status: "yielded", pipeline, delayMs: 0 };
+      }
+      const next = settleTask(run, this.#taskOutcome(data.loop?.index));
+      if (next.kind === "done") {
+        return { status: "ok", value: next.value, ctx: next.ctx };
+      }
+      if (next.kind === "failed") {
+        return { status: "error", error: next.error, value: next.value, ctx: next.ctx };
+      }
+      if (next.kind === "retry" && this.#chance.hits(30)) {
+        return { status: "yielded", pipeline: next.pipeline, delayMs: next.delayMs };
+      }
+      pipeline = next.pipeline;
+    }
+  }
+
+  #taskOutcome(index: number | undefined): TaskOutcome {
+    return this.#chance.hits(this.#errorPercent)
+      ? { ok: false, failure: failure("server_error", "by chance") }
+      : { ok: true, value: { v: this.#chance.below(10), index: index ?? null } };
+  }
+
+  #deliver(): void {
+    const at = this.#chance.below(this.#mail.length);
+    const [report] = this.#mail.splice(at, 1);
+    if (report !== undefined) {
+      this.#giveReport(report);
+    }
+  }
+
+  #giveReport(report: CommandReport): void {
+    const row = this.#driver.commands.get(report.commandId);
+    const isStale = row?.attempt !== report.attempt;
+    const decision = this.#give({ kind: "report", report });
+    check(decision.isStale === isStale, "a report is stale unless its attempt owns the command");
+    check(!isStale || decision.events.length === 0, "a stale report changes nothing");
+    this.#staleCount += isStale ? 1 : 0;
+  }
+
+  #expireLease(): void {
+    const held = [...this.#held].filter(([id]) => this.#driver.commands.has(id));
+    const [commandId, attempt] = held[this.#chance.below(held.length)] ?? [];
+    if (commandId !== undefined && attempt !== undefined) {
+      this.#give({ kind: "lease_expired", commandId, attempt });
+    }
+  }
+
+  #releaseOne(): void {
+    const commands = [...this.#driver.commands.values()];
+    const command = commands[this.#chance.below(commands.length)];
+    if (command !== undefined) {
+      const outcome = { status: "released", reason: "shutdown" } as const;
+      this.#giveReport(makeReport(command.commandId, command.attempt, outcome));
+    }
+  }
+
+  #endChild(): void {
+    const children = [...this.#driver.children.values()];
+    const child = children[this.#chance.below(children.length)];
+    if (child === undefined) {
+      const repeated = this.#ends[this.#chance.below(this.#ends.length)];
+      if (repeated !== undefined) {
+        const decision = this.#give({ kind: "child_done", child: repeated });
+        check(decision.events.length === 0, "a child ends once");
+      }
+      return;
+    }
+    const { childId, isCancelled } = child;
+    const end: ChildEnd = !this.#chance.hits(this.#errorPercent)
+      ? { childId, status: "completed", value: { v: this.#chance.below(10) } }
+      : { childId, status: isCancelled ? "cancelled" : "failed", value: null };
+    this.#driver.children.delete(childId);
+    this.#ends.push(end);
+    this.#give({ kind: "child_done", child: end });
+  }
+
+  #fireTimer(): void {
+    const { timers, commands, children } = this.#driver;
+    const due = [...timers.values()].sort((a, b) => a.dueMs - b.dueMs)[0];
+    const isIdle = commands.size + children.size === 0;
+    const isSoon = due?.purpose.kind === "retry" || due?.purpose.kind === "cancel_deadline";
+    if (due === undefined || !(isIdle || isSoon || this.#chance.hits(10))) {
+      return;
+    }
+    this.#driver.nowMs = Math.max(this.#driver.nowMs, due.dueMs);
+    timers.delete(due.timerId);
+    this.#give({ kind: "timer", timerId: due.timerId, purpose: due.purpose });
+  }
+
+  #giveNonsense(): void {
+    const decisions = [
+      this.#give({ kind: "lease_expired", commandId: "0" as CommandId, attempt: 1 }),
+      this.#give({
+        kind: "timer",
+        timerId: "0" as TimerId,
+        purpose: { kind: "execution_timeout" },
+      }),
+    ];
+    check(
+      decisions.every(({ events }) => events.length === 0),
+      "what the state does not know changes nothing",
+    );
+  }
+
+  /** Some commits fail: then the same input is decided again, on a state made from the log. */
+  #give(input: EngineInput): ReturnType<Driver["give"]> {
+    this.#driver.nowMs += this.#chance.below(200);
+    if (this.#chance.hits(3)) {
+      this.#driver.lose(input);
+    }
+    const decision = this.#driver.give(input);
+    this.#checkAlways();
+    return decision;
+  }
+
+  #checkAlways(): void {
+    const { state, commands, children, timers } = this.#driver;
+    check(state.failure?.kind !== "internal", `no bug: ${state.failure?.message}`);
+    check(equalKeys(state.commands, commands), "rows and state know the same commands");
+    check(equalKeys(state.timers, timers), "rows and state know the same timers");
+    check(
+      [...state.children.keys()].every((id) => children.has(id)),
+      "every child that is waited for runs",
+    );
+    if (!isTerminal(state)) {
+      const open = commands.size + state.children.size + timers.size;
+      check(open > 0, "a running execution has something outstanding");
+    }
+    for (const { purpose } of timers.values()) {
+      const isForVisit = purpose.kind === "step_timeout" || purpose.kind === "retry";
+      const key = isForVisit ? `${purpose.step}#${purpose.visit}` : "";
+      check(!isForVisit || state.visits.has(key), "a timer belongs to something open");
+    }
+    for (const { loop, runs, step } of state.visits.values()) {
+      check(loop === undefined || runs.size <= loop.maxInFlight, `max_in_flight of ${step} holds`);
+    }
+  }
+
+  #checkEnd(): void {
+    const { state, events } = this.#driver;
+    const terminal = events.filter(({ event }) => TERMINAL_EVENTS.has(event.type));
+    check(terminal.length === 1 && terminal[0] === events.at(-1), "one terminal event, the last");
+    const open = [state.waiting, state.visits, state.commands, state.children, state.timers];
+    check(
+      open.every(({ size }) => size === 0),
+      "nothing is open after the end",
+    );
+    check(this.#driver.isSameAsReplay(), "a replay gives the live state");
+    this.#checkItems();
+    if (state.status === "completed") {
+      const entered = this.#driver.count("step.entered");
+      check(entered === this.#driver.count("step.exited"), "every visit ended");
+    }
+  }
+
+  /** Every item of every run ended at most once, and every item of a whole loop did. */
+  #checkItems(): void {
+    const ended = new Map<string, number>();
+    for (const { event } of this.#driver.events) {
+      const isEnd =
+        event.type === "call.done" ||
+        event.type === "call.error" ||
+        (event.type === "child.done" && event.pipeline === undefined);
+      if (isEnd) {
+        const key = `${event.step}#${event.visit}:${event.index ?? ""}`;
+        ended.set(key, (ended.get(key) ?? 0) + 1);
+      }
+      if (event.type === "loop.done") {
+        const { total, succeeded, failed } = event.stats;
+        const prefix = `${event.step}#${event.visit}:`;
+        const count = [...ended.keys()].filter((key) => key.startsWith(prefix)).length;
+        check(count === succeeded + failed, "the statistics count what ended");
+        check(failed > 0 || succeeded === total, "no item of a loop is lost");
+      }
+    }
+    check(
+      [...ended.values()].every((count) => count === 1),
+      "no run ends twice",
+    );
+  }
+
+  /** Whatever arrives after the end is stale. */
+  #deliverLeftovers(): void {
+    for (const report of this.#mail) {
+      const decision = this.#driver.give({ kind: "report", report });
+      check(decision.isStale && decision.events.length === 0, "the end is final");
+    }
+  }
+}
+
+function makeReport(commandId: CommandId, attempt: number, outcome: CommandOutcome): CommandReport {
+  return {
+    executionId: "1" as ExecutionId,
+    commandId,
+    attempt,
+    workerId: "w" as WorkerId,
+    startedAtMs: 0,
+    outcome,
+  };
+}
+
+function equalKeys(a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean {
+  return a.size === b.size && [...a.keys()].every((key) => b.has(key));
+}
+
+function check(condition: boolean, rule: string): void {
+  if (!condition) {
+    throw new Error(`broken: ${rule}`);
+  }
+}
