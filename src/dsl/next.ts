@@ -115,11 +115,7 @@ function readThenTargets(step: Fields, fields: Fields, key: string): readonly Pl
     return [];
   }
   const items: readonly Json[] = Array.isArray(value) ? value : [value];
-  return items.flatMap((item) =>
-    isJsonObject(item) && Object.hasOwn(item, "then")
-      ? readArc(new Fields(step.report, {}, fields.at(key)))
-      : readItem(step, item, fields.at(key)),
-  );
+  return items.flatMap((item) => readItem(step, item, fields.at(key)));
 }
 
 function withGuard(placed: PlacedArc, when: Json): PlacedArc {

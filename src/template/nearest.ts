@@ -20,19 +20,24 @@ export function suggestion(name: string, candidates: Iterable<string>): string {
   return found === undefined ? "" : `; did you mean "${found}"?`;
 }
 
-/** Levenshtein's; anything from `limit` on may be reported as `limit`. */
+/** Letters to change, add, drop or swap with their neighbour. From `limit` on it may be `limit`. */
 function editDistance(left: string, right: string, limit: number): number {
   if (Math.abs(left.length - right.length) >= limit) {
     return limit;
   }
-  let previous = Array.from({ length: right.length + 1 }, (_, index) => index);
+  let before: readonly number[] = [];
+  let previous: readonly number[] = Array.from({ length: right.length + 1 }, (_, index) => index);
   for (let row = 1; row <= left.length; row++) {
     const current = [row];
     for (let column = 1; column <= right.length; column++) {
-      const change = (previous[column - 1] ?? 0) + (left[row - 1] === right[column - 1] ? 0 : 1);
+      const isSame = left[row - 1] === right[column - 1];
+      const change = (previous[column - 1] ?? 0) + Number(!isSame);
       const insertion = Math.min(previous[column] ?? 0, current[column - 1] ?? 0) + 1;
-      current.push(Math.min(change, insertion));
+      const isSwap = left[row - 1] === right[column - 2] && left[row - 2] === right[column - 1];
+      const swap = isSwap && row > 1 && column > 1 ? (before[column - 2] ?? 0) + 1 : change;
+      current.push(Math.min(change, insertion, swap));
     }
+    before = previous;
     previous = current;
   }
   return previous[right.length] ?? limit;
