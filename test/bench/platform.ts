@@ -107,7 +107,7 @@ export function serverComponent({ dir, name, port, grpcPort, env }: ServerOption
   const address = ["--host", "127.0.0.1", "--port", String(port), "--grpc-port", String(grpcPort)];
   return new Component({
     name,
-    command: [...noetlCommand(), "server", ...address],
+    command: [...noetlCommand(), "server", ...address, "--default-pool", POOL],
     env,
     logFile: join(dir, `${name}.log`),
     isReady: async () => (await fetch(`http://127.0.0.1:${port}/api/health`)).ok,
@@ -137,7 +137,7 @@ export function workerComponent(options: WorkerOptions): Component {
       ...[...noetlCommand(), "worker", "--pool", POOL, "--slots", String(slots)],
       ...["--name", name, "--server", servers],
     ],
-    env: { NATS_URL: natsUrl, NOETL_DATA_DIR: join(dir, name) },
+    env: { NATS_URL: natsUrl },
     logFile: join(dir, `${name}.log`),
     isReady: () => isRegistered(sql, component.pid),
   });

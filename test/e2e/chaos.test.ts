@@ -1,0 +1,57 @@
+/**
+ * The short form of `bun run chaos`: a few random points of failure under a mixed load. A failing
+ * seed is in the message; `TEST_SEED=… bun test test/e2e/chaos.test.ts` repeats its choices.
+ */
+import { expect, test } from "bun:test";
+import { runChaos } from "./chaos/run.ts";
+
+const SEED = Number(process.env["TEST_SEED"] ?? Date.now() % 1_000_000);
+const LIMIT_MS = 180_000;
+
+test(
+  "kills at random points lose, double and stick nothing",
+  async () => {
+    const { points, accepted, verdict } = await runChaos({
+      seed: SEED,
+      points: 12,
+      serverCount: 1,
+      workerCount: 2,
+      inFlight: 6,
+    });
+    expect(points).toHaveLength(12);
+    expect(accepted).toBeGreaterThan(0);
+    const { lost, stuck, doubled, wrong } = verdict;
+    expect({ seed: SEED, lost, stuck, doubled, wrong }).toEqual({
+      seed: SEED,
+      lost: [],
+      stuck: [],
+      doubled: [],
+      wrong: [],
+    });
+  },
+  LIMIT_MS,
+);
+
+test(
+  "two servers on one database continue each execution once, whichever of them is killed",
+  async () => {
+    const { accepted, verdict } = await runChaos({
+      seed: SEED + 1,
+      points: 6,
+      serverCount: 2,
+      workerCount: 2,
+      inFlight: 6,
+      faults: ["kill server", "kill worker"],
+    });
+    expect(accepted).toBeGreaterThan(0);
+    const { lost, stuck, doubled, wrong } = verdict;
+    expect({ seed: SEED, lost, stuck, doubled, wrong }).toEqual({
+      seed: SEED,
+      lost: [],
+      stuck: [],
+      doubled: [],
+      wrong: [],
+    });
+  },
+  LIMIT_MS,
+);
