@@ -1,0 +1,56 @@
+/** Claims of all workers, gathered into few statements. */
+import type { WorkerId } from "../core/ids.ts";
+import { parseJson } from "../core/json.ts";
+import type { ClaimOutcome, CommandPayload, HeldCommand } from "../engine/command.ts";
+import type { ClaimRequest, ClaimRow } from "../store/command.ts";
+import { claimCommands } from "../store/command.ts";
+import { databaseError } from "../store/sqlstate.ts";
+import { createCoalescer } from "./coalescer.ts";
+import type { Notifier } from "./notifier.ts";
+import type { OrchestratorOptions } from "./options.ts";
+
+const CLAIMS_MAX = 512;
+
+export function createClaims({
+  store,
+  metrics,
+  notifier,
+  leaseMs,
+}: Pick<OrchestratorOptions, "store" | "metrics"> & {
+  readonly notifier: Notifier;
+  readonly leaseMs: number;
+}): (workerId: WorkerId, commands: readonly HeldCommand[]) => Promise<readonly ClaimOutcome[]> {
+  const claim = createCoalescer<ClaimRequest, ClaimRow>(
+    (requests) => claimCommands(store.quick, requests, leaseMs),
+    { max: CLAIMS_MAX, concurrency: 2 },
+  );
+  const claimOne = async (workerId: WorkerId, command: HeldCommand): Promise<ClaimOutcome> => {
+    const row = await claim({ ...command, workerId });
+    metrics.claims.inc(row.status);
+    if (row.status === "claimed") {
+      notifier.settle(command.commandId);
+      metrics.queueWaitSeconds.observe(row.waitedMs / 1000, row.pool);
+    }
+    return toOutcome(command, row);
+  };
+  return async (workerId, commands) => {
+    try {
+      return await Promise.all(commands.map((command) => claimOne(workerId, command)));
+    } catch (error) {
+      throw databaseError(error);
+    }
+  };
+}
+
+function toOutcome({ executionId, commandId }: HeldCommand, row: ClaimRow): ClaimOutcome {
+  if (row.status !== "claimed") {
+    return { commandId, ...row };
+  }
+  const { attempt, claimedAtMs } = row;
+  const payload = parseJson(row.payload) as unknown as CommandPayload;
+  return {
+    commandId,
+    status: "claimed",
+    command: { executionId, commandId, attempt, payload, claimedAtMs },
+  };
+}

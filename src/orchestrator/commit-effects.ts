@@ -1,0 +1,110 @@
+/** What follows a commit at once, in this process. All of it would also be found by a sweep. */
+import type { AppendResult } from "../store/append.ts";
+import type { QueuedCommand } from "../store/command.ts";
+import type { DecidedGroup } from "./decider.ts";
+import type { Feed } from "./feed.ts";
+import type { Notifier } from "./notifier.ts";
+import type { OrchestratorOptions } from "./options.ts";
+import type { StateCache } from "./state-cache.ts";
+import { grow } from "./state-cache.ts";
+import type { TimerWheel } from "./timer-wheel.ts";
+import type { WatchHub } from "./watch-hub.ts";
+import type { WorkerLeases } from "./worker-leases.ts";
+
+export interface CommitEffectsOptions {
+  readonly cache: StateCache;
+  readonly feed: Feed;
+  readonly notifier: Notifier;
+  readonly wheel: TimerWheel;
+  readonly watch: WatchHub;
+  readonly workers: WorkerLeases;
+  readonly metrics: OrchestratorOptions["metrics"];
+}
+
+export class CommitEffects {
+  readonly #options: CommitEffectsOptions;
+
+  constructor(options: CommitEffectsOptions) {
+    this.#options = options;
+  }
+
+  apply(groups: readonly DecidedGroup[], result: AppendResult): void {
+    const { feed, workers } = this.#options;
+    for (const group of groups) {
+      this.#keep(group);
+      this.#count(group);
+      this.#announce(group, result);
+      this.#wake(group);
+    }
+    workers.tellToStop(result.cancelling);
+    for (const command of result.cancelling) {
+      if (command.workerId === undefined) {
+        feed.confirmCancelled(command);
+      }
+    }
+  }
+
+  /** What is over leaves the cache: nobody decides on it again. */
+  #keep({ id, entry, draft }: DecidedGroup): void {
+    const { cache } = this.#options;
+    if (draft.status !== "pending" && draft.status !== "running") {
+      cache.drop(id);
+      return;
+    }
+    entry.isFresh = false;
+    grow(entry, draft.chars);
+    cache.put(entry);
+  }
+
+  #count({ draft }: DecidedGroup): void {
+    const { metrics } = this.#options;
+    for (const { event } of draft.recorded) {
+      metrics.eventsIngested.inc(event.type, "ok");
+    }
+    const last = draft.recorded.at(-1);
+    if (last !== undefined && draft.status !== "pending" && draft.status !== "running") {
+      metrics.executionsFinished.inc(draft.status);
+    }
+  }
+
+  #announce({ id, draft }: DecidedGroup, result: AppendResult): void {
+    const { notifier, feed, watch } = this.#options;
+    watch.publish(id, draft.recorded);
+    for (const { isCancelling, delayMs, ...command } of draft.issued.values()) {
+      const queued: QueuedCommand = { executionId: id, ...command };
+      if (isCancelling) {
+        feed.confirmCancelled({ ...queued, workerId: undefined });
+      } else {
+        notifier.notify(queued, delayMs);
+      }
+    }
+    if (draft.requeued.size === 0) {
+      return;
+    }
+    for (const command of result.requeued) {
+      const row = command.executionId === id ? draft.requeued.get(command.commandId) : undefined;
+      if (row?.isCancelling === true) {
+        feed.confirmCancelled({ ...command, workerId: undefined });
+      } else if (row !== undefined) {
+        notifier.notify(command, row.delayMs);
+      }
+    }
+  }
+
+  #wake({ draft }: DecidedGroup): void {
+    const { feed, wheel } = this.#options;
+    for (const timerId of draft.stoppedTimers) {
+      wheel.disarm(timerId);
+    }
+    for (const { executionId, timerId, wakeUp, delayMs } of draft.wakeUps.values()) {
+      if (wakeUp.kind === "timer") {
+        wheel.arm({ executionId, timerId, wakeUp, delayMs });
+      } else {
+        feed.wakeUp(executionId, timerId, wakeUp);
+      }
+    }
+    for (const childId of draft.children) {
+      feed.start(childId);
+    }
+  }
+}

@@ -1,0 +1,365 @@
+/**
+ * One execution's inputs of a batch, decided in order by the engine into one draft. Decisions change
+ * the state as they go, so whatever interrupts them (a stored result to load, an event over the
+ * limit) means to read the state again and start over.
+ */
+import { AppError, errorMessage } from "../core/errors.ts";
+import type { CatalogId, ExecutionId } from "../core/ids.ts";
+import type { Json } from "../core/json.ts";
+import { isJsonObject, parseJson } from "../core/json.ts";
+import { decide } from "../engine/decide.ts";
+import type { ChildEnd, Decision, EngineInput, Environment } from "../engine/decision.ts";
+import type { Failure } from "../engine/failure.ts";
+import { failure } from "../engine/failure.ts";
+import { resultOf } from "../engine/view.ts";
+import type { ExecutionHead } from "../store/execution.ts";
+import { RefNeededError } from "../template/scope.ts";
+import type { DatabaseClock } from "./database-clock.ts";
+import { EventTooLargeError, GroupDraft } from "./group-draft.ts";
+import type { IntakeItem } from "./intake.ts";
+import { isSettled, settle } from "./intake.ts";
+import type { NodeIds } from "./node-ids.ts";
+import type { OrchestratorOptions } from "./options.ts";
+import type { PlaybookCache } from "./playbook-cache.ts";
+import type { CacheEntry, StateCache } from "./state-cache.ts";
+import { newEntry } from "./state-cache.ts";
+
+/** What the engine said to one execution's inputs. */
+export interface DecidedGroup {
+  readonly id: ExecutionId;
+  readonly items: readonly IntakeItem[];
+  readonly entry: CacheEntry;
+  readonly draft: GroupDraft;
+  readonly answers: readonly Answer[];
+}
+
+interface Answer {
+  readonly item: IntakeItem;
+  readonly isStale: boolean;
+}
+
+export interface DeciderOptions
+  extends Pick<OrchestratorOptions, "defaultPool" | "gpuPool" | "env" | "log"> {
+  readonly cache: StateCache;
+  readonly playbooks: PlaybookCache;
+  readonly ids: NodeIds;
+  readonly clock: DatabaseClock;
+  /** The value behind a `$ref`. @throws AppError `not_found`. */
+  readonly loadResult: (ref: string) => Promise<Json>;
+}
+
+/** Times that one group starts over, for stored results and oversized events. */
+const RESTARTS_MAX = 100;
+
+/** One pass over a group's inputs. */
+interface Pass {
+  readonly entry: CacheEntry;
+  readonly draft: GroupDraft;
+  readonly environment: Environment;
+  readonly answers: Answer[];
+}
+
+export class Decider {
+  readonly #options: DeciderOptions;
+  /** Children whose start the engine could not decide: they are failed without it. */
+  readonly #broken = new Set<ExecutionId>();
+
+  constructor(options: DeciderOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Settles items that need no commit because their execution does not exist or the engine broke;
+   * gives undefined when none is left.
+   */
+  async decide(
+    items: readonly IntakeItem[],
+    entries: ReadonlyMap<ExecutionId, CacheEntry>,
+  ): Promise<DecidedGroup | undefined> {
+    const [first] = items;
+    if (first === undefined) {
+      return undefined;
+    }
+    const id = first.executionId;
+    let entry = first.create === undefined ? entries.get(id) : createdEntry(first.create);
+    for (let restart = 0; entry !== undefined; restart++) {
+      try {
+        return await this.#pass(entry, items);
+      } catch (error) {
+        await this.#recover(error, items, entry, restart);
+        entry = await this.#reload(first, entry);
+      }
+    }
+    for (const item of items) {
+      settle(item, () => item.resolve({ isStale: true, status: undefined }));
+    }
+    return undefined;
+  }
+
+  async #pass(known: CacheEntry, items: readonly IntakeItem[]): Promise<DecidedGroup | undefined> {
+    const { entry, playbook, problem } = await this.#withPlaybook(known);
+    const { clock, ids, defaultPool, gpuPool, env } = this.#options;
+    const nowMs = clock.now();
+    const pass: Pass = {
+      entry,
+      draft: new GroupDraft({
+        head: entry.head,
+        seq: entry.state?.seq ?? entry.head.seq,
+        nowMs,
+        newId: ids.newId,
+        create: items[0]?.create?.row,
+      }),
+      environment: {
+        nowMs,
+        newId: ids.newId,
+        defaultPool,
+        gpuPool,
+        env,
+        resolved: entry.resolved,
+      },
+      answers: [],
+    };
+    if (problem !== undefined) {
+      pass.draft.fail(problem);
+    } else if (playbook !== undefined) {
+      pass.draft.startWith(playbook);
+      decideInto(pass, startInput(entry.head, playbook));
+    }
+    for (const item of items) {
+      decideItem(pass, item);
+    }
+    this.#tellParent(pass);
+    const { draft, answers } = pass;
+    const open = answers.map(({ item }) => item);
+    return { id: entry.head.executionId, items: open, entry, draft, answers };
+  }
+
+  /**
+   * A child that has not started gets its state here, or the reason why it never will. An entry
+   * that knows its playbook passes unchanged.
+   */
+  async #withPlaybook(entry: CacheEntry): Promise<{
+    readonly entry: CacheEntry;
+    readonly playbook?: { readonly catalogId: CatalogId; readonly version: number };
+    readonly problem?: Failure;
+  }> {
+    const { head } = entry;
+    if (head.status !== "pending" || head.seq > 0 || entry.state !== undefined) {
+      return { entry };
+    }
+    if (this.#broken.delete(head.executionId)) {
+      return { entry, problem: failure("internal", "The engine could not start the execution") };
+    }
+    const { playbooks } = this.#options;
+    const key = await playbooks.find({ path: head.path, version: head.version ?? undefined });
+    const playbook = key === undefined ? undefined : await playbooks.load(key.catalogId);
+    if (key === undefined || playbook === undefined) {
+      const version = head.version === null ? "" : ` in version ${head.version}`;
+      const message = `There is no playbook ${head.path}${version}`;
+      return { entry, problem: failure("not_found", message, { code: "PLAYBOOK_NOT_FOUND" }) };
+    }
+    const { catalogId, version } = key;
+    return {
+      entry: newEntry({ ...head, catalogId, version }, playbook),
+      playbook: { catalogId, version },
+    };
+  }
+
+  /** A parent that waits learns of the end in the commit that brings it. */
+  #tellParent({ entry, draft }: Pass): void {
+    const { parentId, isWaited } = entry.head;
+    const last = draft.recorded.at(-1)?.event;
+    if (parentId === null || !isWaited || last === undefined) {
+      return;
+    }
+    const child = childEnd(entry, last.type === "playbook.failed" ? last.error : undefined);
+    const status = draft.status;
+    if (status === "completed" || status === "failed" || status === "cancelled") {
+      draft.wakeParent(parentId, { kind: "child_done", child: { ...child, status } });
+    }
+  }
+
+  /** Prepares another pass, or throws what no repetition can cure. */
+  async #recover(
+    error: unknown,
+    items: readonly IntakeItem[],
+    entry: CacheEntry,
+    restart: number,
+  ): Promise<void> {
+    const { executionId } = entry.head;
+    this.#options.cache.drop(executionId);
+    if (error instanceof RefNeededError && restart < RESTARTS_MAX) {
+      entry.resolved.set(error.ref, await this.#loadResult(error.ref));
+    } else if (error instanceof OversizeError && restart < RESTARTS_MAX) {
+      shrink(error);
+    } else if (error instanceof AppError) {
+      throw error;
+    } else {
+      this.#options.log.error("engine failed", {
+        executionId,
+        inputs: items.map((item) => item.input.kind),
+        error: errorMessage(error),
+        stack: error instanceof Error ? error.stack : undefined,
+      });
+      if (items[0]?.create === undefined && entry.head.status === "pending") {
+        this.#broken.add(executionId);
+        return;
+      }
+      const answer = new AppError("internal", "ENGINE_ERROR", "The engine failed", {
+        cause: error,
+      });
+      for (const item of items) {
+        settle(item, () => item.reject(answer));
+      }
+    }
+  }
+
+  /** A result that is gone reads as null: the template decides what that means. */
+  async #loadResult(ref: string): Promise<Json> {
+    try {
+      return await this.#options.loadResult(ref);
+    } catch (error) {
+      if (error instanceof AppError && error.kind === "not_found") {
+        this.#options.log.warn("stored result is missing", { ref });
+        return null;
+      }
+      throw error;
+    }
+  }
+
+  async #reload(first: IntakeItem, known: CacheEntry): Promise<CacheEntry | undefined> {
+    const id = first.executionId;
+    const entry =
+      first.create === undefined
+        ? (await this.#options.cache.load([id])).get(id)
+        : createdEntry(first.create);
+    for (const [ref, value] of known.resolved) {
+      entry?.resolved.set(ref, value);
+    }
+    return entry;
+  }
+}
+
+/** An input whose event is too large to be stored. */
+class OversizeError extends Error {
+  override readonly name = "OversizeError";
+  readonly item: IntakeItem;
+  readonly failure: Failure;
+
+  constructor(item: IntakeItem, cause: EventTooLargeError) {
+    super(cause.message, { cause });
+    this.item = item;
+    this.failure = cause.failure;
+  }
+}
+
+function decideItem(pass: Pass, item: IntakeItem): void {
+  const { input, consumes } = item;
+  if (isSettled(item)) {
+    return;
+  }
+  try {
+    const isStale = input.kind === "start_pending" ? false : decideOne(pass, item, input);
+    pass.answers.push({ item, isStale });
+  } catch (error) {
+    throw error instanceof EventTooLargeError ? new OversizeError(item, error) : error;
+  }
+  if (consumes !== undefined) {
+    pass.draft.stopTimer(consumes);
+  }
+}
+
+function decideOne(pass: Pass, item: IntakeItem, input: EngineInput): boolean {
+  const decision = decideInto(pass, input, item.isCascading !== false);
+  if (input.kind === "cancel" && item.isCascading === false) {
+    detachChildren(pass);
+  }
+  return decision?.isStale ?? true;
+}
+
+function decideInto(pass: Pass, input: EngineInput, isCascading = true): Decision | undefined {
+  const { state } = pass.entry;
+  if (state === undefined || isOver(pass)) {
+    return undefined;
+  }
+  const decision = decide(state, input, pass.environment);
+  pass.draft.add(isCascading ? decision : { ...decision, cancelChildren: [] });
+  return decision;
+}
+
+function isOver({ draft }: Pass): boolean {
+  return draft.status !== "pending" && draft.status !== "running";
+}
+
+/** A cancel that leaves children alone: the parent takes them for gone and waits no longer. */
+function detachChildren(pass: Pass): void {
+  for (const childId of [...(pass.entry.state?.children.keys() ?? [])]) {
+    const child: ChildEnd = { childId, status: "cancelled", value: null };
+    decideInto(pass, { kind: "child_done", child }, false);
+  }
+}
+
+/** Replaces what was too large by a failure that names the limit, or refuses the input. */
+function shrink({ item, failure: error }: OversizeError): void {
+  const { input } = item;
+  if (input.kind === "report" && input.report.outcome.status !== "error") {
+    const outcome = { status: "error", error, value: null, ctx: {} } as const;
+    item.input = { kind: "report", report: { ...input.report, outcome } };
+    return;
+  }
+  if (input.kind === "child_done" && input.child.status !== "failed") {
+    const child = { childId: input.child.childId, status: "failed", value: null, error } as const;
+    item.input = { kind: "child_done", child };
+    return;
+  }
+  const refusal = new AppError("invalid", "EVENT_TOO_LARGE", error.message);
+  settle(item, () => item.reject(refusal));
+}
+
+function createdEntry({ row, playbook }: NonNullable<IntakeItem["create"]>): CacheEntry {
+  const head: ExecutionHead = {
+    executionId: row.executionId,
+    catalogId: row.catalogId ?? null,
+    path: row.path,
+    version: row.version ?? null,
+    parentId: row.parentId ?? null,
+    rootId: row.rootId,
+    depth: row.depth,
+    returnStep: row.returnStep ?? null,
+    isWaited: row.isWaited,
+    status: "pending",
+    seq: 0,
+    payload: row.payload,
+    pool: row.pool ?? null,
+    priority: row.priority ?? null,
+  };
+  return newEntry(head, playbook);
+}
+
+function startInput(head: ExecutionHead, { version }: { readonly version: number }): EngineInput {
+  const payload = parseJson(head.payload);
+  return {
+    kind: "start",
+    start: {
+      executionId: head.executionId,
+      path: head.path,
+      version,
+      payload: isJsonObject(payload) ? payload : {},
+      ...(head.pool === null ? {} : { pool: head.pool }),
+      ...(head.parentId === null
+        ? {}
+        : { parent: { executionId: head.parentId, depth: head.depth } }),
+    },
+  };
+}
+
+function childEnd(
+  { head, state }: CacheEntry,
+  error: Failure | undefined,
+): Omit<ChildEnd, "status"> {
+  return {
+    childId: head.executionId,
+    value: state === undefined ? null : resultOf(state, head.returnStep ?? undefined),
+    ...(error === undefined ? {} : { error }),
+  };
+}

@@ -1,0 +1,75 @@
+/** Hands the platform's own inputs to the intake: once each, and without a caller that waits. */
+import { errorMessage } from "../core/errors.ts";
+import type { ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
+import type { CancellingCommand } from "../store/append.ts";
+import type { ExpiredLease } from "../store/sweep.ts";
+import type { DatabaseClock } from "./database-clock.ts";
+import type { Intake, IntakeInput } from "./intake.ts";
+import type { OrchestratorOptions } from "./options.ts";
+import type { WakeUp } from "./wake-up.ts";
+import { toInput } from "./wake-up.ts";
+
+/** Stands for a worker in reports that the platform makes itself. */
+const PLATFORM = "platform" as WorkerId;
+
+/** What failed is found again by a sweep, because its row is still there. */
+export class Feed {
+  readonly #intake: Intake;
+  readonly #clock: DatabaseClock;
+  readonly #log: OrchestratorOptions["log"];
+  readonly #open = new Set<string>();
+
+  constructor(intake: Intake, clock: DatabaseClock, log: OrchestratorOptions["log"]) {
+    this.#intake = intake;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** A row of `timer` that is due. */
+  wakeUp(executionId: ExecutionId, timerId: TimerId, wakeUp: WakeUp): void {
+    const input = toInput(wakeUp, timerId);
+    this.#put(`timer:${timerId}`, { executionId, input, consumes: timerId });
+  }
+
+  /** A pending child. */
+  start(executionId: ExecutionId): void {
+    this.#put(`start:${executionId}`, { executionId, input: { kind: "start_pending" } });
+  }
+
+  /** A command whose lease has run out; one that nobody had claimed confirms its own end. */
+  expire({ executionId, commandId, attempt, workerId }: ExpiredLease): void {
+    if (workerId === undefined) {
+      this.confirmCancelled({ executionId, commandId, attempt, workerId });
+      return;
+    }
+    const input = { kind: "lease_expired", commandId, attempt } as const;
+    this.#put(`lease:${commandId}:${attempt}`, { executionId, input });
+  }
+
+  /** A cancelled command that no worker ever had. */
+  confirmCancelled({ executionId, commandId, attempt }: CancellingCommand): void {
+    const report = {
+      executionId,
+      commandId,
+      attempt,
+      workerId: PLATFORM,
+      startedAtMs: this.#clock.now(),
+      outcome: { status: "cancelled" },
+    } as const;
+    this.#put(`cancel:${commandId}:${attempt}`, { executionId, input: { kind: "report", report } });
+  }
+
+  #put(key: string, input: IntakeInput): void {
+    if (this.#open.has(key)) {
+      return;
+    }
+    this.#open.add(key);
+    this.#intake
+      .force(input)
+      .catch((error: unknown) => {
+        const { kind } = input.input;
+        this.#log.warn("input not taken", { kind, error: errorMessage(error) });
+      })
+      .finally(() => this.#open.delete(key));
+  }
+}

@@ -1,0 +1,29 @@
+/** Lines of running tasks, on their way to the log stream. */
+import type { LogLine } from "../engine/command.ts";
+import type { OrchestratorOptions } from "./options.ts";
+import type { StateCache } from "./state-cache.ts";
+
+/**
+ * Passes on what is not known to come from an attempt that has lost its command; only states in
+ * memory are asked, because a stray line is no reason to read a log of events.
+ *
+ * @returns the number of lines that were not taken.
+ */
+export async function appendLogs(
+  { bus, metrics, cache }: Pick<OrchestratorOptions, "bus" | "metrics"> & { cache: StateCache },
+  lines: readonly LogLine[],
+): Promise<number> {
+  const taken = lines.filter((line) => !isStale(cache, line));
+  const refused = lines.length - taken.length;
+  metrics.fenceRefusals.add(refused, "log");
+  if (taken.length > 0) {
+    await bus.publishLogs(taken);
+  }
+  return refused;
+}
+
+/** A later attempt owns the command. Lines may come after their command's report. */
+function isStale(cache: StateCache, { executionId, commandId, attempt }: LogLine): boolean {
+  const open = cache.peek(executionId)?.state?.commands.get(commandId);
+  return open !== undefined && open.attempt > attempt;
+}

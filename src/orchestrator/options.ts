@@ -1,0 +1,62 @@
+/** What the orchestrator is made of. Narrow types: it takes what it uses, and tests can see all. */
+import type { Bus } from "../bus/bus.ts";
+import type { Logger } from "../observability/log.ts";
+import type { ServerMetrics } from "../observability/metrics.ts";
+import type { Sealer } from "../secrets/sealing.ts";
+import type { Store } from "../store/pool.ts";
+
+export type CommandBus = Pick<
+  Bus,
+  "publishCommand" | "streamIdentity" | "publishLogs" | "readLogs" | "followLogs"
+>;
+
+export type OrchestratorMetrics = Pick<
+  ServerMetrics,
+  | "eventsIngested"
+  | "executionsFinished"
+  | "executionSeconds"
+  | "commandPublish"
+  | "commandPublishFailed"
+  | "claims"
+  | "queueWaitSeconds"
+  | "batchInputs"
+  | "commitSeconds"
+  | "commitConflicts"
+  | "intakeDepth"
+  | "stateBuild"
+  | "fenceRefusals"
+  | "sweepRows"
+  | "sweepSeconds"
+  | "workersLost"
+>;
+
+export interface OrchestratorOptions {
+  readonly store: Store;
+  readonly bus: CommandBus;
+  readonly secrets: Sealer;
+  readonly metrics: OrchestratorMetrics;
+  readonly log: Logger;
+  /** Tool kinds that playbooks may use. */
+  readonly knownTools: ReadonlySet<string>;
+  readonly serverVersion: string;
+  /** Unique per process life; holds the node number for ids. */
+  readonly serverId: string;
+  /** Name of the command stream, as the bus has it. */
+  readonly stream: string;
+  /** Pool for tasks that name none. */
+  readonly defaultPool: string;
+  /** Pool for tasks that need GPUs and name none. */
+  readonly gpuPool: string;
+  /** Names visible to templates as `env.*`. */
+  readonly env: Readonly<Record<string, string>>;
+  /** How long a claim holds without a heartbeat; default 10,000. */
+  readonly leaseMs?: number | undefined;
+  /** Default 2,500. */
+  readonly heartbeatIntervalMs?: number | undefined;
+  /** Default 1,000. */
+  readonly sweepIntervalMs?: number | undefined;
+  /** Memory for states of executions, roughly; default 128 MiB. */
+  readonly cacheBytes?: number | undefined;
+  /** Requests that may wait for a batch before more are refused; default 20,000. */
+  readonly intakeLimit?: number | undefined;
+}

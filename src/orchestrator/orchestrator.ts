@@ -1,0 +1,218 @@
+/**
+ * The imperative shell around the engine: load, decide, save, publish. This file only puts its parts
+ * together; each use case has a file of its own.
+ */
+
+import { AppError } from "../core/errors.ts";
+import type { ExecutionId, WorkerId } from "../core/ids.ts";
+import { parseJson } from "../core/json.ts";
+import type { Service } from "../core/service.ts";
+import type {
+  ClaimOutcome,
+  CommandReport,
+  Directive,
+  Heartbeat,
+  HeldCommand,
+  LogLine,
+  ReportAnswer,
+  WorkerRegistration,
+} from "../engine/command.ts";
+import type { ExecutionStatus } from "../engine/decision.ts";
+import type { RecordedEvent } from "../engine/event.ts";
+import type { ExecutionState } from "../engine/state.ts";
+import type { ResultRef } from "../template/scope.ts";
+import { Batcher } from "./batcher.ts";
+import { createClaims } from "./claim-commands.ts";
+import { CommitEffects } from "./commit-effects.ts";
+import type { ResolvedCredential } from "./credentials.ts";
+import { resolveCredential } from "./credentials.ts";
+import { createDatabaseClock } from "./database-clock.ts";
+import { Decider } from "./decider.ts";
+import { Feed } from "./feed.ts";
+import type { Outcome } from "./intake.ts";
+import { Intake } from "./intake.ts";
+import { appendLogs } from "./logs.ts";
+import { createNodeIds } from "./node-ids.ts";
+import { Notifier } from "./notifier.ts";
+import type { CommandBus, OrchestratorOptions } from "./options.ts";
+import { createPlaybookCache } from "./playbook-cache.ts";
+import { readState } from "./read-state.ts";
+import type { RegisteredPlaybook, RegisterRequest } from "./register-playbook.ts";
+import { registerPlaybook } from "./register-playbook.ts";
+import { Relay } from "./relay.ts";
+import type { NewResult } from "./results.ts";
+import { getResult, putResult } from "./results.ts";
+import type { StartedExecution, StartRequest } from "./start-execution.ts";
+import { ExecutionStarter } from "./start-execution.ts";
+import { createStateCache } from "./state-cache.ts";
+import { Sweeper } from "./sweeper.ts";
+import { TimerWheel } from "./timer-wheel.ts";
+import type { WatchOptions } from "./watch-hub.ts";
+import { WatchHub } from "./watch-hub.ts";
+import type { DirectiveListener, RegistrationAnswer } from "./worker-leases.ts";
+import { WorkerLeases } from "./worker-leases.ts";
+
+export interface Orchestrator {
+  start(request: StartRequest): Promise<StartedExecution>;
+  /** One outcome per request, in order. */
+  startBatch(
+    requests: readonly StartRequest[],
+  ): Promise<readonly PromiseSettledResult<StartedExecution>[]>;
+  /** Idempotent. @throws AppError not_found EXECUTION_NOT_FOUND */
+  cancel(
+    id: ExecutionId,
+    options: { readonly reason: string; readonly cascade: boolean },
+  ): Promise<ChangedExecution>;
+  /** Ends the execution whatever its state. @throws AppError not_found EXECUTION_NOT_FOUND */
+  finalize(
+    id: ExecutionId,
+    options: { readonly status: "completed" | "failed"; readonly reason: string },
+  ): Promise<ChangedExecution>;
+  register(registration: WorkerRegistration): Promise<RegistrationAnswer>;
+  heartbeat(heartbeat: Heartbeat): Promise<readonly Directive[]>;
+  subscribeDirectives(workerId: WorkerId, listener: DirectiveListener): () => void;
+  deregister(workerId: WorkerId): Promise<void>;
+  /** One outcome per command, in order. */
+  claim(workerId: WorkerId, commands: readonly HeldCommand[]): Promise<readonly ClaimOutcome[]>;
+  /** One answer per report, in order, after the commit. */
+  report(reports: readonly CommandReport[]): Promise<readonly ReportAnswer[]>;
+  /** Resolves with the number of lines that were not taken. */
+  appendLogs(lines: readonly LogLine[]): Promise<number>;
+  readonly readLogs: CommandBus["readLogs"];
+  readonly followLogs: CommandBus["followLogs"];
+  /** For reading only, and at once. Undefined: no such execution, or one that never started. */
+  state(id: ExecutionId): Promise<ExecutionState | undefined>;
+  watch(id: ExecutionId, options: WatchOptions): AsyncIterable<RecordedEvent>;
+  registerPlaybook(request: RegisterRequest): Promise<RegisteredPlaybook>;
+  putResult(result: NewResult): Promise<ResultRef>;
+  /** JSON text. */
+  getResult(ref: string): Promise<string>;
+  resolveCredential(
+    workerId: WorkerId,
+    held: HeldCommand,
+    name: string,
+  ): Promise<ResolvedCredential>;
+  /** Decimal id, unique over all servers. */
+  newId(): Promise<string>;
+  /** To be run as long as the orchestrator is used; stopped last first. */
+  services(): readonly Service[];
+}
+
+export interface ChangedExecution {
+  readonly executionId: ExecutionId;
+  readonly status: ExecutionStatus;
+  /** False: it had ended, or was being cancelled already. */
+  readonly isChanged: boolean;
+}
+
+const LEASE_MS = 10_000;
+const HEARTBEAT_INTERVAL_MS = 2500;
+const SWEEP_INTERVAL_MS = 1000;
+const CACHE_BYTES = 128 * 1024 * 1024;
+const INTAKE_LIMIT = 20_000;
+/** Sweeps missed in a row that count as an outage. */
+const OUTAGE_SWEEPS = 4;
+/** After an outage each worker gets the time of so many heartbeats to renew its leases. */
+const AMNESTY_HEARTBEATS = 2.5;
+
+export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
+  const { store, bus, metrics, log } = options;
+  const leaseMs = options.leaseMs ?? LEASE_MS;
+  const heartbeatIntervalMs = options.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS;
+  const intervalMs = options.sweepIntervalMs ?? SWEEP_INTERVAL_MS;
+
+  const clock = createDatabaseClock();
+  const ids = createNodeIds({ pool: store.durable, holder: options.serverId, log });
+  const playbooks = createPlaybookCache(store.durable);
+  const cache = createStateCache({
+    pool: store.durable,
+    playbooks,
+    maxBytes: options.cacheBytes ?? CACHE_BYTES,
+  });
+  const loadResult = async (ref: string) => parseJson(await getResult(store.durable, ref));
+  const decider = new Decider({ ...options, cache, playbooks, ids, clock, loadResult });
+  const notifier = new Notifier(options);
+  const watch = new WatchHub(options);
+  const batcher = new Batcher({
+    pool: store.durable,
+    cache,
+    decider,
+    ids,
+    metrics,
+    log,
+    onCommitted: (groups, result) => effects.apply(groups, result),
+  });
+  const intake = new Intake({
+    process: (batch, signal) => batcher.process(batch, signal),
+    limit: options.intakeLimit ?? INTAKE_LIMIT,
+    onDepth: (depth) => metrics.intakeDepth.set(depth),
+  });
+  const feed = new Feed(intake, clock, log);
+  const wheel = new TimerWheel((entry) =>
+    feed.wakeUp(entry.executionId, entry.timerId, entry.wakeUp),
+  );
+  const workers = new WorkerLeases({ ...options, feed, leaseMs, heartbeatIntervalMs });
+  const effects = new CommitEffects({ cache, feed, notifier, wheel, watch, workers, metrics });
+  const relay = new Relay(options, notifier, leaseMs);
+  const sweeper = new Sweeper({
+    ...options,
+    clock,
+    feed,
+    notifier,
+    relay,
+    intervalMs,
+    outageMs: intervalMs * OUTAGE_SWEEPS,
+    amnestyMs: heartbeatIntervalMs * AMNESTY_HEARTBEATS,
+  });
+  const starter = new ExecutionStarter({ pool: store.durable, ids, intake, playbooks });
+
+  const report = async (one: CommandReport): Promise<ReportAnswer> => {
+    const input = { kind: "report", report: one } as const;
+    const { isStale } = await intake.submit({ executionId: one.executionId, input });
+    notifier.settle(one.commandId);
+    if (isStale) {
+      metrics.fenceRefusals.inc("report");
+    }
+    return isStale ? "stale" : "accepted";
+  };
+  return {
+    start: (request) => starter.start(request),
+    startBatch: (requests) => Promise.allSettled(requests.map((one) => starter.start(one))),
+    cancel: async (id, { reason, cascade }) => {
+      const input = { kind: "cancel", reason } as const;
+      return changed(id, await intake.submit({ executionId: id, input, isCascading: cascade }));
+    },
+    finalize: async (id, { status, reason }) => {
+      const input = { kind: "finalize", status, reason } as const;
+      return changed(id, await intake.submit({ executionId: id, input }));
+    },
+    register: (registration) => workers.register(registration),
+    heartbeat: (heartbeat) => workers.heartbeat(heartbeat),
+    subscribeDirectives: (workerId, listener) => workers.subscribe(workerId, listener),
+    deregister: (workerId) => workers.deregister(workerId),
+    claim: createClaims({ store, metrics, notifier, leaseMs }),
+    report: (reports) => Promise.all(reports.map(report)),
+    appendLogs: (lines) => appendLogs({ bus, cache, metrics }, lines),
+    readLogs: (id, query) => bus.readLogs(id, query),
+    followLogs: (id, query) => bus.followLogs(id, query),
+    state: (id) => readState({ pool: store.durable, cache, intake }, id),
+    watch: (id, watchOptions) => watch.watch(id, watchOptions),
+    registerPlaybook: (request) => registerPlaybook(options, ids, request),
+    putResult: (result) => putResult(store.durable, result),
+    getResult: (ref) => getResult(store.durable, ref),
+    resolveCredential: (workerId, held, name) =>
+      resolveCredential(options, workerId, { held, name }),
+    newId: async () => {
+      await ids.acquire();
+      return ids.newId();
+    },
+    services: () => [ids.service, wheel.service, intake.service, relay.service, sweeper.service],
+  };
+}
+
+function changed(id: ExecutionId, { isStale, status }: Outcome): ChangedExecution {
+  if (status === undefined) {
+    throw new AppError("not_found", "EXECUTION_NOT_FOUND", `There is no execution ${id}`);
+  }
+  return { executionId: id, status, isChanged: !isStale };
+}

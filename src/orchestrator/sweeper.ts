@@ -1,0 +1,121 @@
+/**
+ * Asks the database once a second what is overdue, and sees that somebody acts on it: the answer to
+ * every crash between two commits. Each server sweeps; a row that two of them find is acted on once,
+ * because the commit that does it also removes the row.
+ *
+ * After an outage (of the database, or of this server) leases are left alone for a while: workers
+ * that live could not renew them.
+ */
+import { sleep } from "../core/clock.ts";
+import { errorMessage } from "../core/errors.ts";
+import type { Service } from "../core/service.ts";
+import { removeExpiredDedup } from "../store/execution.ts";
+import type { Overdue } from "../store/sweep.ts";
+import { sweepDue } from "../store/sweep.ts";
+import { removeSilentWorkers } from "../store/worker.ts";
+import type { DatabaseClock } from "./database-clock.ts";
+import type { Feed } from "./feed.ts";
+import type { Notifier } from "./notifier.ts";
+import type { OrchestratorOptions } from "./options.ts";
+import type { Relay } from "./relay.ts";
+import { decodeWakeUp } from "./wake-up.ts";
+
+const GRACE_MS = 1000;
+const NOTIFY_GRACE_MS = 2000;
+const LIMIT = 500;
+/** Workers silent for so long are forgotten. */
+const SILENT_MS = 300_000;
+/** Sweeps between two rounds of housekeeping. */
+const HOUSEKEEPING_EVERY = 60;
+/** Sweeps of several servers spread out. */
+const JITTER = 0.2;
+
+export interface SweeperOptions extends Pick<OrchestratorOptions, "store" | "metrics" | "log"> {
+  readonly clock: DatabaseClock;
+  readonly feed: Feed;
+  readonly notifier: Notifier;
+  readonly relay: Relay;
+  readonly intervalMs: number;
+  /** A gap between sweeps that counts as an outage. */
+  readonly outageMs: number;
+  /** How long leases are left alone after one. */
+  readonly amnestyMs: number;
+}
+
+export class Sweeper {
+  readonly service: Service = { name: "sweeper", run: (signal) => this.#run(signal) };
+  readonly #options: SweeperOptions;
+  #lastOkMs = Number.NEGATIVE_INFINITY;
+  #amnestyUntilMs = 0;
+
+  constructor(options: SweeperOptions) {
+    this.#options = options;
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    const { intervalMs, log } = this.#options;
+    for (let round = 0; !signal.aborted; round++) {
+      try {
+        await this.sweep();
+        if (round % HOUSEKEEPING_EVERY === 0) {
+          await this.#keepHouse();
+        }
+      } catch (error) {
+        log.warn("sweep failed", { error: errorMessage(error) });
+      }
+      await sleep(intervalMs * (1 + (Math.random() - 0.5) * JITTER), signal);
+    }
+  }
+
+  /** One round. */
+  async sweep(): Promise<void> {
+    const { store, clock, notifier, metrics, outageMs, amnestyMs } = this.#options;
+    const startMs = performance.now();
+    if (startMs - this.#lastOkMs > outageMs) {
+      this.#amnestyUntilMs = startMs + amnestyMs;
+    }
+    const sentMs = Date.now();
+    const overdue = await sweepDue(store.quick, {
+      graceMs: GRACE_MS,
+      notifyGraceMs: NOTIFY_GRACE_MS,
+      isExpiring: startMs >= this.#amnestyUntilMs,
+      limit: LIMIT,
+    });
+    clock.adjust(overdue.nowMs, sentMs);
+    this.#lastOkMs = performance.now();
+    this.#act(overdue);
+    await notifier.writeMarks();
+    metrics.sweepSeconds.observe((performance.now() - startMs) / 1000);
+  }
+
+  #act({ timers, leases, pending, unnotified }: Overdue): void {
+    const { feed, relay, metrics, log } = this.#options;
+    for (const { executionId, timerId, input } of timers) {
+      const wakeUp = decodeWakeUp(input);
+      if (wakeUp === undefined) {
+        log.error("timer not understood", { executionId, timerId });
+      } else {
+        feed.wakeUp(executionId, timerId, wakeUp);
+      }
+    }
+    for (const lease of leases) {
+      feed.expire(lease);
+    }
+    for (const executionId of pending) {
+      feed.start(executionId);
+    }
+    relay.repeat(unnotified);
+    metrics.sweepRows.add(timers.length, "timer");
+    metrics.sweepRows.add(leases.length, "lease");
+    metrics.sweepRows.add(pending.length, "child");
+  }
+
+  async #keepHouse(): Promise<void> {
+    const { store, metrics, log } = this.#options;
+    for (const { workerId, pool } of await removeSilentWorkers(store.quick, SILENT_MS)) {
+      metrics.workersLost.inc(pool);
+      log.warn("worker forgotten", { workerId, pool });
+    }
+    await removeExpiredDedup(store.quick);
+  }
+}

@@ -1,0 +1,159 @@
+/** Reads of executions; they are written by append.ts only. */
+import type { CatalogId, ExecutionId } from "../core/ids.ts";
+import type { Json } from "../core/json.ts";
+import { parseJson } from "../core/json.ts";
+import type { ExecutionStatus } from "../engine/decision.ts";
+import type { Failure } from "../engine/failure.ts";
+import { escapeLike } from "./credential.ts";
+import type { Sql } from "./pool.ts";
+
+/** What a decision needs to know besides the events. */
+export interface ExecutionHead {
+  readonly executionId: ExecutionId;
+  /** Null until a child has started. */
+  readonly catalogId: CatalogId | null;
+  readonly path: string;
+  /** Of a pending child: the version asked for; null = latest. */
+  readonly version: number | null;
+  readonly parentId: ExecutionId | null;
+  readonly rootId: ExecutionId;
+  readonly depth: number;
+  readonly returnStep: string | null;
+  readonly isWaited: boolean;
+  readonly status: ExecutionStatus;
+  readonly seq: number;
+  /** JSON text. */
+  readonly payload: string;
+  readonly pool: string | null;
+  readonly priority: number | null;
+}
+
+/** In no order; without those that do not exist. */
+export async function readHeads(
+  sql: Sql,
+  ids: readonly ExecutionId[],
+): Promise<readonly ExecutionHead[]> {
+  return await sql<ExecutionHead[]>`
+    SELECT
+      execution_id AS "executionId", catalog_id AS "catalogId", path, version,
+      parent_id AS "parentId", root_id AS "rootId", depth, return_step AS "returnStep",
+      is_waited AS "isWaited", status, seq, payload::text AS payload, pool, priority
+    FROM noetl.execution
+    WHERE execution_id = ANY (${[...ids]}::bigint[])`;
+}
+
+/** Last positions by execution; without those that do not exist. */
+export async function readPositions(
+  sql: Sql,
+  ids: readonly ExecutionId[],
+): Promise<ReadonlyMap<ExecutionId, number>> {
+  const rows = await sql<{ executionId: ExecutionId; seq: number }[]>`
+    SELECT execution_id AS "executionId", seq
+    FROM noetl.execution
+    WHERE execution_id = ANY (${[...ids]}::bigint[])`;
+  return new Map(rows.map((row) => [row.executionId, row.seq]));
+}
+
+/** The execution that a dedup key stands for. */
+export async function findByDedupKey(sql: Sql, key: string): Promise<ExecutionId | undefined> {
+  const rows = await sql<{ executionId: ExecutionId }[]>`
+    SELECT execution_id AS "executionId" FROM noetl.dedup WHERE dedup_key = ${key}`;
+  return rows[0]?.executionId;
+}
+
+export async function removeExpiredDedup(sql: Sql): Promise<void> {
+  await sql`DELETE FROM noetl.dedup WHERE expires_at < now()`;
+}
+
+/** An execution as lists and pages show it. */
+export interface ExecutionRow {
+  readonly executionId: ExecutionId;
+  readonly catalogId: CatalogId | null;
+  readonly path: string;
+  readonly version: number | null;
+  readonly parentId: ExecutionId | null;
+  readonly rootId: ExecutionId;
+  readonly depth: number;
+  readonly status: ExecutionStatus;
+  /** Number of events. */
+  readonly seq: number;
+  readonly pool: string | null;
+  readonly createdAtMs: number;
+  readonly endedAtMs: number | null;
+  readonly result: Json;
+  readonly error: Failure | null;
+  readonly dedupKey: string | null;
+}
+
+export async function getExecution(
+  sql: Sql,
+  executionId: ExecutionId,
+): Promise<ExecutionRow | undefined> {
+  const [row] = await sql<RawRow[]>`
+    ${rowColumns(sql, true)}
+    WHERE execution_id = ${executionId}`;
+  return row === undefined ? undefined : toRow(row);
+}
+
+export interface ExecutionFilter {
+  /** Part of the path, any case. */
+  readonly path?: string | undefined;
+  readonly status?: ExecutionStatus | undefined;
+  readonly catalogId?: CatalogId | undefined;
+  readonly parentId?: ExecutionId | undefined;
+  readonly limit: number;
+  readonly offset: number;
+}
+
+/** Newest first, results left out. */
+export async function listExecutions(
+  sql: Sql,
+  filter: ExecutionFilter,
+): Promise<readonly ExecutionRow[]> {
+  const path = `%${escapeLike(filter.path ?? "")}%`;
+  const { status, catalogId, parentId } = filter;
+  const rows = await sql<RawRow[]>`
+    ${rowColumns(sql, false)}
+    WHERE true
+      ${filter.path === undefined ? sql`` : sql`AND path ILIKE ${path}`}
+      ${status === undefined ? sql`` : sql`AND status = ${status}`}
+      ${catalogId === undefined ? sql`` : sql`AND catalog_id = ${catalogId}`}
+      ${parentId === undefined ? sql`` : sql`AND parent_id = ${parentId}`}
+    ORDER BY execution_id DESC
+    LIMIT ${filter.limit}
+    OFFSET ${filter.offset}`;
+  return rows.map(toRow);
+}
+
+/** Executions by status; statuses without any are left out. */
+export async function countExecutions(
+  sql: Sql,
+): Promise<Partial<Readonly<Record<ExecutionStatus, number>>>> {
+  const rows = await sql<{ status: ExecutionStatus; count: number }[]>`
+    SELECT status, count(*)::int AS count FROM noetl.execution GROUP BY status`;
+  return Object.fromEntries(rows.map((row) => [row.status, row.count]));
+}
+
+type RawRow = Omit<ExecutionRow, "result" | "error"> & {
+  readonly result: string | null;
+  readonly error: string | null;
+};
+
+function rowColumns(sql: Sql, hasResult: boolean) {
+  return sql`
+    SELECT
+      execution_id AS "executionId", catalog_id AS "catalogId", path, version,
+      parent_id AS "parentId", root_id AS "rootId", depth, status, seq, pool,
+      (extract(epoch FROM created_at) * 1000)::float8 AS "createdAtMs",
+      (extract(epoch FROM ended_at) * 1000)::float8 AS "endedAtMs",
+      ${hasResult ? sql`result::text` : sql`NULL::text`} AS result, error::text AS error, dedup_key AS "dedupKey"
+    FROM noetl.execution`;
+}
+
+function toRow(row: RawRow): ExecutionRow {
+  return {
+    ...row,
+    result: row.result === null ? null : parseJson(row.result),
+    error: row.error === null ? null : (parseJson(row.error) as unknown as Failure | null),
+  };
+}

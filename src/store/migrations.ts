@@ -1,0 +1,11 @@
+import init from "./migrations/0001_init.sql" with { type: "text" };
+
+export interface Migration {
+  /** Position in the history, from 1. Never reused, never reordered. */
+  readonly version: number;
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Every migration, oldest first. Import attributes put the text in the compiled binary. */
+export const MIGRATIONS: readonly Migration[] = [{ version: 1, name: "init", text: init }];

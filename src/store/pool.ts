@@ -1,0 +1,68 @@
+/** Connections to the platform's database. */
+import postgres from "postgres";
+
+/** A pool or an open transaction: a store function neither knows nor cares which. */
+export type Sql = postgres.ISql;
+
+/** Part of a statement. */
+export type Fragment = postgres.Fragment;
+
+/** Opens transactions too. */
+export type Pool = postgres.Sql;
+
+/** Both kinds of connections of one server. */
+export interface Store extends AsyncDisposable {
+  /** Commits wait for the disk: for all that a user or a next step depends on, and for reads. */
+  readonly durable: Pool;
+  /**
+   * Commits do not wait for the disk: for claims, renewals and marks, whose loss a crash of the
+   * database's machine turns into a redelivery that the fence makes harmless.
+   */
+  readonly quick: Pool;
+  /** Lets running statements end. */
+  close(): Promise<void>;
+}
+
+export interface StoreOptions {
+  /** Shown in pg_stat_activity. */
+  readonly name: string;
+  /** Connections at most, of each kind. */
+  readonly max: number;
+  /** Limit of one statement; default 60,000. */
+  readonly statementTimeoutMs?: number | undefined;
+}
+
+const CONNECT_TIMEOUT_S = 10;
+const CLOSE_TIMEOUT_S = 5;
+const STATEMENT_TIMEOUT_MS = 60_000;
+
+/** Lazy pools: they connect when first used, and again after losing a connection. */
+export function connectStore(url: string, options: StoreOptions): Store {
+  const durable = connectPool(url, options, true);
+  const quick = connectPool(url, options, false);
+  const close = async (): Promise<void> => {
+    await Promise.all([durable, quick].map((pool) => pool.end({ timeout: CLOSE_TIMEOUT_S })));
+  };
+  return { durable, quick, close, [Symbol.asyncDispose]: close };
+}
+
+/**
+ * All statements here find their rows by key or by a partial index. Plans are generic and avoid to
+ * scan tables, because a plan made while `command` was empty would otherwise scan it when it is
+ * full.
+ */
+function connectPool(url: string, options: StoreOptions, isDurable: boolean): Pool {
+  return postgres(url, {
+    max: options.max,
+    connect_timeout: CONNECT_TIMEOUT_S,
+    onnotice: () => undefined,
+    connection: {
+      application_name: options.name,
+      synchronous_commit: isDurable ? "on" : "off",
+      statement_timeout: options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS,
+      plan_cache_mode: "force_generic_plan",
+      enable_seqscan: "off",
+      jit: "off",
+    },
+  });
+}

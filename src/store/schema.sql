@@ -1,0 +1,207 @@
+-- The current schema, for readers. test/integration/store/migrate.test.ts applies it and the
+-- migrations to two databases and compares them. Times are the database's own clock throughout.
+
+-- Which migrations have run. The row goes in first, so that two migrations at once collide.
+CREATE TABLE noetl.schema_version (
+  version       integer PRIMARY KEY,
+  name          text NOT NULL,
+  -- An older binary must not run on the result.
+  is_breaking   boolean NOT NULL,
+  applied_at    timestamptz NOT NULL DEFAULT now()
+);
+
+-- Immutable versions of playbooks.
+CREATE TABLE noetl.catalog (
+  catalog_id    bigint PRIMARY KEY,
+  path          text NOT NULL CHECK (path <> ''),
+  version       integer NOT NULL CHECK (version > 0),          -- from 1 for each path, no gaps
+  kind          text NOT NULL,                                 -- `playbook`
+  content       text NOT NULL,                                 -- the document as it was registered
+  content_hash  text NOT NULL,                                 -- SHA-256 of content, hex
+  document      json NOT NULL,                                 -- parsed form, see src/dsl/playbook.ts
+  description   text,
+  labels        jsonb NOT NULL DEFAULT '{}',
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (path, version)
+);
+
+-- One row per execution: the head of its log and what lists show of it.
+CREATE TABLE noetl.execution (
+  execution_id  bigint PRIMARY KEY,                            -- time-ordered
+  catalog_id    bigint,                                        -- null until a child has started
+  path          text NOT NULL,
+  version       integer,                                       -- of a pending child: asked for, null = latest
+  parent_id     bigint,
+  root_id       bigint NOT NULL,                               -- of a root: itself
+  depth         integer NOT NULL DEFAULT 0,
+  return_step   text,                                          -- step whose value the parent wants
+  is_waited     boolean NOT NULL DEFAULT false,                -- the parent is told of the end
+  status        text NOT NULL
+    CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled')),
+  seq           integer NOT NULL,                              -- last event; 0 = not started
+  payload       json NOT NULL,                                 -- of the request
+  pool          text,                                          -- named by the request
+  priority      smallint,                                      -- named by the request
+  result        json,                                          -- of a completed one
+  error         json,                                          -- of a failed one: a Failure
+  dedup_key     text,
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  ended_at      timestamptz,
+  CHECK ((ended_at IS NULL) = (status IN ('pending', 'running')))
+) WITH (fillfactor = 80);
+
+-- Serves listExecutions by status, countExecutions, sweepDue (pending children).
+CREATE INDEX execution_status ON noetl.execution (status, execution_id);
+-- Serves listExecutions by parent.
+CREATE INDEX execution_parent ON noetl.execution (parent_id, execution_id)
+  WHERE parent_id IS NOT NULL;
+
+-- Which execution a dedup key stands for, until it expires.
+CREATE TABLE noetl.dedup (
+  dedup_key     text PRIMARY KEY,
+  execution_id  bigint NOT NULL,
+  expires_at    timestamptz NOT NULL
+) WITH (fillfactor = 80);
+
+-- Serves deleteExpiredDedup.
+CREATE INDEX dedup_expired ON noetl.dedup (expires_at);
+
+-- What happened, append-only. Ids are ordered by time, so that ranges of them can be partitions,
+-- dropped as a whole; the default partition takes what has no range of its own.
+CREATE TABLE noetl.event (
+  execution_id  bigint NOT NULL,
+  seq           integer NOT NULL CHECK (seq > 0),              -- 1, 2, 3 … of each execution
+  type          text NOT NULL,                                 -- payload's type, for filters
+  step          text,                                          -- payload's step, for filters
+  occurred_at   timestamptz NOT NULL,
+  payload       json NOT NULL,                                 -- see src/engine/event.ts
+  PRIMARY KEY (execution_id, seq)
+) PARTITION BY RANGE (execution_id);
+
+CREATE TABLE noetl.event_default PARTITION OF noetl.event DEFAULT;
+
+-- Open commands only: the row goes in the commit that records the outcome.
+CREATE TABLE noetl.command (
+  execution_id  bigint NOT NULL,
+  command_id    bigint NOT NULL,
+  event_seq     integer NOT NULL,                              -- position of its command.issued
+  step          text NOT NULL,
+  visit         integer NOT NULL,
+  loop_index    integer,
+  tool          text NOT NULL,                                 -- kind of its first task
+  pool          text NOT NULL CHECK (pool <> ''),
+  priority      smallint NOT NULL,
+  status        text NOT NULL CHECK (status IN ('queued', 'running', 'cancelling')),
+  attempt       integer NOT NULL DEFAULT 1 CHECK (attempt > 0),-- the fence
+  worker_id     text,                                          -- null: nobody has it
+  available_at  timestamptz NOT NULL,                          -- not to be claimed before
+  claimed_at    timestamptz,
+  lease_until   timestamptz,                                   -- of running and cancelling ones
+  notified_at   timestamptz,                                   -- written late, for rows still open
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  payload       json NOT NULL,                                 -- see src/engine/command.ts
+  PRIMARY KEY (execution_id, command_id),
+  CHECK ((status = 'queued') = (lease_until IS NULL)),
+  CHECK (status <> 'running' OR worker_id IS NOT NULL)
+) WITH (fillfactor = 70);
+
+-- Serves poolDepths and listForgotten.
+CREATE INDEX command_queued ON noetl.command (pool, available_at) WHERE status = 'queued';
+-- Serves sweepDue (commands that nobody was told of).
+CREATE INDEX command_unnotified ON noetl.command (available_at)
+  WHERE status = 'queued' AND notified_at IS NULL;
+-- Serves sweepDue (expired leases) and dropLeases. The lease is not in it, so renewing stays cheap.
+CREATE INDEX command_held ON noetl.command (worker_id) WHERE status <> 'queued';
+
+-- Wake-ups of executions: engine timers, ends of children, cancels from a parent. The row goes in
+-- the commit that acted on it.
+CREATE TABLE noetl.timer (
+  execution_id  bigint NOT NULL,                               -- the one to wake
+  timer_id      bigint NOT NULL,
+  due_at        timestamptz NOT NULL,
+  input         json NOT NULL,                                 -- a WakeUp, see append.ts
+  PRIMARY KEY (execution_id, timer_id)
+);
+
+-- Serves sweepDue.
+CREATE INDEX timer_due ON noetl.timer (due_at);
+
+-- Values over the inline limit, by content.
+CREATE TABLE noetl.result (
+  execution_id  bigint NOT NULL,
+  sha256        text NOT NULL,                                 -- of the JSON text, hex
+  name          text NOT NULL,
+  size          bigint NOT NULL,                               -- bytes of the JSON text
+  stored_size   bigint NOT NULL,                               -- bytes after zstd
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (execution_id, sha256)
+);
+
+-- The zstd stream of a result in pieces of at most 1 MiB.
+CREATE TABLE noetl.result_chunk (
+  execution_id  bigint NOT NULL,
+  sha256        text NOT NULL,
+  position      integer NOT NULL,                              -- from 0
+  data          bytea NOT NULL,
+  PRIMARY KEY (execution_id, sha256, position)
+);
+
+-- Compressed already.
+ALTER TABLE noetl.result_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
+
+-- Workers as they last described themselves.
+CREATE TABLE noetl.worker (
+  worker_id     text PRIMARY KEY,
+  name          text NOT NULL,
+  pool          text NOT NULL CHECK (pool <> ''),
+  slots         integer NOT NULL CHECK (slots > 0),
+  hostname      text NOT NULL,
+  pid           integer NOT NULL,
+  version       text NOT NULL,
+  tools         text[] NOT NULL,
+  labels        jsonb NOT NULL,
+  metrics_url   text,
+  registered_at timestamptz NOT NULL DEFAULT now(),
+  heartbeat_at  timestamptz NOT NULL DEFAULT now(),
+  held_count    integer NOT NULL DEFAULT 0,
+  free_slots    integer NOT NULL,
+  pull_age_ms   integer NOT NULL DEFAULT 0,
+  lag_ms        real NOT NULL DEFAULT 0,
+  rss_bytes     bigint NOT NULL DEFAULT 0,
+  cpu_percent   real NOT NULL DEFAULT 0,
+  is_draining   boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 50);
+
+-- Credentials of playbooks, encrypted; see src/secrets/sealing.ts.
+CREATE TABLE noetl.credential (
+  credential_id bigint PRIMARY KEY,
+  name          text NOT NULL UNIQUE CHECK (name <> ''),
+  type          text NOT NULL,
+  sealed        text NOT NULL,
+  description   text,
+  tags          text[] NOT NULL DEFAULT '{}',
+  meta          jsonb NOT NULL DEFAULT '{}',
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  updated_at    timestamptz NOT NULL DEFAULT now()
+);
+
+-- Tokens fetched with credentials, encrypted, until they expire.
+CREATE TABLE noetl.keychain (
+  cache_key     text PRIMARY KEY,
+  sealed        text NOT NULL,
+  expires_at    timestamptz,
+  updated_at    timestamptz NOT NULL DEFAULT now()
+);
+
+-- Who makes ids with which node number.
+CREATE TABLE noetl.node (
+  node          smallint PRIMARY KEY CHECK (node BETWEEN 0 AND 1023),
+  holder        text NOT NULL,
+  lease_until   timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+-- Which incarnation of the command stream the notifications went to.
+CREATE TABLE noetl.bus (
+  name          text PRIMARY KEY,
+  stream        text NOT NULL
+);

@@ -1,0 +1,108 @@
+/** The one question that a server asks every second: what is overdue? */
+import type { CommandId, ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
+import type { Json } from "../core/json.ts";
+import { parseJson } from "../core/json.ts";
+import type { QueuedCommand } from "./command.ts";
+import type { Sql } from "./pool.ts";
+
+export interface Overdue {
+  /** The database's clock, milliseconds since 1970. */
+  readonly nowMs: number;
+  readonly timers: readonly DueTimer[];
+  readonly leases: readonly ExpiredLease[];
+  /** Children that were to be started by whoever made them. */
+  readonly pending: readonly ExecutionId[];
+  readonly unnotified: readonly QueuedCommand[];
+}
+
+export interface DueTimer {
+  readonly executionId: ExecutionId;
+  readonly timerId: TimerId;
+  readonly input: Json;
+}
+
+export interface ExpiredLease {
+  readonly executionId: ExecutionId;
+  readonly commandId: CommandId;
+  readonly attempt: number;
+  readonly workerId: WorkerId | undefined;
+}
+
+export interface SweepOptions {
+  /** Leave to others what has been due for less: whoever committed it acts on it at once. */
+  readonly graceMs: number;
+  /** Same for commands that nobody was told of. */
+  readonly notifyGraceMs: number;
+  /** False right after an outage, when live workers could not renew. */
+  readonly isExpiring: boolean;
+  /** Rows of each kind at most, oldest first. */
+  readonly limit: number;
+}
+
+interface SweepRow {
+  readonly kind: "now" | "timer" | "lease" | "pending" | "unnotified";
+  readonly executionId: ExecutionId;
+  readonly id: string;
+  readonly attempt: number;
+  readonly eventSeq: number;
+  readonly step: string;
+  readonly pool: string;
+  readonly data: string | null;
+}
+
+export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue> {
+  const rows = await sql<SweepRow[]>`
+    SELECT 'now' AS kind, 0::bigint AS "executionId", 0::bigint AS id, 0 AS attempt,
+      0 AS "eventSeq", '' AS step, '' AS pool,
+      ((extract(epoch FROM clock_timestamp()) * 1000)::float8)::text AS data
+    UNION ALL
+    (SELECT 'timer', execution_id, timer_id, 0, 0, '', '', input::text
+    FROM noetl.timer
+    WHERE due_at <= now() - ${options.graceMs} * interval '1 millisecond'
+    ORDER BY due_at
+    LIMIT ${options.limit})
+    UNION ALL
+    (SELECT 'lease', execution_id, command_id, attempt, 0, '', '', worker_id
+    FROM noetl.command
+    WHERE status <> 'queued' AND lease_until <= now()
+      AND (${String(options.isExpiring)}::boolean OR worker_id IS NULL)
+    LIMIT ${options.limit})
+    UNION ALL
+    (SELECT 'pending', execution_id, 0, 0, 0, '', '', NULL
+    FROM noetl.execution
+    WHERE status = 'pending'
+      AND created_at <= now() - ${options.graceMs} * interval '1 millisecond'
+    ORDER BY execution_id
+    LIMIT ${options.limit})
+    UNION ALL
+    (SELECT 'unnotified', execution_id, command_id, attempt, event_seq, step, pool, NULL
+    FROM noetl.command
+    WHERE status = 'queued' AND notified_at IS NULL
+      AND available_at <= now() - ${options.notifyGraceMs} * interval '1 millisecond'
+    ORDER BY available_at
+    LIMIT ${options.limit})`;
+  const of = (kind: SweepRow["kind"]): SweepRow[] => rows.filter((row) => row.kind === kind);
+  return {
+    nowMs: Number(of("now")[0]?.data ?? 0),
+    timers: of("timer").map(({ executionId, id, data }) => ({
+      executionId,
+      timerId: id as TimerId,
+      input: parseJson(data ?? "null"),
+    })),
+    leases: of("lease").map(({ executionId, id, attempt, data }) => ({
+      executionId,
+      commandId: id as CommandId,
+      attempt,
+      workerId: (data ?? undefined) as WorkerId | undefined,
+    })),
+    pending: of("pending").map((row) => row.executionId),
+    unnotified: of("unnotified").map(({ executionId, id, attempt, eventSeq, step, pool }) => ({
+      executionId,
+      commandId: id as CommandId,
+      attempt,
+      eventSeq,
+      step,
+      pool,
+    })),
+  };
+}
