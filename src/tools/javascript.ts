@@ -1,0 +1,114 @@
+/** Runs JavaScript and TypeScript in processes of their own that are kept warm. */
+import type { Json, JsonObject } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
+import { failure } from "../engine/failure.ts";
+import { taskEnvironment } from "./environment.ts";
+import type { RunnerPoolOptions } from "./javascript/pool.ts";
+import { RunnerPool } from "./javascript/pool.ts";
+import type { RunnerTask } from "./javascript/protocol.ts";
+import type { RunnerProcess } from "./javascript/runner-process.ts";
+import type { Script } from "./script.ts";
+import { checkScript, loadScript } from "./script.ts";
+import { stoppedFailure } from "./stopped.ts";
+import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
+
+type Language = "javascript" | "typescript";
+
+const EXTENSION: Readonly<Record<Language, string>> = { javascript: "js", typescript: "ts" };
+
+export interface JavascriptToolOptions extends RunnerPoolOptions {
+  /** Largest result, bytes of JSON. */
+  readonly maxOutputBytes: number;
+}
+
+export interface JavascriptTools {
+  readonly javascript: Tool;
+  readonly typescript: Tool;
+  /** Starts the first runner before a task needs it. */
+  prestart(): void;
+  close(): Promise<void>;
+}
+
+/** The two tools; they share their runners. */
+export function createJavascriptTools(options: JavascriptToolOptions): JavascriptTools {
+  const pool = new RunnerPool(options);
+  const create = (language: Language): Tool => ({
+    kind: language,
+    summary: `runs ${language} code: \`code\` or \`script\`; gives \`result\`, or what it returns`,
+    check: checkScript,
+    run: async (call, context) => {
+      const script = await loadScript(call.config, `${call.label}.${EXTENSION[language]}`);
+      return "kind" in script
+        ? { ok: false, failure: script }
+        : await runScript(pool, taskOf(call, script, language, options), call.config, context);
+    },
+  });
+  return {
+    javascript: create("javascript"),
+    typescript: create("typescript"),
+    prestart: () => pool.prestart(),
+    close: () => pool.close(),
+  };
+}
+
+async function runScript(
+  pool: RunnerPool,
+  task: RunnerTask,
+  config: JsonObject,
+  context: ToolContext,
+): Promise<ToolOutcome> {
+  const isSpecial = isJsonObject(config["env"]) || typeof config["cwd"] === "string";
+  const runner = await takeRunner(pool, isSpecial ? config : undefined);
+  if (runner === undefined) {
+    const message = "the JavaScript runner does not start";
+    return { ok: false, failure: failure("internal", message, { code: "RUNNER_MISSING" }) };
+  }
+  try {
+    return context.signal.aborted
+      ? { ok: false, failure: stoppedFailure(context.signal) }
+      : await runner.run(task, context);
+  } finally {
+    if (isSpecial) {
+      pool.discard(runner);
+    } else {
+      pool.release(runner);
+    }
+  }
+}
+
+/** A warm runner, or one of its own for a task with `env` or `cwd`. */
+async function takeRunner(
+  pool: RunnerPool,
+  special: JsonObject | undefined,
+): Promise<RunnerProcess | undefined> {
+  try {
+    return await (special === undefined
+      ? pool.take()
+      : pool.takeSpecial(taskEnvironment(special["env"]), textOf(special["cwd"])));
+  } catch {
+    return undefined;
+  }
+}
+
+function taskOf(
+  call: ToolCall,
+  script: Script,
+  language: Language,
+  options: JavascriptToolOptions,
+): RunnerTask {
+  return {
+    language,
+    ...script,
+    libs: call.config["libs"] ?? {},
+    input: call.input,
+    context: call.context,
+    names: call.names,
+    executionId: call.executionId,
+    step: call.step,
+    maxOutputBytes: options.maxOutputBytes,
+  };
+}
+
+function textOf(value: Json | undefined): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}

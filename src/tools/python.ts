@@ -1,0 +1,95 @@
+/** Runs Python code in a process of its own, forked from an interpreter that is already up. */
+import type { Json } from "../core/json.ts";
+import type { Failure } from "../engine/failure.ts";
+import { failure } from "../engine/failure.ts";
+import { taskEnvironment } from "./environment.ts";
+import type { PythonChild, PythonHostOptions } from "./python/host.ts";
+import { PythonHost, PythonMissingError } from "./python/host.ts";
+import type { PythonTask } from "./python/task.ts";
+import { runPythonTask } from "./python/task.ts";
+import type { Script } from "./script.ts";
+import { checkScript, loadScript } from "./script.ts";
+import { stoppedFailure } from "./stopped.ts";
+import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
+
+export interface PythonToolOptions extends PythonHostOptions {
+  /** Largest result, bytes of JSON. */
+  readonly maxOutputBytes: number;
+  /** Address space of one task; undefined: no limit. A task's `memory_mb` takes precedence. */
+  readonly memoryBytes: number | undefined;
+}
+
+export interface PythonTool extends Tool {
+  /** Starts the interpreter before the first task needs it. */
+  prestart(): void;
+  close(): Promise<void>;
+}
+
+export function createPythonTool(options: PythonToolOptions): PythonTool {
+  const host = new PythonHost(options);
+  return {
+    kind: "python",
+    summary: "runs Python code: `code` or `script`; gives `result`, or what it returns",
+    check: checkScript,
+    run: (call, context) => runCall(host, options, call, context),
+    prestart: () => host.start(),
+    close: () => host.close(),
+  };
+}
+
+async function runCall(
+  host: PythonHost,
+  options: PythonToolOptions,
+  call: ToolCall,
+  context: ToolContext,
+): Promise<ToolOutcome> {
+  const script = await loadScript(call.config, `${call.label}.py`);
+  if ("kind" in script) {
+    return { ok: false, failure: script };
+  }
+  if (context.signal.aborted) {
+    return { ok: false, failure: stoppedFailure(context.signal) };
+  }
+  const child = await takeChild(host);
+  if ("kind" in child) {
+    return { ok: false, failure: child };
+  }
+  const { outcome, imported } = await runPythonTask(child, taskOf(call, script, options), context);
+  imported.forEach((module) => {
+    host.preload(module);
+  });
+  return outcome;
+}
+
+async function takeChild(host: PythonHost): Promise<PythonChild | Failure> {
+  try {
+    return await host.take();
+  } catch (error) {
+    if (error instanceof PythonMissingError) {
+      return failure("internal", error.message, { code: "PYTHON_MISSING" });
+    }
+    throw error;
+  }
+}
+
+function taskOf(call: ToolCall, script: Script, options: PythonToolOptions): PythonTask {
+  const { config } = call;
+  return {
+    ...script,
+    libs: config["libs"] ?? {},
+    input: call.input,
+    context: call.context,
+    names: call.names,
+    execution_id: call.executionId,
+    step: call.step,
+    env: taskEnvironment(config["env"]),
+    cwd: typeof config["cwd"] === "string" ? config["cwd"] : null,
+    memory_bytes: memoryBytes(config["memory_mb"]) ?? options.memoryBytes ?? null,
+    max_output_bytes: options.maxOutputBytes,
+  };
+}
+
+function memoryBytes(megabytes: Json | undefined): number | undefined {
+  const size = Number(megabytes ?? Number.NaN);
+  return size > 0 ? size * 1024 * 1024 : undefined;
+}

@@ -1,0 +1,83 @@
+/** All tools. A new one is a file that exports a `Tool` and a line here. */
+import type { Environment } from "./environment.ts";
+import { createHttpTool } from "./http.ts";
+import { createJavascriptTools } from "./javascript.ts";
+import { noopTool } from "./noop.ts";
+import { createPostgresTool } from "./postgres.ts";
+import { createPythonTool } from "./python.ts";
+import { createShellTool } from "./shell.ts";
+import type { Tool } from "./tool.ts";
+
+/** Kinds that a playbook may use: the registry's, and two that the server itself runs. */
+export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
+  "http",
+  "javascript",
+  "noop",
+  "postgres",
+  "python",
+  "shell",
+  "typescript",
+  "playbook",
+  "workbook",
+]);
+
+const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
+const RUNNER_COUNT_MAX = 32;
+
+export interface ToolsOptions {
+  /** Starts this very program with more arguments: `["bun", "src/main.ts"]` or `["/path/noetl"]`. */
+  readonly selfCommand: readonly string[];
+  /** Environment of the processes that run tasks; leave the platform's own secrets out. */
+  readonly env: Environment;
+  /** Interpreter for `python`, 3.9 or newer. Default `python3`. */
+  readonly python?: string;
+  /** Largest result of one task, bytes. Default 64 MiB. */
+  readonly maxOutputBytes?: number;
+  /** Memory of one `python`, `javascript` or `typescript` task, bytes. Default: no limit. */
+  readonly memoryBytes?: number;
+  /** JavaScript runners at once. Default 32. */
+  readonly runnerCountMax?: number;
+}
+
+export interface Tools {
+  readonly kinds: readonly string[];
+  get(kind: string): Tool | undefined;
+  /** Starts the processes that `python` and `javascript` tasks need, ahead of the first one. */
+  prestart(): void;
+  /** Ends all processes and connections; no task may run any more. */
+  close(): Promise<void>;
+}
+
+export function createTools(options: ToolsOptions): Tools {
+  const { env, memoryBytes, maxOutputBytes = OUTPUT_BYTES_MAX } = options;
+  const limits = { env, memoryBytes, maxOutputBytes };
+  const python = createPythonTool({ ...limits, python: options.python ?? "python3" });
+  const javascript = createJavascriptTools({
+    ...limits,
+    command: [...options.selfCommand, "__runner", "javascript"],
+    runnerCountMax: options.runnerCountMax ?? RUNNER_COUNT_MAX,
+  });
+  const postgres = createPostgresTool({ maxOutputBytes });
+  const tools = new Map<string, Tool>(
+    [
+      createHttpTool({ maxOutputBytes }),
+      javascript.javascript,
+      noopTool,
+      postgres,
+      python,
+      createShellTool({ env }),
+      javascript.typescript,
+    ].map((tool) => [tool.kind, tool]),
+  );
+  return {
+    kinds: [...tools.keys()],
+    get: (kind) => tools.get(kind),
+    prestart: () => {
+      python.prestart();
+      javascript.prestart();
+    },
+    close: async () => {
+      await Promise.all([python.close(), javascript.close(), postgres.close()]);
+    },
+  };
+}
