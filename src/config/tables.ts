@@ -184,6 +184,12 @@ export const serverOptions = {
   skipMigration: toggle({
     description: "Do not bring the database to this version's schema at start",
   }),
+  templateEnv: list({
+    default: "",
+    placeholder: "NAME,…",
+    hasFlag: false,
+    description: "Environment variables of the server that templates may read as env.NAME",
+  }),
   secretReading: toggle({
     hasFlag: false,
     description: "Give credentials with their secrets over the HTTP API (include_data=true)",

@@ -16,6 +16,7 @@ import { AppError, errorMessage } from "../core/errors.ts";
 
 /** The part of a logger that this folder needs. */
 export interface ChildLog {
+  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
   info(message: string, fields?: Readonly<Record<string, unknown>>): void;
   warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
   error(message: string, fields?: Readonly<Record<string, unknown>>): void;

@@ -276,7 +276,7 @@ async function createCluster(context: ClusterContext & { readonly log: ChildLog 
     firstStatements(memory),
   );
   renameSync(aside, join(memory.home, "data"));
-  context.log.info("made a PostgreSQL cluster", {
+  context.log.debug("made a PostgreSQL cluster", {
     folder: memory.home,
     durationMs: Math.round(performance.now() - startedAtMs),
   });

@@ -5,6 +5,7 @@
 import postgres from "postgres";
 import type { EmbeddedPostgres } from "../../src/embedded/postgres.ts";
 import { startEmbeddedPostgres } from "../../src/embedded/postgres.ts";
+import { migrate } from "../../src/store/migrate.ts";
 import { SILENT_LOG } from "./log.ts";
 import { afterRun, makeScratchDir, reapDeadRuns } from "./scratch.ts";
 
@@ -66,7 +67,6 @@ async function startCluster(): Promise<EmbeddedPostgres> {
 }
 
 async function createTemplate(): Promise<void> {
-  const { migrate } = await import("../../src/store/migrate.ts");
   await admin(`CREATE DATABASE ${TEMPLATE}`);
   const sql = postgres(await databaseUrl(TEMPLATE), { max: 2, onnotice: () => undefined });
   await migrate(sql);

@@ -1,0 +1,126 @@
+/** `noetl run FILE`: one playbook to its end, on the server that is named or a platform of its own. */
+import { appendFileSync, chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { dataDirOf } from "../config/decide.ts";
+import type { Values } from "../config/option.ts";
+import type { Flags } from "../config/read.ts";
+import { readOptions } from "../config/read.ts";
+import { runOptions, upOptions } from "../config/tables.ts";
+import { AppError } from "../core/errors.ts";
+import type { JsonObject } from "../core/json.ts";
+import { Api } from "./api.ts";
+import type { CliContext, ExitReason } from "./context.ts";
+import { field, rowsOf } from "./format.ts";
+import { openLogger } from "./log.ts";
+import type { PayloadFlags } from "./payload.ts";
+import { readPayload, readText } from "./payload.ts";
+import { findPools } from "./pools.ts";
+import { startPlatform } from "./up.ts";
+import { followExecution } from "./watch.ts";
+
+export interface RunFlags extends PayloadFlags, Flags {
+  readonly json?: boolean | undefined;
+}
+
+export async function run(context: CliContext, file: string, flags: RunFlags): Promise<ExitReason> {
+  const values = readOptions(runOptions, { flags, env: context.env });
+  const payload = await readPayload(flags);
+  const content = await readText(file);
+  return await runContent(context, { content, payload, values, json: flags.json === true });
+}
+
+export interface RunRequest {
+  /** The playbook's text. */
+  readonly content: string;
+  /** Given the server's address, for playbooks that call it. */
+  readonly payload: JsonObject | ((serverUrl: string) => JsonObject);
+  readonly values: Values<typeof runOptions>;
+  readonly json: boolean;
+}
+
+export async function runContent(context: CliContext, request: RunRequest): Promise<ExitReason> {
+  const { values } = request;
+  if (values.serverUrl !== undefined) {
+    return await runOn(context, values.serverUrl, request);
+  }
+  using folder = openFolder(values);
+  const logFile = join(folder.dir, "noetl.log");
+  const log = openLogger("run", { logLevel: "info", logFormat: "json" }, (line) =>
+    appendFileSync(logFile, line),
+  );
+  await using platform = await startPlatform({
+    values: platformValues(values, folder.dir, findPools(request.content)),
+    log,
+    env: context.env,
+    signal: context.signal,
+    hasSharedOutput: false,
+  });
+  const stopServer = new AbortController();
+  const serving = platform.server.run(stopServer.signal);
+  try {
+    return await runOn(context, platform.server.url, request);
+  } finally {
+    stopServer.abort();
+    await serving;
+  }
+}
+
+function platformValues(
+  values: Values<typeof runOptions>,
+  dataDir: string,
+  pools: readonly string[],
+): Values<typeof upOptions> {
+  const wanted = values.pool.length > 0 ? values.pool : pools;
+  return readOptions(upOptions, {
+    flags: {
+      pool: wanted,
+      port: 0,
+      grpcPort: 0,
+      dataDir,
+      slots: values.slots,
+      python: values.python,
+      graceTime: "2s",
+      ...(values.cacheDir === undefined ? {} : { cacheDir: values.cacheDir }),
+    },
+    env: {},
+  });
+}
+
+interface Folder extends Disposable {
+  readonly dir: string;
+}
+
+/** The one that is asked for, or a new one that disappears. */
+function openFolder(values: Values<typeof runOptions>): Folder {
+  if (values.dataDir !== undefined) {
+    const dir = dataDirOf(values);
+    mkdirSync(dir, { recursive: true });
+    return { dir, [Symbol.dispose]: () => undefined };
+  }
+  const dir = mkdtempSync(join(tmpdir(), "noetl-run-"));
+  chmodSync(dir, 0o711);
+  return { dir, [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }) };
+}
+
+async function runOn(
+  context: CliContext,
+  serverUrl: string,
+  { content, payload, values, json }: RunRequest,
+): Promise<ExitReason> {
+  const api = new Api({ url: serverUrl, token: values.token, signal: context.signal });
+  const registered = await api.postObject("/api/catalog/register", { content });
+  for (const warning of rowsOf(registered, "warnings")) {
+    context.note(`line ${field(warning, "line")}: warning: ${field(warning, "message")}`);
+  }
+  const started = await api.postObject("/api/execute", {
+    path: field(registered, "path"),
+    version: Number(registered["version"]),
+    payload: typeof payload === "function" ? payload(serverUrl) : payload,
+  });
+  const id = field(started, "execution_id");
+  if (id === "") {
+    throw new AppError("internal", "ANSWER_UNEXPECTED", "The server gave no execution id");
+  }
+  return await followExecution(context, api, id, { json });
+}

@@ -1,0 +1,289 @@
+/** `noetl server`: the parts of a server, wired together and run until told to stop. */
+import { randomUUID } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { Bus } from "../bus/bus.ts";
+import { connectBus } from "../bus/bus.ts";
+import { checkServer, isLoopback } from "../config/decide.ts";
+import type { Values } from "../config/option.ts";
+import type { Environment, Flags } from "../config/read.ts";
+import { readOptions } from "../config/read.ts";
+import { serverOptions } from "../config/tables.ts";
+import { AppError, errorMessage } from "../core/errors.ts";
+import type { Service } from "../core/service.ts";
+import { runServices } from "../core/service.ts";
+import type { Logger } from "../observability/log.ts";
+import { createServerMetrics } from "../observability/metrics.ts";
+import { createRegistry } from "../observability/registry.ts";
+import type { Orchestrator } from "../orchestrator/orchestrator.ts";
+import { createOrchestrator } from "../orchestrator/orchestrator.ts";
+import type { ControlHandlers, ExecutionSummary } from "../rpc/handlers.ts";
+import { createRpcServer } from "../rpc/server.ts";
+import { loadOrCreateKey, parseKey } from "../secrets/key.ts";
+import { createSealer } from "../secrets/sealing.ts";
+import type { HttpServer } from "../server/app.ts";
+import { createHttpServer } from "../server/app.ts";
+import type { ExecutionRow, ServerReader } from "../server/backend.ts";
+import { createReader } from "../server/reader.ts";
+import { checkSchema, migrate } from "../store/migrate.ts";
+import type { Store } from "../store/pool.ts";
+import { connectStore } from "../store/pool.ts";
+import { KNOWN_TOOL_KINDS } from "../tools/registry.ts";
+import type { CliContext, ExitReason } from "./context.ts";
+import type { Infrastructure } from "./infrastructure.ts";
+import { openInfrastructure } from "./infrastructure.ts";
+import { openLogger } from "./log.ts";
+import { VERSION } from "./version.ts";
+
+type ServerValues = Values<typeof serverOptions>;
+
+/** A server that listens. Nothing that the API accepts is worked on before {@link run}. */
+export interface RunningServer extends AsyncDisposable {
+  /** Of the HTTP API, on an address that this machine reaches. */
+  readonly url: string;
+  readonly grpcPort: number;
+  /** Runs until `signal` aborts; then drains. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export async function server(context: CliContext, flags: Flags): Promise<ExitReason> {
+  const { env, signal } = context;
+  const values = readOptions(serverOptions, { flags, env }, checkServer);
+  const log = openLogger("server", values);
+  await using infrastructure = await openInfrastructure(values, log);
+  await using running = await startServer({ values, infrastructure, env, log, signal });
+  await running.run(signal);
+  return "ok";
+}
+
+export interface StartServerOptions {
+  readonly values: ServerValues;
+  readonly infrastructure: Infrastructure;
+  readonly env: Environment;
+  readonly log: Logger;
+  /** Gives up starting. */
+  readonly signal: AbortSignal;
+}
+
+/** Connects, migrates, listens. The first line that it logs at level `info` has the real ports. */
+export async function startServer(options: StartServerOptions): Promise<RunningServer> {
+  const { values, infrastructure, log } = options;
+  await using stack = new AsyncDisposableStack();
+  const secrets = createSealer(await readKey(values, infrastructure));
+  const store = stack.use(
+    connectStore(infrastructure.databaseUrl, { name: "noetl server", max: values.databasePool }),
+  );
+  await prepareSchema(store, values);
+  const bus = stack.use(await openBus(options));
+  const registry = createRegistry({ hasProcessMetrics: true });
+  const metrics = createServerMetrics(registry, VERSION);
+  const orchestrator = createOrchestrator({
+    store,
+    bus,
+    secrets,
+    metrics,
+    log: log.child({ component: "orchestrator" }),
+    knownTools: KNOWN_TOOL_KINDS,
+    serverVersion: VERSION,
+    serverId: `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
+    stream: values.natsStream,
+    defaultPool: values.defaultPool,
+    gpuPool: values.gpuPool,
+    env: templateEnvironment(values, options.env),
+  });
+  const reader = createReader({
+    sql: store.durable,
+    orchestrator,
+    pingBus: () => bus.ping(),
+    secrets,
+    workerTimeoutMs: WORKER_TIMEOUT_MS,
+  });
+  const rpc = await createRpcServer({
+    worker: orchestrator,
+    control: controlHandlers(orchestrator, reader),
+    workerToken: values.workerToken,
+    controlToken: values.token,
+    log: log.child({ component: "rpc" }),
+  });
+  const http = createHttpServer({
+    orchestrator,
+    reader,
+    metrics,
+    registry,
+    log: log.child({ component: "http" }),
+    version: VERSION,
+    access: {
+      token: values.token,
+      isLoopback: isLoopback(values.host),
+      origins: values.origins,
+    },
+    canReadSecrets: values.secretReading,
+  });
+  const grpcPort = await rpc.start(values.host, values.grpcPort);
+  const httpPort = await listen(http, values);
+  const url = `http://${reachable(values.host)}:${httpPort}`;
+  log.info("listening", {
+    http: url,
+    http_port: httpPort,
+    grpc_port: grpcPort,
+    nats: infrastructure.natsUrl,
+    data_dir: infrastructure.dataDir,
+    pid: process.pid,
+    version: VERSION,
+  });
+  const stop = new AbortController();
+  const running = runServices(
+    [...orchestrator.services(), listener("rpc", rpc), listener("http", http)],
+    stop.signal,
+  );
+  // Seen by whoever awaits it below; until then it is not unhandled.
+  running.catch(() => undefined);
+  await saveEmbeddedCredential(reader, infrastructure);
+  const owned = stack.move();
+  return {
+    url,
+    grpcPort,
+    run: async (signal) => {
+      signal.addEventListener("abort", () => stop.abort(), { once: true });
+      if (signal.aborted) {
+        stop.abort();
+      }
+      await running;
+    },
+    [Symbol.asyncDispose]: async () => {
+      stop.abort();
+      await running.catch((error: unknown) =>
+        log.error("server did not stop cleanly", { error: errorMessage(error) }),
+      );
+      await owned.disposeAsync();
+    },
+  };
+}
+
+/** A worker that has been silent for this long is shown as lost; its leases end sooner. */
+const WORKER_TIMEOUT_MS = 15_000;
+
+async function readKey(values: ServerValues, { dataDir }: Infrastructure): Promise<Uint8Array> {
+  if (values.encryptionKey !== undefined) {
+    return parseKey(values.encryptionKey);
+  }
+  mkdirSync(dataDir, { recursive: true });
+  return await loadOrCreateKey(join(dataDir, "encryption.key"));
+}
+
+async function prepareSchema(store: Store, { skipMigration }: ServerValues): Promise<void> {
+  await (skipMigration ? checkSchema(store.durable) : migrate(store.durable));
+}
+
+async function openBus({ values, infrastructure, log, signal }: StartServerOptions): Promise<Bus> {
+  const bus = await connectBus({
+    url: infrastructure.natsUrl,
+    user: values.natsUser,
+    password: values.natsPassword,
+    name: "noetl server",
+    stream: values.natsStream,
+    subjectPrefix: values.natsSubject,
+    consumerPrefix: values.natsConsumer,
+    maxAckPending: values.natsMaxAckPending,
+    serverUrl: values.publicUrl ?? `http://${reachable(values.host)}:${values.port}`,
+    log: log.child({ component: "bus" }),
+    signal,
+  });
+  await bus.ensureStreams();
+  return bus;
+}
+
+/** An address of this machine for one that means all of them. */
+function reachable(host: string): string {
+  if (host === "0.0.0.0" || host === "::") {
+    return "127.0.0.1";
+  }
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+function templateEnvironment(
+  { templateEnv }: ServerValues,
+  env: Environment,
+): Readonly<Record<string, string>> {
+  return Object.fromEntries(templateEnv.map((name) => [name, env[name] ?? ""]));
+}
+
+/** @throws AppError `HTTP_LISTEN_FAILED`. */
+async function listen(http: HttpServer, { host, port }: ServerValues): Promise<number> {
+  try {
+    return await http.start(host, port);
+  } catch (error) {
+    throw cannotListen(host, port, error);
+  }
+}
+
+function cannotListen(host: string, port: number, cause: unknown): AppError {
+  return new AppError(
+    "unavailable",
+    "HTTP_LISTEN_FAILED",
+    `Cannot listen on ${host}:${port} (${errorMessage(cause)}): choose another port with --port`,
+    { cause },
+  );
+}
+
+function listener(name: string, { stop }: { readonly stop: () => Promise<void> }): Service {
+  return {
+    name,
+    run: async (signal) => {
+      await untilAborted(signal);
+      await stop();
+    },
+  };
+}
+
+function untilAborted(signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  signal.addEventListener("abort", () => resolve(), { once: true });
+  return signal.aborted ? Promise.resolve() : promise;
+}
+
+/** Reads that gRPC clients ask for come from where the HTTP API has them. */
+function controlHandlers(orchestrator: Orchestrator, reader: ServerReader): ControlHandlers {
+  return {
+    registerPlaybook: (request) => orchestrator.registerPlaybook(request),
+    start: (request) => orchestrator.start(request),
+    watch: (id, options) => orchestrator.watch(id, options),
+    cancel: (id, options) => orchestrator.cancel(id, options),
+    getExecution: async (id) => {
+      const row = await reader.getExecution(id);
+      if (row === undefined) {
+        throw new AppError("not_found", "EXECUTION_NOT_FOUND", `There is no execution ${id}`);
+      }
+      return summary(row);
+    },
+    listExecutions: async (filter) => (await reader.listExecutions(filter)).map(summary),
+  };
+}
+
+function summary(row: ExecutionRow): ExecutionSummary {
+  return { ...row, version: row.version ?? 0 };
+}
+
+/** Playbooks reach the embedded PostgreSQL as `platform`: a database that is theirs alone. */
+async function saveEmbeddedCredential(
+  reader: ServerReader,
+  { playbooksUrl }: Infrastructure,
+): Promise<void> {
+  if (playbooksUrl === undefined) {
+    return;
+  }
+  const url = new URL(playbooksUrl);
+  await reader.saveCredential({
+    name: "platform",
+    type: "postgres",
+    description: "The embedded PostgreSQL, database for playbooks",
+    data: {
+      db_host: url.hostname,
+      db_port: Number(url.port),
+      db_user: url.username,
+      db_password: url.password,
+      db_name: url.pathname.slice(1),
+    },
+  });
+}
