@@ -7,7 +7,7 @@ import { expect, test } from "bun:test";
 import type { Tally } from "./simulator.ts";
 import { simulate } from "./simulator.ts";
 
-const SEED_COUNT = Number(process.env["TEST_SEEDS"] ?? 2000);
+const SEED_COUNT = Number(process.env["TEST_SEEDS"] ?? 5000);
 const only = process.env["TEST_SEED"];
 const first = only === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(only);
 const count = only === undefined ? SEED_COUNT : 1;
