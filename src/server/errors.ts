@@ -2,6 +2,7 @@
 import { NotFoundError, ParseError, ValidationError } from "elysia";
 import type { ErrorKind } from "../core/errors.ts";
 import { AppError, errorMessage } from "../core/errors.ts";
+import { databaseError, isDatabaseDown } from "../store/sqlstate.ts";
 
 export interface ErrorBody {
   /** For people. Never the message of a bug. */
@@ -46,6 +47,9 @@ export function describeError(error: unknown, path: string): ErrorBody {
   }
   if (error instanceof NotFoundError) {
     return body(404, "ROUTE_NOT_FOUND", `No route ${path}`);
+  }
+  if (isDatabaseDown(error)) {
+    return describeAppError(databaseError(error));
   }
   return body(500, "INTERNAL", "Internal error; the server's log says more");
 }

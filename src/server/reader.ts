@@ -1,8 +1,8 @@
 /** The reads of the HTTP API, from the store, the orchestrator's states and the bus. */
 import { errorMessage } from "../core/errors.ts";
-import type { ExecutionId, NewId } from "../core/ids.ts";
-import type { ExecutionState } from "../engine/state.ts";
+import type { StepView } from "../engine/view.ts";
 import { stepViews, variables } from "../engine/view.ts";
+import type { Orchestrator } from "../orchestrator/orchestrator.ts";
 import { openCredential, sealCredential } from "../secrets/credential.ts";
 import type { Sealer } from "../secrets/sealing.ts";
 import { countPlaybooks, getCatalogEntry, listCatalogEntries } from "../store/catalog.ts";
@@ -28,22 +28,19 @@ import type {
   ExecutionRow,
   NewCredential,
   ServerReader,
+  StepRow,
   Totals,
 } from "./backend.ts";
 
 export interface ReaderOptions {
   readonly sql: Sql;
-  readonly orchestrator: {
-    /** Of an execution that exists. */
-    state(executionId: ExecutionId): Promise<ExecutionState>;
-    getResult(ref: string): Promise<string>;
-  };
-  readonly bus: Pick<ServerReader, "readLogs" | "followLogs"> & {
-    /** Resolves if the bus answers. */
-    ping(): Promise<unknown>;
-  };
+  readonly orchestrator: Pick<
+    Orchestrator,
+    "state" | "getResult" | "newId" | "readLogs" | "followLogs"
+  >;
+  /** Resolves if the bus answers. */
+  readonly pingBus: () => Promise<unknown>;
   readonly secrets: Sealer;
-  readonly newId: NewId;
   /** A worker that has been silent for longer is lost. */
   readonly workerTimeoutMs: number;
 }
@@ -52,7 +49,7 @@ export interface ReaderOptions {
 const PING_MS_MAX = 2000;
 
 export function createReader(options: ReaderOptions): ServerReader {
-  const { sql, orchestrator, bus, secrets, workerTimeoutMs } = options;
+  const { sql, orchestrator, secrets, workerTimeoutMs } = options;
   return {
     checkHealth: async () => await checkHealth(options),
     listCatalog: async (filter) =>
@@ -65,8 +62,14 @@ export function createReader(options: ReaderOptions): ServerReader {
     },
     listEvents: async (executionId, { types, ...page }) =>
       await listEvents(sql, executionId, types === undefined ? page : { ...page, types }),
-    listSteps: async (executionId) => stepViews(await orchestrator.state(executionId)),
-    listVariables: async (executionId) => variables(await orchestrator.state(executionId)),
+    listSteps: async (executionId) => {
+      const state = await orchestrator.state(executionId);
+      return state === undefined ? [] : stepViews(state).map(toStep);
+    },
+    listVariables: async (executionId) => {
+      const state = await orchestrator.state(executionId);
+      return state === undefined ? {} : { ...variables(state) };
+    },
     listOpenCommands: async (executionId) =>
       (await listCommands(sql, executionId)).map(({ index, ...row }) => ({
         ...row,
@@ -78,8 +81,8 @@ export function createReader(options: ReaderOptions): ServerReader {
         oldestQueuedMs: row.queued > row.scheduled ? oldestMs : undefined,
       })),
     listWorkers: async () => await listWorkers(sql, workerTimeoutMs),
-    readLogs: async (executionId, query) => await bus.readLogs(executionId, query),
-    followLogs: (executionId, query) => bus.followLogs(executionId, query),
+    readLogs: async (executionId, query) => await orchestrator.readLogs(executionId, query),
+    followLogs: (executionId, query) => orchestrator.followLogs(executionId, query),
     getResult: async (ref) => await orchestrator.getResult(ref),
     saveCredential: async (credential) => await storeCredential(options, credential),
     listCredentials: async (filter) => await searchCredentials(sql, filter),
@@ -93,10 +96,20 @@ export function createReader(options: ReaderOptions): ServerReader {
   };
 }
 
-async function checkHealth({ sql, bus }: ReaderOptions): Promise<BackendHealth> {
+/** The engine's words are shorter than the API's. */
+const STEP_STATUS: Readonly<Partial<Record<StepView["status"], string>>> = {
+  ok: "completed",
+  error: "failed",
+};
+
+function toStep(view: StepView): StepRow {
+  return { ...view, status: STEP_STATUS[view.status] ?? view.status };
+}
+
+async function checkHealth({ sql, pingBus }: ReaderOptions): Promise<BackendHealth> {
   const [database, nats] = await Promise.all([
     checkComponent(async () => await checkSchema(sql)),
-    checkComponent(async () => await bus.ping()),
+    checkComponent(pingBus),
   ]);
   return { database, nats };
 }
@@ -133,13 +146,13 @@ function toExecution(row: StoredExecution): ExecutionRow {
 }
 
 async function storeCredential(
-  { sql, secrets, newId }: ReaderOptions,
+  { sql, secrets, orchestrator }: ReaderOptions,
   credential: NewCredential,
 ): Promise<CredentialRow> {
   const { name, type, data, description, tags = [], meta = {} } = credential;
   const sealed = sealCredential(secrets, name, data);
   const now = Date.now();
-  const credentialId = newId<string>();
+  const credentialId = await orchestrator.newId();
   const row = { credentialId, name, type, sealed, description, tags, meta };
   return (
     toCredential(await saveCredential(sql, row)) ?? {

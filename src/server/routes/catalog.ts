@@ -96,24 +96,20 @@ function readContent(content: string): string {
   return content.includes(":") ? content : Buffer.from(content, "base64").toString("utf8");
 }
 
-/** Puts all diagnostics into the text too: most clients show only that. */
+/** Lists all diagnostics in the text too: most clients show only that. */
 function explain(error: unknown): unknown {
   const diagnostics = error instanceof AppError ? error.details?.["diagnostics"] : undefined;
   if (!(error instanceof AppError) || !Array.isArray(diagnostics)) {
     return error;
   }
-  const missing = (diagnostics as readonly Diagnostic[]).filter(
-    (each) => !error.message.includes(each.message),
-  );
-  return new AppError(
-    error.kind,
-    error.code,
-    [error.message, ...missing.map(diagnosticLine)].join("\n"),
-    {
-      cause: error,
-      details: { diagnostics },
-    },
-  );
+  const list: readonly Diagnostic[] = diagnostics;
+  const errorCount = list.filter(({ severity }) => severity === "error").length;
+  const count = errorCount > 0 ? `${errorCount} error(s)` : `${list.length} warning(s)`;
+  const lines = [`Cannot register the playbook: ${count}`, ...list.map(diagnosticLine)];
+  return new AppError(error.kind, error.code, lines.join("\n"), {
+    cause: error,
+    details: { diagnostics },
+  });
 }
 
 function diagnosticLine({ severity, line, column, path, message }: Diagnostic): string {

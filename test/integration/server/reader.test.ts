@@ -23,19 +23,21 @@ const PLAYBOOK: Playbook = {
 
 /** A reader of the real database; states and logs belong to other tests. */
 function readerOf(db: TestDatabase, more: Partial<ReaderOptions> = {}) {
+  const newId = createIdGenerator(1);
   const absent = () => Promise.reject(new Error("not part of this test"));
   return createReader({
     sql: db.sql,
-    orchestrator: { state: absent, getResult: absent },
-    bus: {
-      ping: () => Promise.resolve(1),
+    orchestrator: {
+      state: absent,
+      getResult: absent,
       readLogs: absent,
       followLogs: () => {
         throw new Error("not part of this test");
       },
+      newId: () => Promise.resolve(newId<string>()),
     },
+    pingBus: () => Promise.resolve(1),
     secrets: createSealer(new Uint8Array(KEY_BYTES).fill(3)),
-    newId: createIdGenerator(1),
     workerTimeoutMs: 10_000,
     ...more,
   });

@@ -30,7 +30,7 @@ test("a refused playbook says every error in the text and in details", async () 
   const { status, body } = await call("POST", "/api/catalog/register", { content: "broken: 1" });
   expect(status).toBe(422);
   expect(body.error).toBe(
-    'The playbook has 1 error\n  error at line 4, column 9: workflow[0].next: no step "ende": did you mean "end"?',
+    'Cannot register the playbook: 1 error(s)\n  error at line 4, column 9: workflow[0].next: no step "ende": did you mean "end"?',
   );
   expect(body.details.diagnostics[0].code).toBe("STEP_UNKNOWN");
 });

@@ -1,0 +1,90 @@
+/** A server on a real database and a real bus, without workers: tests end commands from outside. */
+import { connectBus } from "../../../src/bus/bus.ts";
+import { runServices } from "../../../src/core/service.ts";
+import { createLogger } from "../../../src/observability/log.ts";
+import { createServerMetrics } from "../../../src/observability/metrics.ts";
+import { createRegistry } from "../../../src/observability/registry.ts";
+import { createOrchestrator } from "../../../src/orchestrator/orchestrator.ts";
+import { createSealer, KEY_BYTES } from "../../../src/secrets/sealing.ts";
+import { createHttpServer } from "../../../src/server/app.ts";
+import { createReader } from "../../../src/server/reader.ts";
+import { connectStore } from "../../../src/store/pool.ts";
+import { startNats } from "../../support/nats.ts";
+import { createTestDatabase } from "../../support/postgres.ts";
+
+export type Platform = Awaited<ReturnType<typeof startPlatform>>;
+
+const log = createLogger({
+  level: "error",
+  format: "pretty",
+  component: "test",
+  write: () => undefined,
+});
+
+export async function startPlatform() {
+  await using stack = new AsyncDisposableStack();
+  const db = stack.use(await createTestDatabase());
+  const nats = stack.use(await startNats());
+  const bus = stack.use(await connectBus({ url: nats.url, name: "test", log }));
+  const store = stack.use(
+    connectStore(db.url, { max: 4, name: "test", statementTimeoutMs: 10_000 }),
+  );
+  const registry = createRegistry({ hasProcessMetrics: false });
+  const metrics = createServerMetrics(registry, "1.0.0");
+  const secrets = createSealer(new Uint8Array(KEY_BYTES).fill(5));
+  const orchestrator = createOrchestrator({
+    store,
+    bus,
+    secrets,
+    metrics,
+    log,
+    knownTools: new Set(["noop", "python"]),
+    serverVersion: "1.0.0",
+    serverId: "server-1",
+    stream: "NOETL_COMMANDS",
+    defaultPool: "default",
+    gpuPool: "gpu",
+    env: {},
+  });
+  const reader = createReader({
+    sql: store.durable,
+    orchestrator,
+    pingBus: async () => await bus.ping(),
+    secrets,
+    workerTimeoutMs: 10_000,
+  });
+  const server = createHttpServer({
+    orchestrator,
+    reader,
+    metrics,
+    registry,
+    log,
+    version: "1.0.0",
+    access: { token: undefined, isLoopback: true, origins: [] },
+  });
+  const stop = new AbortController();
+  const running = runServices(orchestrator.services(), stop.signal);
+  stack.defer(async () => {
+    await server.stop();
+    stop.abort();
+    await running;
+  });
+  const owned = stack.move();
+  const call = async (method: string, path: string, body?: unknown) => {
+    const text = body === undefined ? {} : { body: JSON.stringify(body) };
+    const response = await server.handle(
+      new Request(`http://localhost${path}`, { method, ...text }),
+    );
+    return { status: response.status, body: JSON.parse(await response.text()) };
+  };
+  const stream = async (path: string, headers: Record<string, string> = {}) =>
+    await (await server.handle(new Request(`http://localhost${path}`, { headers }))).text();
+  return {
+    call,
+    stream,
+    orchestrator,
+    db,
+    bus,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
