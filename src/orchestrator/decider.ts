@@ -105,6 +105,7 @@ export class Decider {
       draft: new GroupDraft({
         head: entry.head,
         seq: entry.state?.seq ?? entry.head.seq,
+        status: entry.state?.status ?? entry.head.status,
         nowMs,
         newId: ids.newId,
         create: items[0]?.create?.row,

@@ -34,6 +34,8 @@ export interface DraftOptions {
   readonly head: ExecutionHead;
   /** Position before the first decision. */
   readonly seq: number;
+  /** Before the first decision. */
+  readonly status: ExecutionStatus;
   readonly nowMs: TimeMs;
   readonly newId: NewId;
   /** Of a root that starts. */
@@ -76,7 +78,7 @@ export class GroupDraft {
 
   constructor(options: DraftOptions) {
     this.#options = options;
-    this.#status = options.head.status;
+    this.#status = options.status;
   }
 
   get status(): ExecutionStatus {
