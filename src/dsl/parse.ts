@@ -5,6 +5,7 @@
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import { nearest } from "../template/nearest.ts";
+import { toText } from "../template/value.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { checkReachable, findEntry, linkSteps } from "./graph.ts";
 import type { ExecutorOptions, Playbook } from "./playbook.ts";
@@ -110,8 +111,9 @@ function readMetadata(root: Fields): Pick<Playbook, "name" | "path" | "labels" |
 }
 
 function readLabels(labels: Fields): Readonly<Record<string, string>> {
-  const entries = Object.keys(labels.map).map((key) => [key, labels.text(key) ?? ""] as const);
-  return Object.fromEntries(entries);
+  return Object.fromEntries(
+    Object.entries(labels.map).map(([key, value]) => [key, toText(value)] as const),
+  );
 }
 
 function readExecutorSpec(executor: Fields): Fields {

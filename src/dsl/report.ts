@@ -6,6 +6,8 @@ import type { Diagnostic } from "./diagnostic.ts";
 import type { Source } from "./yaml.ts";
 import { joinPath } from "./yaml.ts";
 
+const DIAGNOSTICS_MAX = 1000;
+
 export class Report {
   readonly #locate: Source["locate"];
   readonly #diagnostics: Diagnostic[];
@@ -27,11 +29,12 @@ export class Report {
     return this.#diagnostics.some((diagnostic) => diagnostic.severity === "error");
   }
 
-  /** In the order of the document. */
+  /** In the order of the document. Of very many only the first, errors before warnings. */
   sorted(): readonly Diagnostic[] {
-    return this.#diagnostics.toSorted(
-      (left, right) => left.line - right.line || left.column - right.column,
-    );
+    const kept = this.#diagnostics
+      .toSorted((left, right) => left.severity.localeCompare(right.severity))
+      .slice(0, DIAGNOSTICS_MAX);
+    return kept.sort((left, right) => left.line - right.line || left.column - right.column);
   }
 
   #add(severity: Diagnostic["severity"], code: string, path: string, message: string): void {

@@ -230,17 +230,19 @@ function readTaskPolicy(fields: Fields, kind: string, place: Place): Task["polic
   return policy;
 }
 
-/** A template in `timeout` stays the tool's own affair. `{connect, read}` is their sum. */
+/** `timeout`, `timeout_seconds` or `spec.timeout`. A template in it stays the tool's own affair. */
 function readTimeout(fields: Fields): number | undefined {
   const key = fields.firstOf(["timeout", "timeout_seconds"]);
-  if (key !== undefined) {
-    return isTemplateText(fields.get(key)) ? undefined : readDuration(fields, key);
+  const owner = key === undefined ? fields.fields("spec") : fields;
+  const name = key ?? "timeout";
+  if (isTemplateText(owner.get(name))) {
+    return undefined;
   }
-  const spec = fields.fields("spec");
-  if (!isJsonObject(spec.get("timeout"))) {
-    return readDuration(spec, "timeout");
-  }
-  const timeout = spec.fields("timeout");
+  return isJsonObject(owner.get(name)) ? sumTimeout(owner.fields(name)) : readDuration(owner, name);
+}
+
+/** `{connect, read}`: the whole may take as long as both. */
+function sumTimeout(timeout: Fields): number | undefined {
   timeout.checkKeys(["connect", "read"]);
   const parts = ["connect", "read"].map((part) => readDuration(timeout, part) ?? 0);
   return parts.reduce((sum, part) => sum + part, 0) || undefined;

@@ -17,7 +17,8 @@ const CODE_FIELDS: ToolFields = {
   takes: ["code", "script", "libs", "env", "cwd", "python", "modules", "requirements"],
   code: ["code", "libs"],
 };
-const SQL_FIELDS = ["query", "command", "commands", "params", "parameters", "schema", "as_objects"];
+const SQL_NEEDS = ["command", "query", "commands", "script"];
+const SQL_FIELDS = [...SQL_NEEDS, "params", "parameters", "schema", "as_objects"];
 
 const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>([
   ["python", CODE_FIELDS],
@@ -26,7 +27,7 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
   [
     "postgres",
     {
-      needs: ["command", "query", "commands"],
+      needs: SQL_NEEDS,
       needsText: "a command or query",
       takes: [
         ...SQL_FIELDS,
@@ -42,12 +43,12 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
       ],
     },
   ],
-  ["duckdb", { needs: ["command", "query", "commands"], needsText: "a command or query" }],
-  ["ducklake", { needs: ["command", "query", "commands"], needsText: "a command or query" }],
+  ["duckdb", { needs: SQL_NEEDS, needsText: "a command or query" }],
+  ["ducklake", { needs: SQL_NEEDS, needsText: "a command or query" }],
   [
     "snowflake",
     {
-      needs: ["command", "query", "commands", "command_b64"],
+      needs: [...SQL_NEEDS, "command_b64"],
       needsText: "a command or query",
     },
   ],

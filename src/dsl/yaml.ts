@@ -39,6 +39,8 @@ export function readYaml(text: string): Source {
       lineCounter: lines,
       prettyErrors: false,
       intAsBigInt: true,
+      // Its own check compares every key with every other.
+      uniqueKeys: false,
       keepSourceTokens: false,
       logLevel: "silent",
     });
@@ -161,7 +163,7 @@ class SourceReader {
   }
 
   #readMap(node: YAMLMap, path: string): JsonObject {
-    const own: [string, Json][] = [];
+    const own = new Map<string, Json>();
     const merged: [string, Json][] = [];
     for (const pair of node.items) {
       const key = this.#readKey(pair, path);
@@ -170,7 +172,11 @@ class SourceReader {
       } else {
         const keyPath = joinPath(path, key);
         this.#mark(keyPath, pair.key);
-        own.push([key, this.#readNode(pair.value as Node | null, keyPath)]);
+        if (own.has(key)) {
+          const message = `"${key}" stands twice in one map`;
+          this.#add("error", "KEY_DUPLICATE", message, start(pair.key), keyPath);
+        }
+        own.set(key, this.#readNode(pair.value as Node | null, keyPath));
       }
     }
     return Object.fromEntries([...merged, ...own]);
@@ -214,10 +220,7 @@ class SourceReader {
   }
 
   #addYaml(severity: "error" | "warning", error: YAMLError): void {
-    const isDuplicate = error.code === "DUPLICATE_KEY";
-    const code = isDuplicate ? "KEY_DUPLICATE" : "YAML_INVALID";
-    const message = isDuplicate ? "this key stands twice in one map" : error.message;
-    this.#add(severity, code, message, error.pos[0], "");
+    this.#add(severity, "YAML_INVALID", error.message, error.pos[0], "");
   }
 
   #add(

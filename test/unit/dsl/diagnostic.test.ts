@@ -8,7 +8,7 @@ describe("errors of the document", () => {
     ["", ["DOCUMENT_INVALID  1"]],
     ["just text", ["DOCUMENT_INVALID  1"]],
     ["a: [1", ["YAML_INVALID  1"]],
-    ["a: 1\nb: 2\na: 3", ["KEY_DUPLICATE  3"]],
+
     ["a: [*nothing", ["YAML_INVALID  1"]],
     [
       "a: .inf",
@@ -41,6 +41,12 @@ describe("errors of the document", () => {
     ],
   ])("%p", (text, expected) => {
     expect([...findings(text, "error")].sort()).toEqual([...expected].sort());
+  });
+
+  test("a key that stands twice is named", () => {
+    const errors = findings("a: 1\nb: {c: 1, c: 2}\na: 3", "error");
+    expect(errors).toContain("KEY_DUPLICATE b.c 2");
+    expect(errors).toContain("KEY_DUPLICATE a 3");
   });
 
   test("an alias of nothing is named", () => {
