@@ -25,22 +25,25 @@ function collect(command: CommandUnknownOpts, path: readonly string[]): readonly
   return [own, ...command.commands.flatMap((child) => collect(child, [...path, child.name()]))];
 }
 
+/** The longest path of commands that the words begin with decides; arguments are passed over. */
 function bashScript(entries: readonly Entry[]): string {
   const cases = entries.map(
-    ({ path, commands, flags }) => `    "${path}") words="${[...commands, ...flags].join(" ")}" ;;`,
+    ({ path, commands, flags }) =>
+      `    "${path}") words="${[...commands, ...flags].join(" ")}"; return 0 ;;`,
   );
   return `# bash completion for noetl
-_noetl() {
-  local cur="\${COMP_WORDS[COMP_CWORD]}" path="" word words=""
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case "$word" in -*) ;; *) path="\${path:+$path }$word" ;; esac
-  done
-  while :; do
-    case "$path" in
+_noetl_words() {
+  case "$1" in
 ${cases.join("\n")}
-    *) path="\${path% *}"; [[ "$path" == *" "* ]] || path="\${path%% *}"; words="" ; ;;
-    esac
-    [[ -n "$words" || "$path" != *" "* ]] && break
+  esac
+  return 1
+}
+_noetl() {
+  local cur="\${COMP_WORDS[COMP_CWORD]}" path="" next word words=""
+  _noetl_words ""
+  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    next="\${path:+$path }$word"
+    _noetl_words "$next" && path="$next"
   done
   COMPREPLY=($(compgen -W "$words" -- "$cur") $(compgen -f -- "$cur"))
 }

@@ -18,15 +18,21 @@ import { UsageError } from "./context.ts";
 import { addFlags } from "./flags.ts";
 import { COMMIT, VERSION } from "./version.ts";
 
-/** Runs one command; never throws. */
+/** Runs one command of this process; never throws. */
 export async function runCli(args: readonly string[], signal: AbortSignal): Promise<ExitReason> {
-  const context: CliContext = {
+  return await runCommand(args, {
     env: processEnvironment(),
     signal,
     out: (text) => void process.stdout.write(`${text}\n`),
     note: (text) => void process.stderr.write(`${text}\n`),
     isTerminal: process.stdout.isTTY === true,
-  };
+  });
+}
+
+export async function runCommand(
+  args: readonly string[],
+  context: CliContext,
+): Promise<ExitReason> {
   let reason: ExitReason = "ok";
   const program = createProgram(context, (ended) => {
     reason = ended;

@@ -9,6 +9,19 @@ interface Row {
   readonly roles: string[];
 }
 
+const BEGIN = "<!-- options: made by `bun run docs` -->";
+const END = "<!-- end of options -->";
+
+/** The document with the current table between its two marks. */
+export function withReference(
+  document: string,
+  roles: Readonly<Record<string, OptionTable>>,
+): string {
+  const [before = "", rest = ""] = document.split(BEGIN);
+  const after = rest.split(END)[1] ?? "";
+  return `${before}${BEGIN}\n${referenceTable(roles)}\n${END}${after}`;
+}
+
 /** Markdown: one row for each environment variable, in the order in which the roles name them. */
 export function referenceTable(roles: Readonly<Record<string, OptionTable>>): string {
   const rows: Row[] = [];

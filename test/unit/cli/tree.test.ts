@@ -1,0 +1,52 @@
+import { expect, test } from "bun:test";
+import { ExecutionTree } from "../../../src/cli/tree.ts";
+import type { JsonObject } from "../../../src/core/json.ts";
+
+const START_MS = Date.UTC(2026, 0, 1);
+
+test("lines() shows steps in order of entry with times, items, retries and errors", () => {
+  const tree = new ExecutionTree();
+  const events: readonly JsonObject[] = [
+    event(0, "playbook.started", "playbook", { context: { path: "etl", version: 3 } }),
+    event(1, "step.enter", "load", { meta: { visit: 1 } }),
+    event(2, "loop.started", "load", { context: { iterations_expected: 2 } }),
+    event(3, "command.retried", "load", { context: { reason: "worker lost" } }),
+    event(500, "call.done", "load"),
+    event(600, "call.error", "load", { error: "load[1]: HTTP 503 (HTTP_503)\nmore" }),
+    event(1200, "step.exit", "load", { status: "FAILED", context: { is_handled: true } }),
+    event(1200, "step.enter", "report", { meta: { visit: 1 } }),
+    event(1300, "step.exit", "report", { status: "COMPLETED" }),
+    event(1300, "step.enter", "report", { meta: { visit: 2 } }),
+  ];
+  const ended = events.map((each) => tree.apply(each)?.step);
+  expect(ended.filter((step) => step !== undefined)).toEqual(["load", "report"]);
+  expect(tree.lines({ hasColor: false, nowMs: START_MS + 2000 })).toEqual([
+    "etl v3  2.0 s",
+    `├─ ! ${"load".padEnd(28)}    1.2 s 1/2 items, 1 failed load[1]: HTTP 503 (HTTP_503)`,
+    "│    handed out again: worker lost",
+    `├─ ✓ ${"report".padEnd(28)}   100 ms`,
+    `└─ ● ${"report #2".padEnd(28)}   700 ms`,
+  ]);
+});
+
+test("the title keeps its time once the execution has ended", () => {
+  const tree = new ExecutionTree();
+  tree.apply(event(0, "playbook.started", "playbook", { context: { path: "p", version: 1 } }));
+  tree.apply(event(65_000, "playbook.failed", "playbook"));
+  expect(tree.title({ hasColor: false, nowMs: START_MS + 99_000 })).toBe("p v1  1 min 5 s");
+});
+
+test("events of steps that were never entered are ignored", () => {
+  const tree = new ExecutionTree();
+  expect(tree.apply(event(0, "call.done", "ghost"))).toBeUndefined();
+  expect(tree.visits).toEqual([]);
+});
+
+function event(ms: number, type: string, node: string, more: JsonObject = {}): JsonObject {
+  return {
+    event_type: type,
+    node_name: node,
+    created_at: new Date(START_MS + ms).toISOString(),
+    ...more,
+  };
+}
