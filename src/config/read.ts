@@ -98,3 +98,10 @@ export function envName(key: string, option: Option<unknown>): string {
 function words(key: string): readonly string[] {
   return key.split(/(?=[A-Z])/).map((word) => word.toLowerCase());
 }
+
+/** Names of the variables that hold secrets. */
+export function secretNames(table: OptionTable): readonly string[] {
+  return Object.entries(table)
+    .filter(([, option]) => option.isSecret)
+    .map(([key, option]) => envName(key, option));
+}

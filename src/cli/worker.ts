@@ -1,0 +1,92 @@
+/** `noetl worker`: the parts of a worker, wired together and run until told to stop. */
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import { connectBus } from "../bus/bus.ts";
+import { checkWorker } from "../config/decide.ts";
+import type { Environment, Flags } from "../config/read.ts";
+import { readOptions, secretNames } from "../config/read.ts";
+import { serverOptions, workerOptions } from "../config/tables.ts";
+import type { WorkerId } from "../core/ids.ts";
+import { runServices } from "../core/service.ts";
+import type { LogLine } from "../engine/command.ts";
+import type { Logger } from "../observability/log.ts";
+import { createWorkerMetrics } from "../observability/metrics.ts";
+import { createRegistry } from "../observability/registry.ts";
+import { connectWorkerClient } from "../rpc/client.ts";
+import { createTools } from "../tools/registry.ts";
+import { createWorker } from "../worker/worker.ts";
+import type { CliContext, ExitReason } from "./context.ts";
+import { openLogger } from "./log.ts";
+import { selfCommand, VERSION } from "./version.ts";
+
+export const DEFAULT_NATS_URL = "nats://127.0.0.1:4222";
+
+export async function worker(context: CliContext, flags: Flags): Promise<ExitReason> {
+  const { env, signal } = context;
+  const values = readOptions(workerOptions, { flags, env }, checkWorker);
+  const pool = values.pool ?? "";
+  const name = values.name ?? `${hostname()}-${process.pid}`;
+  const log = openLogger("worker", values).child({ pool, worker: name });
+  await using stack = new AsyncDisposableStack();
+  const tools = createTools({
+    selfCommand: selfCommand(),
+    env: taskEnvironment(env),
+    python: values.python,
+  });
+  stack.defer(() => tools.close());
+  tools.prestart();
+  const bus = stack.use(
+    await connectBus({
+      url: values.natsUrl ?? DEFAULT_NATS_URL,
+      user: values.natsUser,
+      password: values.natsPassword,
+      name: `noetl worker ${name}`,
+      stream: values.natsStream,
+      subjectPrefix: values.natsSubject,
+      consumerPrefix: values.natsConsumer,
+      maxAckPending: values.natsMaxAckPending,
+      log,
+      signal,
+    }),
+  );
+  const client = connectWorkerClient({ addresses: values.server, token: values.workerToken });
+  stack.defer(() => client.close());
+  const service = createWorker({
+    workerId: `${name}-${randomUUID().slice(0, 8)}` as WorkerId,
+    name,
+    pool,
+    slots: values.slots,
+    hostname: hostname(),
+    pid: process.pid,
+    version: VERSION,
+    labels: {},
+    client,
+    bus,
+    tools,
+    log,
+    metrics: createWorkerMetrics(createRegistry({ hasProcessMetrics: true }), VERSION),
+    env: {},
+    graceMs: values.graceTime,
+    onLog: (line) => writeTaskLine(log, line),
+  });
+  await runServices([service], signal);
+  return "ok";
+}
+
+/** What tasks may see: everything but the platform's own secrets. */
+function taskEnvironment(env: Environment): Environment {
+  const secrets = new Set([...secretNames(serverOptions), "NATS_URL", "NATS_USER"]);
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !secrets.has(name)));
+}
+
+function writeTaskLine(log: Logger, line: LogLine): void {
+  log.info("task output", {
+    component: "task",
+    execution_id: line.executionId,
+    step: line.step,
+    index: line.index,
+    attempt: line.attempt,
+    stream: line.stream,
+    text: line.text,
+  });
+}
