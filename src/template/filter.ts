@@ -14,6 +14,8 @@ export interface Filter {
   readonly run: FilterRun;
   /** True when it looks at everything inside the value, so references in there must be loaded. */
   readonly isDeep: boolean;
+  /** True when a value that is there passes unread: a step stays a step, a reference unloaded. */
+  readonly isTransparent: boolean;
 }
 
 type FilterRun = (
@@ -65,8 +67,12 @@ const DEEP: Readonly<Record<string, FilterRun>> = {
 
 /** By the name that templates use. */
 export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
-  ...Object.entries(SHALLOW).map(([name, run]) => [name, { run, isDeep: false }] as const),
-  ...Object.entries(DEEP).map(([name, run]) => [name, { run, isDeep: true }] as const),
+  ...Object.entries(SHALLOW).map(
+    ([name, run]) => [name, { run, isDeep: false, isTransparent: run === useDefault }] as const,
+  ),
+  ...Object.entries(DEEP).map(
+    ([name, run]) => [name, { run, isDeep: true, isTransparent: false }] as const,
+  ),
 ]);
 
 /** Python methods that are filters here: by method, the filter. */

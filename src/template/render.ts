@@ -133,15 +133,24 @@ function evaluate(expression: Expression, scope: Scope): Json {
 
 function runChain(chain: Chain, scope: Scope): Json {
   let value = readOperand(chain.base, scope);
-  if (chain.calls.length === 0) {
-    return (value instanceof Aliased ? value.value : (value ?? null)) as Json;
-  }
   for (const { filter, arguments: operands } of chain.calls) {
+    if (filter.isTransparent && operands.length === 1 && isPresent(value)) {
+      continue;
+    }
     const target = filter.isDeep ? toDeepOperand(value, scope) : toOperand(value, scope);
     const values = operands.map((operand) => toDeepOperand(readOperand(operand, scope), scope));
     value = filter.run(target, values, {});
   }
-  return toJson(value);
+  if (value instanceof Aliased) {
+    return value.value;
+  }
+  return chain.calls.length === 0 ? ((value ?? null) as Json) : toJson(value);
+}
+
+function isPresent(value: unknown): boolean {
+  return value instanceof Aliased
+    ? value.value !== null
+    : typeof value === "object" && value !== null;
 }
 
 function readOperand(operand: Operand, scope: Scope): unknown {

@@ -236,6 +236,9 @@ describe("filters and methods", () => {
 describe("aliased values and stored results", () => {
   test.each<[string, Json]>([
     ["{{ page }}", { results: RESULTS, total: 2 }],
+    ["{{ page | default({}) }}", { results: RESULTS, total: 2 }],
+    ["{{ page | default([]) | length }}", 2],
+    ["{{ absent | default({}) }}", ABSENT],
     ["{{ page.total }}", 2],
     ["{{ page.data[1].id }}", 2],
     ["{{ page[0].id }}", 1],
