@@ -1,0 +1,126 @@
+/** The compiled binary as a newcomer meets it: in a folder of its own, with nothing else around. */
+import { beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { noetlBinary, runNoetl, startNoetl } from "../support/binary.ts";
+import { makeScratchDir } from "../support/scratch.ts";
+import { waitFor } from "../support/wait.ts";
+
+const FIXTURES = join(import.meta.dir, "../fixtures");
+const LIMIT_MS = 120_000;
+
+beforeAll(async () => {
+  await noetlBinary();
+}, LIMIT_MS);
+
+describe("noetl run", () => {
+  test(
+    "runs a playbook on a platform of its own, prints steps and result, and leaves nothing behind",
+    async () => {
+      const tmp = makeScratchDir("tmp");
+      const { exitCode, stdout } = await runNoetl(
+        ["run", join(FIXTURES, "hello/playbook.yaml"), "--set", "name=Ada"],
+        { env: { TMPDIR: tmp } },
+      );
+      expect(stdout).toContain("✓ greet");
+      expect(stdout).toContain("✓ shout");
+      expect(stdout).toContain('"loud": "HELLO, ADA!"');
+      expect(exitCode).toBe(0);
+      expect(readdirSync(tmp)).toEqual([]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "ends with 1 when the playbook fails, and says why",
+    async () => {
+      const { exitCode, stdout } = await runNoetl(["run", join(FIXTURES, "failing/playbook.yaml")]);
+      expect(stdout).toContain("✗ divide");
+      expect(stdout).toContain("division by zero");
+      expect(exitCode).toBe(1);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "refuses a document with errors, with line and column",
+    async () => {
+      const file = join(makeScratchDir("bad"), "bad.yaml");
+      await Bun.write(file, "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: x}\n");
+      const { exitCode, stderr } = await runNoetl(["run", file]);
+      expect(stderr).toMatch(/line \d+, column \d+/);
+      expect(exitCode).toBe(1);
+    },
+    LIMIT_MS,
+  );
+});
+
+test(
+  "noetl demo does everything it says and completes",
+  async () => {
+    const { exitCode, stdout } = await runNoetl(["demo", "--json"]);
+    const outcome = JSON.parse(stdout) as { status: string; result: Record<string, unknown> };
+    expect(outcome.status).toBe("COMPLETED");
+    expect(outcome.result).toMatchObject({
+      platform: "ok",
+      rows_stored: 100,
+      primes: { "1000": 168, "12000": 1438 },
+    });
+    expect(outcome.result["reads_that_failed_first"]).toMatchObject({
+      error: expect.stringContaining("demo_measurement"),
+    });
+    expect(exitCode).toBe(0);
+  },
+  LIMIT_MS,
+);
+
+describe("noetl up", () => {
+  test(
+    "serves, refuses a second one on its folder, starts a killed worker again, stops cleanly",
+    async () => {
+      const dataDir = makeScratchDir("data");
+      const args = ["up", "--pool", "cpu-01", "--port", "0", "--grpc-port", "0", "--data-dir"];
+      await using platform = await startNoetl([...args, dataDir]);
+      const env = { NOETL_SERVER_URL: platform.url };
+
+      const health = await runNoetl(["health", "--json"], { env });
+      expect(JSON.parse(health.stdout)).toMatchObject({ status: "ok", database: "ok", nats: "ok" });
+
+      const second = await runNoetl([...args, dataDir]);
+      expect(second.stderr).toContain(`in use by noetl process ${platform.process.pid}`);
+      expect(second.exitCode).toBe(2);
+
+      const firstPid = await workerPid(platform.url);
+      process.kill(firstPid, "SIGKILL");
+      await waitFor("another worker process", async () => {
+        return (await workerPid(platform.url)) !== firstPid;
+      });
+      await runNoetl(["register", join(FIXTURES, "hello/playbook.yaml")], { env });
+      const run = await runNoetl(["exec", "examples/hello", "--wait"], { env });
+      expect(run.exitCode).toBe(0);
+
+      const children = childrenOf(platform.process.pid);
+      expect(children.length).toBeGreaterThanOrEqual(3);
+      platform.process.kill("SIGTERM");
+      expect(await platform.process.exited).toBe(0);
+      expect(children.filter((pid) => existsSync(`/proc/${pid}`))).toEqual([]);
+    },
+    LIMIT_MS,
+  );
+});
+
+/** Of the newest worker that the server knows as alive. */
+async function workerPid(url: string): Promise<number> {
+  return await waitFor("a registered worker", async () => {
+    const answer = (await (await fetch(`${url}/api/workers`)).json()) as {
+      workers: readonly { pid: number; registered_at: string }[];
+    };
+    const alive = answer.workers.filter(({ pid }) => existsSync(`/proc/${pid}`));
+    return alive.toSorted((a, b) => b.registered_at.localeCompare(a.registered_at))[0]?.pid;
+  });
+}
+
+function childrenOf(pid: number): readonly number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
+  return text.trim().split(" ").map(Number);
+}
