@@ -46,6 +46,11 @@ export class ExecutionTree {
   #startedMs: number | undefined;
   #endedMs: number | undefined;
 
+  /** Path and version; "" before the first event. */
+  get name(): string {
+    return this.#title;
+  }
+
   /** Takes the next event of the stream and gives the visit that it ended, if it did. */
   apply(event: JsonObject): Visit | undefined {
     const type = field(event, "event_type");

@@ -86,7 +86,7 @@ function printedScreen({ out }: CliContext): Screen {
     apply: (event) => {
       const ended = tree.apply(event);
       if (event["event_type"] === "playbook.started") {
-        out(tree.title({ ...style(), nowMs: Date.parse(field(event, "created_at")) }).trimEnd());
+        out(tree.name);
       }
       if (ended !== undefined) {
         print(ended);
