@@ -108,6 +108,7 @@ export interface Bus extends AsyncDisposable {
 const PUBLISH_TIMEOUT_MS = 5000;
 const ACK_PENDING_MAX = 10_000;
 const CLOSE_WAIT_MS = 2000;
+const LOST = "The connection to NATS is lost";
 
 /** Connects to NATS, waiting for it as long as it takes, and makes the streams. */
 export async function connectBus(options: BusOptions): Promise<Bus> {
@@ -130,6 +131,8 @@ class JetStreamBus implements Bus {
   readonly #emit: (event: BusEvent) => void;
   readonly #consumers = new Set<PullingConsumer>();
   #isConnected = true;
+  /** Rejects when the connection is lost: no answer comes to what was asked over it. */
+  #loss = createLoss();
   #ensuring: Promise<void> | undefined;
 
   constructor(connection: NatsConnection, manager: JetStreamManager, options: BusOptions) {
@@ -202,7 +205,7 @@ class JetStreamBus implements Bus {
       durableName,
       ensure: async () => {
         await this.ensureStreams();
-        await ensureConsumer(this.#manager, this.#stream, config);
+        await this.#ask(() => ensureConsumer(this.#manager, this.#stream, config));
       },
       countPulls: async () =>
         (await consumerInfo(this.#manager, this.#stream, durableName))?.num_waiting,
@@ -265,7 +268,7 @@ class JetStreamBus implements Bus {
 
   async #publish(subject: string, text: string, messageId?: string): Promise<void> {
     if (!this.#isConnected) {
-      throw busUnavailable("The connection to NATS is lost");
+      throw busUnavailable(LOST);
     }
     try {
       await this.#window.publish(subject, text, messageId);
@@ -287,8 +290,11 @@ class JetStreamBus implements Bus {
 
   /** Requests to JetStream; their errors become ours. */
   async #ask<T>(request: () => Promise<T>): Promise<T> {
+    if (!this.#isConnected) {
+      throw busUnavailable(LOST);
+    }
     try {
-      return await request();
+      return await Promise.race([request(), this.#loss.promise]);
     } catch (cause) {
       throw busUnavailable(`JetStream did not answer: ${errorMessage(cause)}`, cause);
     }
@@ -301,10 +307,12 @@ class JetStreamBus implements Bus {
         onDisconnect: () => {
           this.#isConnected = false;
           this.#window.failAll();
+          this.#loss.reject(busUnavailable(LOST));
           this.#emit({ type: "disconnected" });
         },
         onReconnect: () => {
           this.#isConnected = true;
+          this.#loss = createLoss();
           for (const consumer of this.#consumers) {
             consumer.handleReconnect();
           }
@@ -315,4 +323,11 @@ class JetStreamBus implements Bus {
     );
     this.#isConnected = false;
   }
+}
+
+function createLoss() {
+  const loss = Promise.withResolvers<never>();
+  // Mostly nobody is asking when it happens.
+  loss.promise.catch(() => undefined);
+  return loss;
 }

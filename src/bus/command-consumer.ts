@@ -70,7 +70,9 @@ const PULL_EXPIRES_MS = 30_000;
 const HEARTBEAT_MS = 10_000;
 const SILENCE_MS = 2.5 * HEARTBEAT_MS;
 const WATCH_INTERVAL_MS = 5000;
-const REPAIR_BACKOFF = { minMs: 50, maxMs: 2000 };
+const REPAIR_BACKOFF = { minMs: 50, maxMs: 500 };
+/** While the server is away only every so many tries are logged. */
+const LOG_EVERY_TRIES = 20;
 /**
  * The server announces a deletion before it is done with it: what is made again at once may be
  * deleted with the rest, and a pull that arrives in between is swallowed without an answer.
@@ -233,13 +235,12 @@ class PullConsumer implements PullingConsumer {
       ...REPAIR_BACKOFF,
       signal: this.#stopped.signal,
       isRetryable: () => true,
-      onRetry: (error, attempt, delayMs) =>
-        this.#options.log.warn("Cannot reach the command stream yet", {
-          reason,
-          attempt,
-          delay_ms: Math.round(delayMs),
-          error: errorMessage(error),
-        }),
+      onRetry: (error, attempt) => {
+        if (attempt % LOG_EVERY_TRIES === 1) {
+          const facts = { reason, attempt, error: errorMessage(error) };
+          this.#options.log.warn("Cannot reach the command stream yet", facts);
+        }
+      },
     }).catch((error: unknown) => {
       if (!this.#stopped.signal.aborted) {
         throw error;

@@ -1,0 +1,251 @@
+/**
+ * Runs one command: the tasks of its pipeline, one after another, with the retries and jumps that
+ * their policies ask for (src/engine/pipeline.ts decides, this file acts).
+ *
+ * Short waits are spent here; for longer ones, for a sub-playbook and for a task of another pool the
+ * slot is given back (`yielded`), and the run goes on later from the state that is reported.
+ */
+import { sleep } from "../core/clock.ts";
+import type { Task } from "../dsl/playbook.ts";
+import type { ClaimedCommand, CommandOutcome, PipelineState } from "../engine/command.ts";
+import { failure } from "../engine/failure.ts";
+import type { TaskOutcome } from "../engine/output.ts";
+import type { PipelineNext, PipelineRun } from "../engine/pipeline.ts";
+import { currentTask, settleTask } from "../engine/pipeline.ts";
+import { CommandSecrets } from "./command-secrets.ts";
+import { stopReason } from "./held-commands.ts";
+import { LogGate } from "./log-gate.ts";
+import type { LogShipper } from "./log-shipper.ts";
+import type { WorkerLimits, WorkerOptions } from "./options.ts";
+import { DEFAULT_LIMITS } from "./options.ts";
+import type { RefStore } from "./ref-store.ts";
+import { CommandRefs } from "./ref-store.ts";
+import { limitOutcome } from "./result-limit.ts";
+import { TaskLog } from "./task-log.ts";
+import { tryTask } from "./task-try.ts";
+
+/** Longer waits are not worth a slot. */
+const INLINE_WAIT_MS_MAX = 3000;
+/** Run by the server. */
+const PLAYBOOK = "playbook";
+
+export interface CommandRunOptions
+  extends Pick<
+    WorkerOptions,
+    "client" | "env" | "limits" | "log" | "metrics" | "onLog" | "pool" | "tools" | "workerId"
+  > {
+  readonly refStore: RefStore;
+  readonly shipper: Pick<LogShipper, "push">;
+}
+
+/**
+ * Never rejects for what a playbook or the outside world does.
+ *
+ * @param stop aborted with a `StopReason`.
+ * @returns undefined when there is nothing to report: the command is lost.
+ */
+export async function runCommand(
+  options: CommandRunOptions,
+  command: ClaimedCommand,
+  stop: AbortSignal,
+): Promise<CommandOutcome | undefined> {
+  const run = new CommandRun(options, command, stop);
+  const outcome = await run.execute();
+  if (outcome === undefined || outcome.status === "cancelled" || outcome.status === "released") {
+    return outcome;
+  }
+  const { step, scope } = command.payload;
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const limited = await limitOutcome(
+    {
+      client: options.client,
+      limits,
+      executionId: scope.executionId,
+      step: step.name,
+      outputSelect: step.outputSelect,
+      signal: stop,
+    },
+    run.secrets.maskOutcome(outcome),
+  );
+  const isUnwanted = stop.aborted && stopReason(stop) !== "shutdown";
+  return isUnwanted && limited.status === "error" ? run.stopped() : limited;
+}
+
+class CommandRun {
+  readonly secrets: CommandSecrets;
+  readonly #options: CommandRunOptions;
+  readonly #command: ClaimedCommand;
+  readonly #stop: AbortSignal;
+  readonly #limits: WorkerLimits;
+  readonly #refs: CommandRefs;
+  readonly #gates = new Map<string, LogGate>();
+  readonly #startMs = performance.now();
+  #pipeline: PipelineState;
+
+  constructor(options: CommandRunOptions, command: ClaimedCommand, stop: AbortSignal) {
+    this.#options = options;
+    this.#command = command;
+    this.#stop = stop;
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#pipeline = command.payload.pipeline;
+    this.#refs = new CommandRefs(options.refStore, stop);
+    this.secrets = new CommandSecrets({ ...options, held: command, signal: stop });
+  }
+
+  async execute(): Promise<CommandOutcome | undefined> {
+    for (;;) {
+      if (this.#isForOthers()) {
+        return this.#yield(0);
+      }
+      const task = currentTask(this.#run);
+      const outcome = await this.#try(task);
+      if (this.#stop.aborted) {
+        return this.stopped(task);
+      }
+      const next = await this.#settle(outcome);
+      if (next.kind === "done") {
+        return { status: "ok", value: next.value, ctx: next.ctx };
+      }
+      if (next.kind === "failed") {
+        return { status: "error", error: next.error, value: next.value, ctx: next.ctx };
+      }
+      this.#pipeline = next.pipeline;
+      if (next.kind === "retry" && next.delayMs > INLINE_WAIT_MS_MAX) {
+        return this.#yield(next.delayMs);
+      }
+      if (next.kind === "retry" && next.delayMs > 0) {
+        await sleep(next.delayMs, this.#stop);
+      }
+      if (this.#stop.aborted) {
+        return this.stopped();
+      }
+    }
+  }
+
+  get #run(): PipelineRun {
+    const { step, scope } = this.#command.payload;
+    return {
+      step,
+      pipeline: this.#pipeline,
+      data: scope,
+      options: { nowMs: Date.now(), resolved: this.#refs.resolved, env: this.#options.env },
+    };
+  }
+
+  /** A sub-playbook, or a task of another pool that this command has come to. */
+  #isForOthers(): boolean {
+    const task = currentTask(this.#run);
+    const isElsewhere = task.pool !== undefined && task.pool !== this.#options.pool;
+    return task.kind === PLAYBOOK || (isElsewhere && this.#hasProgress);
+  }
+
+  get #hasProgress(): boolean {
+    return this.#pipeline !== this.#command.payload.pipeline;
+  }
+
+  async #try(task: Task): Promise<TaskOutcome> {
+    const { metrics, tools, log } = this.#options;
+    const startMs = performance.now();
+    const taskLog = this.#logOf(task);
+    const outcome = await tryTask({
+      run: this.#run,
+      tools,
+      refs: this.#refs,
+      secrets: this.secrets,
+      taskLog,
+      log,
+      stop: this.#stop,
+      timeoutMs: this.#timeoutOf(task),
+    });
+    taskLog.end();
+    metrics.dispatchSeconds.observe((performance.now() - startMs) / 1000, task.kind);
+    if (outcome.ok) {
+      return outcome;
+    }
+    metrics.dispatchErrors.inc(task.kind);
+    const { stderr } = taskLog;
+    return outcome.failure.stderr === undefined && stderr !== undefined
+      ? { ...outcome, failure: { ...outcome.failure, stderr } }
+      : outcome;
+  }
+
+  /** The shorter of the task's own limit and what is left for the command. */
+  #timeoutOf(task: Task): number | undefined {
+    const { timeoutMs } = this.#command.payload;
+    const leftMs =
+      timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - this.#startMs);
+    if (leftMs === undefined || task.timeoutMs === undefined) {
+      return leftMs ?? task.timeoutMs;
+    }
+    return Math.min(leftMs, task.timeoutMs);
+  }
+
+  /** A failure to load what a rule looks into fails the task. */
+  async #settle(outcome: TaskOutcome): Promise<PipelineNext> {
+    try {
+      return await this.#refs.during(() => settleTask(this.#run, outcome));
+    } catch (error) {
+      const message = `A stored result cannot be loaded: ${String(error)}`;
+      const lost = failure("connection", message, { code: "RESULT_UNAVAILABLE" });
+      return { kind: "failed", error: lost, value: null, ctx: this.#pipeline.ctx };
+    }
+  }
+
+  #yield(delayMs: number): CommandOutcome {
+    return { status: "yielded", pipeline: this.#pipeline, delayMs };
+  }
+
+  /**
+   * What is left to say after a stop from outside.
+   *
+   * @param task what was running, if anything.
+   */
+  stopped(task?: Task): CommandOutcome | undefined {
+    switch (stopReason(this.#stop)) {
+      case "cancelled":
+        return { status: "cancelled" };
+      case "lost":
+        return undefined;
+      case "shutdown":
+        return task?.isIdempotent === false ? this.#interrupted(task) : this.#handBack();
+    }
+  }
+
+  /** Somebody else goes on where this run stands. */
+  #handBack(): CommandOutcome {
+    return this.#hasProgress
+      ? this.#yield(0)
+      : { status: "released", reason: "the worker was stopped" };
+  }
+
+  #interrupted(task: Task): CommandOutcome {
+    const message = `The worker was stopped while task ${task.label} ran, which may not run twice`;
+    const lost = failure("worker_lost", message, { retryable: false });
+    return { status: "error", error: lost, value: null, ctx: this.#pipeline.ctx };
+  }
+
+  #logOf(task: Task): TaskLog {
+    const { shipper, onLog, metrics } = this.#options;
+    const { executionId, commandId, attempt, payload } = this.#command;
+    const index = payload.scope.loop?.index;
+    const gate = this.#gates.get(task.label) ?? new LogGate(this.#limits, Date.now());
+    this.#gates.set(task.label, gate);
+    return new TaskLog({
+      origin: {
+        executionId,
+        commandId,
+        attempt,
+        step: payload.step.name,
+        task: task.label,
+        ...(index === undefined ? {} : { index }),
+      },
+      gate,
+      mask: (text) => this.secrets.maskText(text),
+      write: (line) => {
+        shipper.push(line);
+        onLog?.(line);
+      },
+      onDropped: () => metrics.logLines.inc("dropped"),
+    });
+  }
+}

@@ -1,0 +1,62 @@
+/** What a worker is made of. */
+import type { Bus } from "../bus/bus.ts";
+import type { WorkerId } from "../core/ids.ts";
+import type { LogLine } from "../engine/command.ts";
+import type { Logger } from "../observability/log.ts";
+import type { WorkerMetrics } from "../observability/metrics.ts";
+import type { WorkerClient } from "../rpc/client.ts";
+import type { Tools } from "../tools/registry.ts";
+
+export interface WorkerOptions {
+  /** Unique per process life. */
+  readonly workerId: WorkerId;
+  /** Shown to people. */
+  readonly name: string;
+  readonly pool: string;
+  /** Commands that it runs at once; at least 1. */
+  readonly slots: number;
+  readonly hostname: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly metricsUrl?: string | undefined;
+  readonly client: WorkerClient;
+  readonly bus: Pick<Bus, "consumeCommands">;
+  readonly tools: Pick<Tools, "get" | "kinds">;
+  readonly log: Logger;
+  readonly metrics: WorkerMetrics;
+  /** Names visible to templates as `env.*`. */
+  readonly env: Readonly<Record<string, string>>;
+  /** What running commands get to end by themselves after the stop; default 30,000. */
+  readonly graceMs?: number | undefined;
+  /** Each line of a tool that is not dropped, secrets masked. */
+  readonly onLog?: ((line: LogLine) => void) | undefined;
+  readonly limits?: Partial<WorkerLimits> | undefined;
+}
+
+export interface WorkerLimits {
+  /** Values above go to the result store; bytes of JSON text. Default 64 KiB. */
+  readonly inlineBytes: number;
+  /** Values above fail their task; bytes of JSON text. Default 64 MiB. */
+  readonly resultBytes: number;
+  /** Stored results kept at hand for templates, all commands together; bytes. Default 128 MiB. */
+  readonly refCacheBytes: number;
+  /** Log lines a second that one task may write on average. Default 500. */
+  readonly logLinesPerSecond: number;
+  /** Lines it may write at once before that counts. Default 5,000. */
+  readonly logBurstLines: number;
+  /** Characters of all its lines. Default 16 Mi. */
+  readonly logChars: number;
+  /** Characters of one line; the rest of a longer one is cut, and that is said. Default 16 Ki. */
+  readonly logLineChars: number;
+}
+
+export const DEFAULT_LIMITS: WorkerLimits = {
+  inlineBytes: 64 * 1024,
+  resultBytes: 64 * 1024 * 1024,
+  refCacheBytes: 128 * 1024 * 1024,
+  logLinesPerSecond: 500,
+  logBurstLines: 5000,
+  logChars: 16 * 1024 * 1024,
+  logLineChars: 16 * 1024,
+};

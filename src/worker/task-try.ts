@@ -1,0 +1,200 @@
+/**
+ * One try of one task: render, check, run, and nothing but an outcome comes back.
+ *
+ * The tool is stopped by its signal, on a timeout and on a stop from outside. One that goes on
+ * running all the same is left behind after {@link STOP_WAIT_MS}, so that it cannot keep the slot.
+ */
+import { AppError, errorMessage } from "../core/errors.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
+import type { ScopeData } from "../engine/command.ts";
+import type { Failure } from "../engine/failure.ts";
+import { failure, templateFailure } from "../engine/failure.ts";
+import type { TaskOutcome } from "../engine/output.ts";
+import type { PipelineRun, RenderedTask } from "../engine/pipeline.ts";
+import { currentTask, renderTask } from "../engine/pipeline.ts";
+import { loopNames, plainContext } from "../engine/scope.ts";
+import { presentValue } from "../engine/value.ts";
+import type { Logger } from "../observability/log.ts";
+import { isResultRef } from "../template/scope.ts";
+import type { Tools } from "../tools/registry.ts";
+import type { Tool, ToolCall } from "../tools/tool.ts";
+import { CredentialError } from "../tools/tool.ts";
+import { rawFieldsOf } from "./code-fields.ts";
+import type { CommandSecrets } from "./command-secrets.ts";
+import type { CommandRefs } from "./ref-store.ts";
+import type { TaskLog } from "./task-log.ts";
+
+const STOP_WAIT_MS = 5000;
+const STACK_CHARS_MAX = 4000;
+
+export interface TaskTry {
+  readonly run: PipelineRun;
+  readonly tools: Pick<Tools, "get" | "kinds">;
+  readonly refs: CommandRefs;
+  readonly secrets: CommandSecrets;
+  readonly taskLog: TaskLog;
+  readonly log: Logger;
+  /** Aborted when the command is stopped from outside. */
+  readonly stop: AbortSignal;
+  /** For this try; undefined: no limit. */
+  readonly timeoutMs: number | undefined;
+}
+
+/** Never rejects. */
+export async function tryTask(attempt: TaskTry): Promise<TaskOutcome> {
+  const { run, tools } = attempt;
+  const { kind } = currentTask(run);
+  const tool = tools.get(kind);
+  if (tool === undefined) {
+    const message = `This worker has no tool "${kind}"; it has ${tools.kinds.join(", ")}`;
+    return failed(failure("not_found", message, { code: "TOOL_UNKNOWN" }));
+  }
+  if (attempt.timeoutMs !== undefined && attempt.timeoutMs <= 0) {
+    return failed(timeoutFailure("the time of the step is over"));
+  }
+  try {
+    const call = await prepare(attempt);
+    const problems = tool.check(call.config);
+    return problems.length > 0
+      ? failed(failure("schema", problems.join("; "), { code: "CONFIG_INVALID" }))
+      : await runTool(attempt, tool, call);
+  } catch (error) {
+    return failed(failureOf(error));
+  }
+}
+
+function failed(problem: Failure): TaskOutcome {
+  return { ok: false, failure: problem };
+}
+
+/** The call without templates and references. @throws TemplateError, AppError of a missing result. */
+async function prepare({ run, refs }: TaskTry): Promise<ToolCall> {
+  const { step, data, pipeline } = run;
+  const rendered = await refs.during(() => renderTask(run, rawFieldsOf(run)));
+  const expand = (value: JsonObject): Promise<JsonObject> => expandObject(refs, data, value);
+  return {
+    label: rendered.task.label,
+    config: await expand(rendered.config),
+    input: await expand(rendered.input),
+    context: mentionsContext(rendered) ? await expand(plainContext(data, pipeline)) : {},
+    names: await expand(loopNames(data.loop)),
+    executionId: data.executionId,
+    step: step.name,
+  };
+}
+
+/** Only code can look at `context`; building and sending it costs. */
+function mentionsContext({ task }: RenderedTask): boolean {
+  return Object.values(task.config).some((value) => JSON.stringify(value).includes("context"));
+}
+
+async function expandObject(
+  refs: CommandRefs,
+  data: ScopeData,
+  value: JsonObject,
+): Promise<JsonObject> {
+  const expanded = await refs.expand(value, (ref, loaded) => presentLoaded(data, ref, loaded));
+  return isJsonObject(expanded) ? expanded : value;
+}
+
+/** The value of a step looks as it would have if it had been stored inline. */
+function presentLoaded(data: ScopeData, ref: string, loaded: Json): Json {
+  const step = Object.values(data.steps).find(
+    ({ value }) => isResultRef(value) && value.$ref === ref,
+  );
+  return step === undefined ? loaded : presentValue({ ...step, value: loaded });
+}
+
+async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<TaskOutcome> {
+  const { secrets, refs, taskLog, timeoutMs, stop } = attempt;
+  const limit = limitedSignal(stop, timeoutMs);
+  const leftBehind = watchStop(limit.signal, () => {
+    attempt.log.error("A tool did not stop when told to and is left behind", {
+      tool: tool.kind,
+      step: attempt.run.step.name,
+      execution_id: attempt.run.data.executionId,
+    });
+  });
+  const context = {
+    signal: limit.signal,
+    timeoutMs,
+    log: taskLog.line,
+    credential: (name: string) => secrets.credential(name),
+    resolve: (ref: string) => refs.load(ref),
+  };
+  try {
+    return await Promise.race([tool.run(call, context), leftBehind.outcome]);
+  } finally {
+    limit.end();
+    leftBehind.end();
+  }
+}
+
+/** `stop`, or the end of the time: whichever comes first. */
+function limitedSignal(stop: AbortSignal, timeoutMs: number | undefined) {
+  if (timeoutMs === undefined) {
+    return { signal: stop, end: () => undefined };
+  }
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(timeoutError()), timeoutMs);
+  return { signal: AbortSignal.any([stop, limit.signal]), end: () => clearTimeout(timer) };
+}
+
+/** Its outcome comes only if the tool does not end by itself after it was told to. */
+function watchStop(signal: AbortSignal, onLeftBehind: () => void) {
+  const { promise, resolve } = Promise.withResolvers<TaskOutcome>();
+  let timer: Timer | undefined;
+  const arm = (): void => {
+    timer = setTimeout(() => {
+      onLeftBehind();
+      resolve(failed(timeoutFailure("the task was told to stop and did not")));
+    }, STOP_WAIT_MS);
+  };
+  signal.addEventListener("abort", arm, { once: true });
+  const end = (): void => {
+    signal.removeEventListener("abort", arm);
+    clearTimeout(timer);
+  };
+  return { outcome: promise, end };
+}
+
+/** Tools know a timeout from other stops by this name. */
+function timeoutError(): DOMException {
+  return new DOMException("The task ran into its time limit", "TimeoutError");
+}
+
+function timeoutFailure(message: string): Failure {
+  return failure("timeout", message);
+}
+
+function failureOf(error: unknown): Failure {
+  if (error instanceof CredentialError) {
+    return error.failure;
+  }
+  if (error instanceof AppError) {
+    return appFailure(error);
+  }
+  const stack = error instanceof Error ? (error.stack ?? "") : "";
+  return failure("internal", `The tool failed by a bug: ${errorMessage(error)}`, {
+    stderr: stack.slice(0, STACK_CHARS_MAX),
+  });
+}
+
+function appFailure(error: AppError): Failure {
+  switch (error.kind) {
+    case "not_found":
+      return failure("not_found", error.message, { code: error.code });
+    case "unavailable":
+    case "timeout":
+      return failure("connection", error.message, { code: error.code });
+    case "invalid":
+      return error.code === "TEMPLATE_ERROR"
+        ? templateFailure(error)
+        : failure("schema", error.message, { code: error.code });
+    case "conflict":
+    case "forbidden":
+    case "internal":
+      return failure("internal", error.message, { code: error.code });
+  }
+}
