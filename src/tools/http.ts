@@ -1,4 +1,5 @@
 /** Calls an HTTP service. */
+import { parseDuration } from "../core/duration.ts";
 import { errorMessage } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
@@ -37,8 +38,8 @@ async function runCall(
   context: ToolContext,
 ): Promise<ToolOutcome> {
   const startedMs = performance.now();
-  const limit = context.timeoutMs === undefined ? AbortSignal.timeout(TIMEOUT_MS) : undefined;
-  const signal = AbortSignal.any(limit ? [context.signal, limit] : [context.signal]);
+  const limit = AbortSignal.timeout(limitMs(config, context));
+  const signal = AbortSignal.any([context.signal, limit]);
   let address = String(urlOf(config));
   try {
     const { url, ...request } = await buildRequest(config, context);
@@ -54,6 +55,12 @@ async function runCall(
   } catch (error) {
     return { ok: false, failure: failureOf(error, address, context.signal, limit) };
   }
+}
+
+/** The executor enforces the task's limit by signal; here it only replaces the default. */
+function limitMs(config: JsonObject, context: ToolContext): number {
+  const own = parseDuration(config["timeout"] ?? config["timeout_seconds"]);
+  return own ?? context.timeoutMs ?? TIMEOUT_MS;
 }
 
 class TooLargeError extends Error {
@@ -161,7 +168,7 @@ function failureOf(
   error: unknown,
   address: string,
   signal: AbortSignal,
-  limit: AbortSignal | undefined,
+  limit: AbortSignal,
 ): Failure {
   const where = withoutQuery(address);
   if (error instanceof CredentialError) {
@@ -170,8 +177,8 @@ function failureOf(
   if (signal.aborted) {
     return stoppedFailure(signal);
   }
-  if (limit?.aborted) {
-    return failure("timeout", `no answer from ${where} within ${TIMEOUT_MS / 1000} s`);
+  if (limit.aborted) {
+    return failure("timeout", `no answer from ${where} within the time limit of the call`);
   }
   if (error instanceof TooLargeError) {
     return failure("limit", `${error.message} (${where})`, { code: "RESPONSE_TOO_LARGE" });

@@ -177,6 +177,9 @@ class StatementRun {
     this.#context.signal.addEventListener("abort", stop, { once: true });
     try {
       const result = await this.#orCut(finished);
+      if (isTooLarge()) {
+        return this.#tooLarge();
+      }
       this.results.push(resultOf(rows, result));
       return this.#client.isLost ? lostFailure() : undefined;
     } catch (error) {
@@ -207,12 +210,15 @@ class StatementRun {
     if (this.#context.signal.aborted) {
       return stoppedFailure(this.#context.signal);
     }
-    this.mustCut ||= this.#client.isLost || isTooLarge;
-    return isTooLarge
-      ? failure("limit", `the result is larger than ${this.#bytesMax} bytes`, {
-          code: "RESULT_TOO_LARGE",
-        })
-      : databaseFailure(error, statement.text);
+    this.mustCut ||= this.#client.isLost;
+    return isTooLarge ? this.#tooLarge() : databaseFailure(error, statement.text);
+  }
+
+  /** The connection is not used again: the cancel may still be on its way to the server. */
+  #tooLarge(): Failure {
+    this.mustCut = true;
+    const message = `the result is larger than ${this.#bytesMax} bytes`;
+    return failure("limit", message, { code: "RESULT_TOO_LARGE" });
   }
 }
 
@@ -230,10 +236,12 @@ async function followRows(
   onRow: (row: RawRow, columns: readonly Column[]) => void,
 ): Promise<Finished> {
   const stream = query as {
-    forEach(onEach: (row: RawRow, result: Finished) => void): Promise<Finished>;
+    /** Described by the server before the first row. */
+    readonly statement?: { readonly columns?: readonly Column[] };
+    forEach(onEach: (row: RawRow) => void): Promise<Finished>;
   };
-  return await stream.forEach((row, result) => {
-    onRow(row, result.columns);
+  return await stream.forEach((row) => {
+    onRow(row, stream.statement?.columns ?? []);
   });
 }
 
@@ -273,6 +281,7 @@ async function tidy(client: Client, statements: readonly Statement[]): Promise<b
   if (!statements.some(({ text }) => LEAVES_TRACES.test(text)) || client.isLost) {
     return !client.isLost;
   }
+  client.onNotice = () => undefined;
   try {
     await client.sql.unsafe("ROLLBACK");
     await client.sql.unsafe("DISCARD ALL");

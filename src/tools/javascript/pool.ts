@@ -171,9 +171,8 @@ export class RunnerPool {
       const { address, token } = this.#listener;
       const runner = new RunnerProcess({
         command: this.#options.command,
-        start: { id, address, token },
+        start: { id, address, token, ...(cwd === undefined ? {} : { cwd }) },
         env,
-        cwd,
       });
       this.#adopt(runner);
       const wire = await Promise.race([called.promise, runner.exited]);

@@ -7,6 +7,8 @@ export interface RunnerStart {
   readonly id: number;
   readonly address: string;
   readonly token: string;
+  /** Working directory of its tasks; absent: that of the worker. */
+  readonly cwd?: string;
 }
 
 export interface RunnerTask {

@@ -51,9 +51,10 @@ export function hardenRealm(): void {
   }
 }
 
-/** `process.env` cannot be frozen itself, so a frozen copy stands in for it. */
+/** The environment cannot be frozen itself, so a frozen copy stands in for it. */
 function freezeEnvironment(): void {
   const env = Object.freeze({ ...Reflect.get(process, "env") });
+  Object.preventExtensions(Reflect.get(Bun, "env"));
   Object.defineProperty(process, "env", { value: env, configurable: true });
 }
 

@@ -17,7 +17,6 @@ export interface RunnerProcessOptions {
   readonly command: readonly string[];
   readonly start: RunnerStart;
   readonly env: Environment;
-  readonly cwd: string | undefined;
 }
 
 interface Running {
@@ -37,12 +36,11 @@ export class RunnerProcess {
   #killReason: Failure | undefined;
   #isGone = false;
 
-  constructor({ command, start, env, cwd }: RunnerProcessOptions) {
+  constructor({ command, start, env }: RunnerProcessOptions) {
     this.#process = Bun.spawn([...command], {
       stdio: ["pipe", "pipe", "pipe"],
       detached: true,
       env,
-      ...(cwd === undefined ? {} : { cwd }),
     });
     preferAsOomVictim(this.#process.pid);
     this.#process.stdin.write(JSON.stringify(start));

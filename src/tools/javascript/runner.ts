@@ -28,28 +28,26 @@ const SIGKILL = 9n;
 export async function runJavascriptRunner(): Promise<void> {
   dieWithParent();
   const start = JSON.parse(await Bun.stdin.text()) as RunnerStart;
+  if (start.cwd !== undefined) {
+    process.chdir(start.cwd);
+  }
   addJsonForms();
-  const wire = await connectWire(start, start.id, ROLES.control);
-  const closed = Promise.withResolvers<void>();
-  wire.onClose = closed.resolve;
-  const runner = new Runner(wire);
-  wire.onData = createFrameReader((text) =>
-    runner.handle(parseJson(text) as unknown as RunnerTask),
-  );
+  const runner = new Runner();
   hardenRealm();
-  await closed.promise;
+  const wire = await connectWire(start, start.id, ROLES.control);
+  await runner.serve(wire);
 }
 
 class Runner {
-  readonly #wire: Wire;
+  #wire: Wire | undefined;
   readonly #output: TaskOutput;
   readonly #clearTimers: () => void;
   readonly #given: Readonly<Record<string, unknown>>;
   #task: RunnerTask | undefined;
   #droppedCount = 0;
 
-  constructor(wire: Wire) {
-    this.#wire = wire;
+  /** Replaces globals, so it must come before the realm is hardened. */
+  constructor() {
     this.#output = captureOutput((stream, text) => this.#sendLog(stream, text));
     this.#clearTimers = captureTimers();
     this.#given = { require: createRequire(join(process.cwd(), "task.js")) };
@@ -57,7 +55,18 @@ class Runner {
     process.on("unhandledRejection", (reason) => this.#warn(reason));
   }
 
-  handle(task: RunnerTask): void {
+  /** Resolves when the connection is closed. */
+  serve(wire: Wire): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wire = wire;
+    wire.onClose = resolve;
+    wire.onData = createFrameReader((text) =>
+      this.#handle(parseJson(text) as unknown as RunnerTask),
+    );
+    return promise;
+  }
+
+  #handle(task: RunnerTask): void {
     this.#task = task;
     this.#output.begin();
     const end = execute(task, this.#given);
@@ -79,7 +88,7 @@ class Runner {
       this.#droppedCount = 0;
       this.#sendLog("stderr", "some output was dropped: it came faster than it could be taken");
     }
-    this.#wire.write(encodeFrame(end));
+    this.#wire?.write(encodeFrame(end));
   }
 
   /** An error in a timer or an event handler of the task. */
@@ -95,7 +104,7 @@ class Runner {
   }
 
   #sendLog(stream: "stdout" | "stderr", text: string): void {
-    if (this.#wire.waitingBytes > LOG_BYTES_MAX) {
+    if (this.#wire === undefined || this.#wire.waitingBytes > LOG_BYTES_MAX) {
       this.#droppedCount++;
       return;
     }

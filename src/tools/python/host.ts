@@ -120,23 +120,29 @@ export class PythonHost {
     const host = this.#process;
     await host?.stdin.end();
     await host?.exited;
-    this.#listener?.close();
-    this.#listener = undefined;
   }
 
   #spawn(): void {
-    this.#listener ??= listenForWires((wire) => this.#greet(wire));
     const host = Bun.spawn([this.#options.python, "-u", "-c", BOOT], {
       stdio: ["pipe", "pipe", "pipe"],
       env: this.#options.env,
     });
     this.#process = host;
+    // A listener per host: nobody mistakes a late call of a dead host's child for a live one.
+    const listener = listenForWires((wire) => {
+      if (this.#process === host) {
+        this.#greet(wire);
+      } else {
+        wire.close();
+      }
+    });
+    this.#listener = listener;
     this.#isReady = false;
     this.#stderrTail = "";
     const config = JSON.stringify({
       source: `${taskSource}\n${hostSource}`,
-      address: this.#listener.address,
-      token: this.#listener.token,
+      address: listener.address,
+      token: listener.token,
     });
     const size = String(Buffer.byteLength(config)).padStart(10, "0");
     this.#command(size + config);
@@ -170,6 +176,8 @@ export class PythonHost {
 
   #handleDeath(): void {
     const wasReady = this.#isReady;
+    this.#listener?.close();
+    this.#listener = undefined;
     this.#process = undefined;
     this.#forkingCount = 0;
     this.#spare = [];

@@ -1,4 +1,5 @@
 /** Runs one task on a child of the Python host and turns its end into an outcome. */
+import { sleep } from "../../core/clock.ts";
 import type { Json } from "../../core/json.ts";
 import { parseJson } from "../../core/json.ts";
 import type { Failure } from "../../engine/failure.ts";
@@ -13,6 +14,8 @@ import type { PythonChild } from "./host.ts";
 
 /** Wait for output of a child that is gone; only its escaped grandchildren could still write. */
 const OUTPUT_GRACE_MS = 200;
+/** From the end of its connection to the end of a child; then it is killed. */
+const UNREACHABLE_MS = 2000;
 const STDERR_LINES_MAX = 20;
 
 /** What the child gets: see `attempt` and `evaluate` in task.py. */
@@ -63,6 +66,7 @@ export async function runPythonTask(
     stderrTail.splice(0, stderrTail.length - STDERR_LINES_MAX);
     context.log("stderr", line);
   });
+  const over = new AbortController();
   const answered = Promise.withResolvers<Answer>();
   child.control.onData = createFrameReader((text) => answered.resolve(parseJson(text) as Answer));
   const kill = (): void => killGroup(child.pid, "SIGKILL");
@@ -72,7 +76,7 @@ export async function runPythonTask(
     kill();
   }
   try {
-    const gone = goneWithoutAnswer(child);
+    const gone = goneWithoutAnswer(child, over.signal);
     const answer = await Promise.race([answered.promise, gone]);
     await within(OUTPUT_GRACE_MS, Promise.all([stdoutDone, stderrDone]), child.exited);
     const outcome: ToolOutcome = context.signal.aborted
@@ -80,6 +84,7 @@ export async function runPythonTask(
       : outcomeOf(answer, stderrTail);
     return { outcome, imported: (typeof answer === "object" && answer.imported) || [] };
   } finally {
+    over.abort();
     context.signal.removeEventListener("abort", kill);
     closeAll(child);
   }
@@ -112,15 +117,31 @@ function followOutput(wire: Wire, marker: string, onLine: (line: string) => void
 }
 
 /** The exit code, once the control connection has nothing more to say: an answer may be on it. */
-async function goneWithoutAnswer(child: PythonChild): Promise<number | undefined> {
+async function goneWithoutAnswer(
+  child: PythonChild,
+  over: AbortSignal,
+): Promise<number | undefined> {
   const closed = Promise.withResolvers<void>();
   child.control.onClose = closed.resolve;
   if (child.control.isClosed) {
     closed.resolve();
   }
-  const code = await child.exited;
+  const code = await Promise.race([
+    child.exited,
+    closed.promise.then(() => endOutOfReach(child, over)),
+  ]);
   await within(OUTPUT_GRACE_MS, closed.promise, child.exited);
   return code;
+}
+
+/** A task that has closed its connection and lives on can never answer. */
+async function endOutOfReach(child: PythonChild, over: AbortSignal): Promise<number | undefined> {
+  await sleep(UNREACHABLE_MS, over);
+  if (!over.aborted) {
+    killGroup(child.pid, "SIGKILL");
+  }
+  await sleep(UNREACHABLE_MS, over);
+  return undefined;
 }
 
 /** Waits for `done`, but after `start` no longer than `ms`. */

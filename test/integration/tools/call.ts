@@ -1,0 +1,78 @@
+import type { Json, JsonObject } from "../../../src/core/json.ts";
+import type { Failure } from "../../../src/engine/failure.ts";
+import type { Credential, Tool, ToolOutcome } from "../../../src/tools/tool.ts";
+import { CredentialError } from "../../../src/tools/tool.ts";
+
+export interface Call {
+  readonly config: JsonObject;
+  readonly input?: JsonObject;
+  readonly context?: JsonObject;
+  readonly names?: JsonObject;
+  readonly signal?: AbortSignal;
+  readonly credentials?: Readonly<Record<string, Omit<Credential, "name">>>;
+  /** Told of each line as it arrives. */
+  readonly onLog?: (stream: string, line: string) => void;
+}
+
+export interface Ran {
+  readonly outcome: ToolOutcome;
+  /** `stdout: line` or `stderr: line`. */
+  readonly logs: readonly string[];
+}
+
+/** Runs one task the way an executor does. */
+export async function run(tool: Tool | undefined, call: Call): Promise<Ran> {
+  if (tool === undefined) {
+    throw new Error("no such tool");
+  }
+  const logs: string[] = [];
+  const outcome = await tool.run(
+    {
+      label: "task",
+      config: call.config,
+      input: call.input ?? {},
+      context: call.context ?? {},
+      names: call.names ?? {},
+      executionId: "7300000000000000001",
+      step: "a_step",
+    },
+    {
+      signal: call.signal ?? new AbortController().signal,
+      timeoutMs: undefined,
+      log: (stream, line) => {
+        logs.push(`${stream}: ${line}`);
+        call.onLog?.(stream, line);
+      },
+      credential: (name) => {
+        const found = call.credentials?.[name];
+        return found === undefined
+          ? Promise.reject(new CredentialError(noCredential(name)))
+          : Promise.resolve({ name, ...found });
+      },
+      resolve: () => Promise.resolve(null),
+    },
+  );
+  return { outcome, logs };
+}
+
+function noCredential(name: string): Failure {
+  return { kind: "auth", code: "AUTH", message: `no credential "${name}"`, retryable: false };
+}
+
+/** The value of a task that must succeed. */
+export async function valueFrom(tool: Tool | undefined, call: Call): Promise<Json> {
+  const { outcome } = await run(tool, call);
+  if (!outcome.ok) {
+    throw new Error(JSON.stringify(outcome.failure));
+  }
+  return outcome.value;
+}
+
+/** The failure of a task that must fail. */
+export async function failureFrom(tool: Tool | undefined, call: Call): Promise<Failure> {
+  const { outcome } = await run(tool, call);
+  if (outcome.ok) {
+    throw new Error(`expected a failure, got ${JSON.stringify(outcome.value).slice(0, 300)}`);
+  }
+  return outcome.failure;
+}
