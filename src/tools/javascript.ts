@@ -7,6 +7,7 @@ import type { RunnerPoolOptions } from "./javascript/pool.ts";
 import { RunnerPool } from "./javascript/pool.ts";
 import type { RunnerTask } from "./javascript/protocol.ts";
 import type { RunnerProcess } from "./javascript/runner-process.ts";
+import { MemoryGuard } from "./memory-guard.ts";
 import type { Script } from "./script.ts";
 import { checkScript, loadScript } from "./script.ts";
 import { stoppedFailure } from "./stopped.ts";
@@ -19,6 +20,8 @@ const EXTENSION: Readonly<Record<Language, string>> = { javascript: "js", typesc
 export interface JavascriptToolOptions extends RunnerPoolOptions {
   /** Largest result, bytes of JSON. */
   readonly maxOutputBytes: number;
+  /** Resident memory of one task; undefined: no limit. */
+  readonly memoryBytes: number | undefined;
 }
 
 export interface JavascriptTools {
@@ -32,6 +35,7 @@ export interface JavascriptTools {
 /** The two tools; they share their runners. */
 export function createJavascriptTools(options: JavascriptToolOptions): JavascriptTools {
   const pool = new RunnerPool(options);
+  const guard = new MemoryGuard(options.memoryBytes);
   const create = (language: Language): Tool => ({
     kind: language,
     summary: `runs ${language} code: \`code\` or \`script\`; gives \`result\`, or what it returns`,
@@ -40,7 +44,12 @@ export function createJavascriptTools(options: JavascriptToolOptions): Javascrip
       const script = await loadScript(call.config, `${call.label}.${EXTENSION[language]}`);
       return "kind" in script
         ? { ok: false, failure: script }
-        : await runScript(pool, taskOf(call, script, language, options), call.config, context);
+        : await runScript(
+            { pool, guard },
+            taskOf(call, script, language, options),
+            call.config,
+            context,
+          );
     },
   });
   return {
@@ -52,7 +61,7 @@ export function createJavascriptTools(options: JavascriptToolOptions): Javascrip
 }
 
 async function runScript(
-  pool: RunnerPool,
+  { pool, guard }: { readonly pool: RunnerPool; readonly guard: MemoryGuard },
   task: RunnerTask,
   config: JsonObject,
   context: ToolContext,
@@ -63,11 +72,13 @@ async function runScript(
     const message = "the JavaScript runner does not start";
     return { ok: false, failure: failure("internal", message, { code: "RUNNER_MISSING" }) };
   }
+  const unwatch = guard.watch(runner.pid, (reason) => runner.kill(reason));
   try {
     return context.signal.aborted
       ? { ok: false, failure: stoppedFailure(context.signal) }
       : await runner.run(task, context);
   } finally {
+    unwatch();
     if (isSpecial) {
       pool.discard(runner);
     } else {

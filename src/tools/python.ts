@@ -3,6 +3,7 @@ import type { Json } from "../core/json.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import { taskEnvironment } from "./environment.ts";
+import { MemoryGuard } from "./memory-guard.ts";
 import type { PythonChild, PythonHostOptions } from "./python/host.ts";
 import { PythonHost, PythonMissingError } from "./python/host.ts";
 import type { PythonTask } from "./python/task.ts";
@@ -15,7 +16,7 @@ import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
 export interface PythonToolOptions extends PythonHostOptions {
   /** Largest result, bytes of JSON. */
   readonly maxOutputBytes: number;
-  /** Address space of one task; undefined: no limit. A task's `memory_mb` takes precedence. */
+  /** Resident memory of one task; undefined: no limit. A task may limit itself by `memory_mb`. */
   readonly memoryBytes: number | undefined;
 }
 
@@ -27,19 +28,25 @@ export interface PythonTool extends Tool {
 
 export function createPythonTool(options: PythonToolOptions): PythonTool {
   const host = new PythonHost(options);
+  const guard = new MemoryGuard(options.memoryBytes);
   return {
     kind: "python",
     summary: "runs Python code: `code` or `script`; gives `result`, or what it returns",
     check: checkScript,
-    run: (call, context) => runCall(host, options, call, context),
+    run: (call, context) => runCall({ host, guard, options }, call, context),
     prestart: () => host.start(),
     close: () => host.close(),
   };
 }
 
+interface Parts {
+  readonly host: PythonHost;
+  readonly guard: MemoryGuard;
+  readonly options: PythonToolOptions;
+}
+
 async function runCall(
-  host: PythonHost,
-  options: PythonToolOptions,
+  { host, guard, options }: Parts,
   call: ToolCall,
   context: ToolContext,
 ): Promise<ToolOutcome> {
@@ -54,7 +61,12 @@ async function runCall(
   if ("kind" in child) {
     return { ok: false, failure: child };
   }
-  const { outcome, imported } = await runPythonTask(child, taskOf(call, script, options), context);
+  const { outcome, imported } = await runPythonTask(
+    child,
+    taskOf(call, script, options),
+    guard,
+    context,
+  );
   imported.forEach((module) => {
     host.preload(module);
   });
@@ -84,12 +96,12 @@ function taskOf(call: ToolCall, script: Script, options: PythonToolOptions): Pyt
     step: call.step,
     env: taskEnvironment(config["env"]),
     cwd: typeof config["cwd"] === "string" ? config["cwd"] : null,
-    memory_bytes: memoryBytes(config["memory_mb"]) ?? options.memoryBytes ?? null,
+    memory_bytes: memoryBytes(config["memory_mb"]),
     max_output_bytes: options.maxOutputBytes,
   };
 }
 
-function memoryBytes(megabytes: Json | undefined): number | undefined {
+function memoryBytes(megabytes: Json | undefined): number | null {
   const size = Number(megabytes ?? Number.NaN);
-  return size > 0 ? size * 1024 * 1024 : undefined;
+  return size > 0 ? size * 1024 * 1024 : null;
 }

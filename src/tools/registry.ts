@@ -1,4 +1,5 @@
 /** All tools. A new one is a file that exports a `Tool` and a line here. */
+import { totalmem } from "node:os";
 import type { Environment } from "./environment.ts";
 import { createHttpTool } from "./http.ts";
 import { createJavascriptTools } from "./javascript.ts";
@@ -23,6 +24,8 @@ export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
 
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 const RUNNER_COUNT_MAX = 32;
+/** A task that takes more of the machine's, or the container's, memory is killed. */
+const MEMORY_SHARE_MAX = 0.8;
 
 export interface ToolsOptions {
   /** Starts this very program with more arguments: `["bun", "src/main.ts"]` or `["/path/noetl"]`. */
@@ -33,7 +36,7 @@ export interface ToolsOptions {
   readonly python?: string;
   /** Largest result of one task, bytes. Default 64 MiB. */
   readonly maxOutputBytes?: number;
-  /** Memory of one `python`, `javascript` or `typescript` task, bytes. Default: no limit. */
+  /** Resident memory of one code task, bytes. Default: {@link MEMORY_SHARE_MAX} of the machine's. */
   readonly memoryBytes?: number;
   /** JavaScript runners at once. Default 32. */
   readonly runnerCountMax?: number;
@@ -49,7 +52,8 @@ export interface Tools {
 }
 
 export function createTools(options: ToolsOptions): Tools {
-  const { env, memoryBytes, maxOutputBytes = OUTPUT_BYTES_MAX } = options;
+  const { env, maxOutputBytes = OUTPUT_BYTES_MAX } = options;
+  const memoryBytes = options.memoryBytes ?? Math.floor(machineBytes() * MEMORY_SHARE_MAX);
   const limits = { env, memoryBytes, maxOutputBytes };
   const python = createPythonTool({ ...limits, python: options.python ?? "python3" });
   const javascript = createJavascriptTools({
@@ -80,4 +84,10 @@ export function createTools(options: ToolsOptions): Tools {
       await Promise.all([python.close(), javascript.close(), postgres.close()]);
     },
   };
+}
+
+/** Memory of the machine, or of the container if that is less. */
+function machineBytes(): number {
+  const limit = process.constrainedMemory();
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }

@@ -4,9 +4,7 @@
  * A task takes an idle runner. When all are busy it waits: most tasks are over in microseconds, so
  * another runner is started only when none came free for a few milliseconds. A runner that was
  * idle for long is stopped unless it is the last one; one that has grown too large is replaced.
- * Tasks over the memory limit are killed together with their runner.
  */
-import { failure } from "../../engine/failure.ts";
 import type { Environment } from "../environment.ts";
 import type { Wire, WireListener } from "../wire.ts";
 import { listenForWires } from "../wire.ts";
@@ -21,15 +19,12 @@ const IDLE_MAX_MS = 30_000;
 const REUSE_BYTES_MAX = 512 * 1024 * 1024;
 /** Tasks between two looks at a runner's size. */
 const SIZE_CHECK_EVERY = 200;
-const GUARD_EVERY_MS = 250;
 
 export interface RunnerPoolOptions {
   /** Starts a runner: `[...selfCommand, "__runner", "javascript"]`. */
   readonly command: readonly string[];
   readonly env: Environment;
   readonly runnerCountMax: number;
-  /** Resident memory of one runner; undefined: no limit. */
-  readonly memoryBytes: number | undefined;
 }
 
 interface Waiter {
@@ -48,7 +43,7 @@ export class RunnerPool {
   #lastId = 0;
   #lastFreeMs = 0;
   #patience: ReturnType<typeof setTimeout> | undefined;
-  #guard: ReturnType<typeof setInterval> | undefined;
+  #idleTimer: ReturnType<typeof setInterval> | undefined;
 
   constructor(options: RunnerPoolOptions) {
     this.#options = options;
@@ -115,7 +110,7 @@ export class RunnerPool {
 
   async close(): Promise<void> {
     clearTimeout(this.#patience);
-    clearInterval(this.#guard);
+    clearInterval(this.#idleTimer);
     const runners = [...this.#runners];
     for (const runner of runners) {
       this.#drop(runner);
@@ -189,28 +184,20 @@ export class RunnerPool {
   #adopt(runner: RunnerProcess): void {
     this.#runners.add(runner);
     void runner.exited.then(() => this.#drop(runner));
-    this.#guard ??= setInterval(() => this.#inspect(), GUARD_EVERY_MS);
-    this.#guard.unref();
+    this.#idleTimer ??= setInterval(() => this.#stopIdle(), IDLE_MAX_MS / 3);
+    this.#idleTimer.unref();
   }
 
-  /** Kills what is over the memory limit and stops what has been idle for long. */
-  #inspect(): void {
-    const limit = this.#options.memoryBytes ?? Number.POSITIVE_INFINITY;
+  /** Stops what has been idle for long, but not the last one. */
+  #stopIdle(): void {
     const idleBeforeMs = performance.now() - IDLE_MAX_MS;
-    for (const runner of this.#runners) {
-      if (runner.isBusy && runner.memoryBytes > limit) {
-        runner.kill(
-          failure("oom_host", `the task used more than ${limit} bytes of memory and was killed`),
-        );
-      }
-    }
     const old = this.#idle.filter((runner) => runner.idleSinceMs < idleBeforeMs);
     for (const runner of old.slice(0, this.#runners.size - 1)) {
       this.#drop(runner);
     }
-    if (this.#runners.size <= 1 && this.#idle.length === this.#runners.size) {
-      clearInterval(this.#guard);
-      this.#guard = undefined;
+    if (this.#runners.size <= 1) {
+      clearInterval(this.#idleTimer);
+      this.#idleTimer = undefined;
     }
   }
 

@@ -58,6 +58,10 @@ export class RunnerProcess {
     return this.#running !== undefined;
   }
 
+  get pid(): number {
+    return this.#process.pid;
+  }
+
   /** Resident memory, bytes. */
   get memoryBytes(): number {
     return residentBytes(this.#process.pid);

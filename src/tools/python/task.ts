@@ -6,6 +6,7 @@ import type { Failure } from "../../engine/failure.ts";
 import { failure } from "../../engine/failure.ts";
 import { createFrameReader, encodeFrame } from "../frame.ts";
 import { createLineSplitter } from "../lines.ts";
+import type { MemoryGuard } from "../memory-guard.ts";
 import { killGroup } from "../process-group.ts";
 import { stoppedFailure } from "../stopped.ts";
 import type { ToolContext, ToolOutcome } from "../tool.ts";
@@ -56,6 +57,7 @@ export interface PythonOutcome {
 export async function runPythonTask(
   child: PythonChild,
   task: PythonTask,
+  guard: MemoryGuard,
   context: ToolContext,
 ): Promise<PythonOutcome> {
   const marker = `noetl-end-${crypto.randomUUID()}`;
@@ -70,6 +72,11 @@ export async function runPythonTask(
   const answered = Promise.withResolvers<Answer>();
   child.control.onData = createFrameReader((text) => answered.resolve(parseJson(text) as Answer));
   const kill = (): void => killGroup(child.pid, "SIGKILL");
+  let excess: Failure | undefined;
+  const unwatch = guard.watch(child.pid, (reason) => {
+    excess = reason;
+    kill();
+  });
   context.signal.addEventListener("abort", kill, { once: true });
   child.control.write(encodeFrame(JSON.stringify({ ...task, marker })));
   if (context.signal.aborted) {
@@ -79,12 +86,13 @@ export async function runPythonTask(
     const gone = goneWithoutAnswer(child, over.signal);
     const answer = await Promise.race([answered.promise, gone]);
     await within(OUTPUT_GRACE_MS, Promise.all([stdoutDone, stderrDone]), child.exited);
-    const outcome: ToolOutcome = context.signal.aborted
-      ? { ok: false, failure: stoppedFailure(context.signal) }
-      : outcomeOf(answer, stderrTail);
+    const stopped = context.signal.aborted ? stoppedFailure(context.signal) : excess;
+    const outcome: ToolOutcome =
+      stopped === undefined ? outcomeOf(answer, stderrTail) : { ok: false, failure: stopped };
     return { outcome, imported: (typeof answer === "object" && answer.imported) || [] };
   } finally {
     over.abort();
+    unwatch();
     context.signal.removeEventListener("abort", kill);
     closeAll(child);
   }

@@ -87,9 +87,13 @@ describe("calling convention", () => {
   test("strips TypeScript", async () => {
     const code = "interface In { n: number }\nfunction main({ n }: In): number { return n! * 2 }";
     expect(await valueFrom(tools.get("typescript"), { config: { code }, input: { n: 4 } })).toBe(8);
-    expect(
-      await failureFrom(tools.get("typescript"), { config: { code: "let x: number = ;" } }),
-    ).toMatchObject({ code: "SyntaxError" });
+    const mixed = "enum E { A = 4 }\nconst n: number = await Promise.resolve(2);\nreturn n + E.A";
+    expect(await valueFrom(tools.get("typescript"), { config: { code: mixed } })).toBe(6);
+    const bad = { config: { code: "let x: number = ;" } };
+    expect(await failureFrom(tools.get("typescript"), bad)).toMatchObject({
+      code: "SyntaxError",
+      message: expect.stringContaining("line 1, column 17"),
+    });
   });
 
   test("runs script files, and with env and cwd of its own", async () => {

@@ -351,6 +351,20 @@ describe("isolation", () => {
     });
   });
 
+  test("a task over the limit of the worker is killed", async () => {
+    const small = createPythonTool({
+      python: "python3",
+      env: process.env,
+      maxOutputBytes: 1000,
+      memoryBytes: 100 * 1024 * 1024,
+    });
+    const code =
+      "import time\nx = bytearray(150_000_000)\nx[::4096] = b'x' * len(x[::4096])\ntime.sleep(60)";
+    expect(await failureFrom(small, { config: { code } })).toMatchObject({ kind: "oom_host" });
+    expect(await valueFrom(small, { config: { code: "result = 1" } })).toBe(1);
+    await small.close();
+  });
+
   test("fifty tasks at once", async () => {
     const code = "import time\ntime.sleep(0.05)\nresult = n";
     const all = Array.from({ length: 50 }, (_, n) => n);
