@@ -6,6 +6,7 @@ file descriptors 1 and 2. After the task it writes the task's marker to both, so
 knows where its output ends without waiting for grandchildren that keep the descriptors open.
 """
 import ast
+import atexit
 import builtins
 import inspect
 import json
@@ -142,7 +143,8 @@ def evaluate(task):
     sys.argv = [task["file"]]
     scope = module.__dict__
     scope.update(given)
-    scope.update(import_libs(task["libs"]))
+    if task["libs"]:
+        scope.update(import_libs(task["libs"]))
     scope.update(inputs)
     return result_of(task, scope, given, inputs)
 
@@ -328,10 +330,8 @@ def key_text(key):
 
 def finish_process():
     """What a normal interpreter does before it ends: waits for threads, runs exit handlers."""
-    if threading.active_count() > 1:
+    if len(threading._active) > 1:
         threading._shutdown()
-    import atexit
-
     atexit._run_exitfuncs()
 
 
