@@ -91,7 +91,7 @@ const BANNED: readonly {
 ];
 
 const ENTRY = "src/main.ts";
-const IMPORT = /(?:from|import)\s+"([^"]+)"/g;
+const IMPORT = /(?:from|import)\s*\(?\s*"([^"]+)"/g;
 
 interface Source {
   readonly path: string;
@@ -111,6 +111,16 @@ async function readSources(): Promise<readonly Source[]> {
     sources.push({ path, folder: path.split("/")[1] ?? "", text, imports });
   }
   return sources;
+}
+
+/** What the repository's own scripts import from src. */
+async function readScriptImports(): Promise<readonly (string | undefined)[]> {
+  const imports: (string | undefined)[] = [];
+  for (const path of new Glob(".ci/*.ts").scanSync({ cwd: ".", dot: true })) {
+    const text = await Bun.file(path).text();
+    imports.push(...[...text.matchAll(IMPORT)].map((match) => resolveImport(path, match[1] ?? "")));
+  }
+  return imports;
 }
 
 /** Path of a relative import from the repository root, or undefined for a package. */
@@ -163,8 +173,11 @@ describe("tidy", () => {
     expect(bad).toEqual([]);
   });
 
-  test("every file is imported by another", () => {
-    const used = new Set(sources.flatMap((s) => s.imports.map((i) => resolveImport(s.path, i))));
+  test("every file is imported by another, or by a script", async () => {
+    const used = new Set([
+      ...sources.flatMap((s) => s.imports.map((i) => resolveImport(s.path, i))),
+      ...(await readScriptImports()),
+    ]);
     expect(modules.map((s) => s.path).filter((path) => !used.has(path))).toEqual([]);
   });
 
