@@ -56,12 +56,12 @@ export async function runContent(context: CliContext, request: RunRequest): Prom
     signal: context.signal,
     hasSharedOutput: false,
   });
-  const stopServer = new AbortController();
-  const serving = platform.server.run(stopServer.signal);
+  const stopPlatform = new AbortController();
+  const serving = platform.run(stopPlatform.signal);
   try {
-    return await runOn(context, platform.server.url, request);
+    return await runOn(context, platform.url, request);
   } finally {
-    stopServer.abort();
+    stopPlatform.abort();
     await serving;
   }
 }

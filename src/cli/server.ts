@@ -237,7 +237,7 @@ function listener(name: string, { stop }: { readonly stop: () => Promise<void> }
   };
 }
 
-function untilAborted(signal: AbortSignal): Promise<void> {
+export function untilAborted(signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   signal.addEventListener("abort", () => resolve(), { once: true });
   return signal.aborted ? Promise.resolve() : promise;

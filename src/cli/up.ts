@@ -6,18 +6,18 @@ import { readOptions } from "../config/read.ts";
 import { upOptions } from "../config/tables.ts";
 import type { Logger } from "../observability/log.ts";
 import type { CliContext, ExitReason } from "./context.ts";
-import type { Infrastructure } from "./infrastructure.ts";
 import { openInfrastructure } from "./infrastructure.ts";
 import { openLogger } from "./log.ts";
-import type { RunningServer } from "./server.ts";
-import { startServer } from "./server.ts";
+import { startServer, untilAborted } from "./server.ts";
 import { startWorkerProcess } from "./worker-process.ts";
 
 export type UpValues = Values<typeof upOptions>;
 
 export interface Platform extends AsyncDisposable {
-  readonly server: RunningServer;
-  readonly infrastructure: Infrastructure;
+  /** Of the HTTP API. */
+  readonly url: string;
+  /** Runs until `signal` aborts; then stops the workers and after them the server, both drained. */
+  run(signal: AbortSignal): Promise<void>;
 }
 
 export async function up(context: CliContext, flags: Flags): Promise<ExitReason> {
@@ -30,7 +30,7 @@ export async function up(context: CliContext, flags: Flags): Promise<ExitReason>
     signal: context.signal,
     hasSharedOutput: true,
   });
-  await platform.server.run(context.signal);
+  await platform.run(context.signal);
   return "ok";
 }
 
@@ -44,38 +44,32 @@ export interface PlatformOptions {
   readonly hasSharedOutput: boolean;
 }
 
-/** Starts everything; disposing stops it in the reverse order: workers, server, NATS, PostgreSQL. */
+/** Starts everything; disposing stops what still runs, in the reverse order. */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
-  const { values, log, env } = options;
+  const { values, log, env, signal } = options;
   await using stack = new AsyncDisposableStack();
   const infrastructure = stack.use(await openInfrastructure(values, log));
   const defaultPool = values.defaultPool ?? values.pool[0] ?? "default";
   const server = stack.use(
-    await startServer({
-      values: { ...values, defaultPool },
-      infrastructure,
-      env,
-      log,
-      signal: options.signal,
+    await startServer({ values: { ...values, defaultPool }, infrastructure, env, log, signal }),
+  );
+  const workers = await Promise.all(
+    values.pool.map(async (pool) => {
+      const worker = { pool, grpcPort: server.grpcPort };
+      return stack.use(await startWorkerProcess(worker, { ...options, infrastructure }));
     }),
   );
-  const workers = values.pool.map(async (pool) =>
-    stack.use(
-      await startWorkerProcess({
-        pool,
-        slots: values.slots,
-        graceMs: values.graceTime,
-        grpcPort: server.grpcPort,
-        natsUrl: infrastructure.natsUrl,
-        python: values.python,
-        env,
-        dataDir: infrastructure.dataDir,
-        hasSharedOutput: options.hasSharedOutput,
-        log,
-      }),
-    ),
-  );
-  await Promise.all(workers);
   const owned = stack.move();
-  return { server, infrastructure, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    url: server.url,
+    run: async (stopping) => {
+      const stopServer = new AbortController();
+      const serving = server.run(stopServer.signal);
+      await Promise.race([serving, untilAborted(stopping)]);
+      await Promise.all(workers.map((worker) => worker.stop()));
+      stopServer.abort();
+      await serving;
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }

@@ -1,21 +1,27 @@
 /** Workers as child processes of `noetl up`: this same program with the command `worker`. */
 import { mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
+import type { Values } from "../config/option.ts";
 import type { Environment } from "../config/read.ts";
+import type { upOptions } from "../config/tables.ts";
 import type { Child } from "../embedded/child.ts";
 import { superviseChild } from "../embedded/child.ts";
 import type { Logger } from "../observability/log.ts";
+import type { Infrastructure } from "./infrastructure.ts";
 import { selfCommand } from "./version.ts";
 
-export interface WorkerProcessOptions {
+export interface WorkerProcess {
   readonly pool: string;
-  readonly slots: number;
-  readonly graceMs: number;
   readonly grpcPort: number;
-  readonly natsUrl: string;
-  readonly python: string;
+}
+
+export interface WorkerProcessContext {
+  readonly values: Pick<
+    Values<typeof upOptions>,
+    "slots" | "graceTime" | "python" | "logLevel" | "logFormat"
+  >;
+  readonly infrastructure: Pick<Infrastructure, "natsUrl" | "dataDir">;
   readonly env: Environment;
-  readonly dataDir: string;
   /** False: the worker's log goes to a file in the data folder. */
   readonly hasSharedOutput: boolean;
   readonly log: Logger;
@@ -26,28 +32,33 @@ const STDOUT = 1;
 const STOP_MARGIN_MS = 5000;
 
 /** Starts the worker and keeps it running. It dies with this process, whatever ends that. */
-export async function startWorkerProcess(options: WorkerProcessOptions): Promise<Child> {
-  const logFile = join(options.dataDir, `worker-${options.pool}.log`);
-  mkdirSync(options.dataDir, { recursive: true });
+export async function startWorkerProcess(
+  { pool, grpcPort }: WorkerProcess,
+  { values, infrastructure, env, hasSharedOutput, log }: WorkerProcessContext,
+): Promise<Child> {
+  const { natsUrl, dataDir } = infrastructure;
+  const logFile = join(dataDir, `worker-${pool}.log`);
+  mkdirSync(dataDir, { recursive: true });
   const command = [
-    ...[...selfCommand(), "worker", "--pool", options.pool, "--slots", String(options.slots)],
-    ...["--name", `${options.pool}-${process.pid}`, "--server", `127.0.0.1:${options.grpcPort}`],
-    ...["--grace-time", `${options.graceMs}ms`, "--python", options.python],
+    ...[...selfCommand(), "worker", "--pool", pool, "--name", `${pool}-${process.pid}`],
+    ...["--server", `127.0.0.1:${grpcPort}`, "--slots", String(values.slots)],
+    ...["--grace-time", `${values.graceTime}ms`, "--python", values.python],
+    ...["--log-level", values.logLevel, "--log-format", values.logFormat],
   ];
   return await superviseChild({
-    name: `worker ${options.pool}`,
+    name: `worker ${pool}`,
     command,
     cwd: process.cwd(),
-    env: { ...definedOnly(options.env), NATS_URL: options.natsUrl },
-    logFd: options.hasSharedOutput ? STDOUT : openSync(logFile, "a", 0o600),
+    env: { ...definedOnly(env), NATS_URL: natsUrl },
+    logFd: hasSharedOutput ? STDOUT : openSync(logFile, "a", 0o600),
     logFile,
     // It registers by itself as soon as it can; commands wait for it.
     isReady: () => true,
     readyMs: 1000,
     stopSignals: ["SIGTERM"],
-    stopMs: options.graceMs + STOP_MARGIN_MS,
+    stopMs: values.graceTime + STOP_MARGIN_MS,
     deathSignal: "KILL",
-    log: options.log,
+    log,
   });
 }
 
