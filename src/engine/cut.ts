@@ -5,7 +5,7 @@
 import { AppError } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
-import type { Arc, Step } from "../dsl/playbook.ts";
+import type { Arc, Step, Task } from "../dsl/playbook.ts";
 import { mentionedNames } from "../template/render.ts";
 import type { LoopItem, ScopeData, StepValue } from "./command.ts";
 import type { ExecutionState } from "./state.ts";
@@ -31,6 +31,12 @@ const ASKS_FOR_ALL = /\b(context|variables)\b/;
 
 const mentions = new WeakMap<Step, StepMentions>();
 const cuts = new WeakMap<ExecutionState, Map<string, Cut>>();
+
+/** True for code that may read `context`: it names it, or stands in a file that nobody has read. */
+export function readsContext(task: Task): boolean {
+  const code = task.config["code"];
+  return CODE_KINDS.has(task.kind) && (typeof code !== "string" || ASKS_FOR_ALL.test(code));
+}
 
 /** What the templates of the step's tasks may read, for one run of them. */
 export function taskData(state: ExecutionState, step: Step, loop: LoopItem | undefined): ScopeData {
@@ -107,8 +113,7 @@ function taskMentions(step: Step): Mentions {
   const names = new Set<string>();
   collect(step.input, names);
   for (const task of step.tasks) {
-    const code = task.config["code"];
-    if (CODE_KINDS.has(task.kind) && typeof code === "string" && ASKS_FOR_ALL.test(code)) {
+    if (readsContext(task)) {
       return "all";
     }
     collect(task, names);

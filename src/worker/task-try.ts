@@ -8,10 +8,11 @@ import { AppError, errorMessage } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import type { ScopeData } from "../engine/command.ts";
+import { readsContext } from "../engine/cut.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure, templateFailure } from "../engine/failure.ts";
 import type { TaskOutcome } from "../engine/output.ts";
-import type { PipelineRun, RenderedTask } from "../engine/pipeline.ts";
+import type { PipelineRun } from "../engine/pipeline.ts";
 import { currentTask, renderTask } from "../engine/pipeline.ts";
 import { loopNames, plainContext } from "../engine/scope.ts";
 import { presentValue } from "../engine/value.ts";
@@ -77,16 +78,11 @@ async function prepare({ run, refs }: TaskTry): Promise<ToolCall> {
     label: rendered.task.label,
     config: await expand(rendered.config),
     input: await expand(rendered.input),
-    context: mentionsContext(rendered) ? await expand(plainContext(data, pipeline)) : {},
+    context: readsContext(rendered.task) ? await expand(plainContext(data, pipeline)) : {},
     names: await expand(loopNames(data.loop)),
     executionId: data.executionId,
     step: step.name,
   };
-}
-
-/** Only code can look at `context`; building and sending it costs. */
-function mentionsContext({ task }: RenderedTask): boolean {
-  return Object.values(task.config).some((value) => JSON.stringify(value).includes("context"));
 }
 
 async function expandObject(
