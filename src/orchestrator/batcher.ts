@@ -152,7 +152,8 @@ export class Batcher {
       return [];
     }
     const startMs = performance.now();
-    const rows = groups.map(({ draft }): AppendGroup => draft.build());
+    // Sorted, so that two servers never wait for each other's executions.
+    const rows = groups.map(({ draft }): AppendGroup => draft.build()).sort(byId);
     const result = await appendBatch(this.#options.pool, rows);
     this.#options.metrics.commitSeconds.observe((performance.now() - startMs) / 1000);
     const [moved, lost] = partition(groups, ({ id }) => result.moved.has(id));
@@ -237,6 +238,10 @@ export class Batcher {
       settle(item, () => item.reject(error));
     }
   }
+}
+
+function byId({ executionId: a }: AppendGroup, { executionId: b }: AppendGroup): number {
+  return a.length - b.length || (a < b ? -1 : 1);
 }
 
 /** True if the batch may go through later though nothing in it changes. */

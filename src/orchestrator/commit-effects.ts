@@ -56,7 +56,7 @@ export class CommitEffects {
     cache.put(entry);
   }
 
-  #count({ draft }: DecidedGroup): void {
+  #count({ entry, draft }: DecidedGroup): void {
     const { metrics } = this.#options;
     for (const { event } of draft.recorded) {
       metrics.eventsIngested.inc(event.type, "ok");
@@ -64,6 +64,8 @@ export class CommitEffects {
     const last = draft.recorded.at(-1);
     if (last !== undefined && draft.status !== "pending" && draft.status !== "running") {
       metrics.executionsFinished.inc(draft.status);
+      const seconds = (last.timeMs - (entry.state?.startedAtMs ?? last.timeMs)) / 1000;
+      metrics.executionSeconds.observe(seconds);
     }
   }
 

@@ -34,7 +34,7 @@ export interface DraftOptions {
   readonly head: ExecutionHead;
   /** Position before the first decision. */
   readonly seq: number;
-  /** Before the first decision. */
+  /** At that position. */
   readonly status: ExecutionStatus;
   readonly nowMs: TimeMs;
   readonly newId: NewId;

@@ -52,11 +52,11 @@ export interface IntakeOptions {
 /** Inputs in one batch at most. */
 const BATCH_MAX = 256;
 /**
- * Batches under way at most. A further one starts only when so many inputs wait, because many small
- * commits cost more than one big one.
+ * Inputs that must wait for a further batch to start, by the number of batches under way. Two keep
+ * the database and this process busy at the same time; a third pays only when there is much to do,
+ * because many small commits cost more than one big one.
  */
-const BATCHES_MAX = 3;
-const FURTHER_BATCH_MIN = 32;
+const BATCH_STARTS_AT: readonly number[] = [1, 1, 32];
 
 /** Items that have their answer: a batch that starts over must not decide them again. */
 const settled = new WeakSet<IntakeItem>();
@@ -155,10 +155,7 @@ export class Intake {
 
   #pump(): void {
     this.#isScheduled = false;
-    while (
-      this.#readyCount > 0 &&
-      (this.#active === 0 || (this.#active < BATCHES_MAX && this.#readyCount >= FURTHER_BATCH_MIN))
-    ) {
+    while (this.#readyCount >= (BATCH_STARTS_AT[this.#active] ?? Number.POSITIVE_INFINITY)) {
       void this.#process(this.#take());
     }
   }

@@ -40,7 +40,7 @@ interface RawClaim {
 }
 
 /** Shortest delay told to a worker that came too early, or while somebody else had the row locked. */
-const LATER_MS_MIN = 100;
+const LATER_MS_MIN = 20;
 
 /**
  * Gives each command to the worker that asked for it, if it is queued, due and of that attempt. A
@@ -108,9 +108,9 @@ function toClaimRow(row: RawClaim): ClaimRow {
       status: "claimed",
       attempt: row.attempt ?? 1,
       payload: row.payload,
-      claimedAtMs: row.claimedAtMs ?? 0,
+      claimedAtMs: Math.round(row.claimedAtMs ?? 0),
       pool: row.pool ?? "",
-      waitedMs: row.waitedMs ?? 0,
+      waitedMs: Math.max(0, row.waitedMs ?? 0),
     };
   }
   return row.delayMs === null

@@ -88,7 +88,8 @@ export async function removeCredential(sql: Sql, nameOrId: string): Promise<bool
 function columns(sql: Sql) {
   return sql`
     SELECT
-      credential_id AS "credentialId", name, type, sealed, description, tags, meta,
+      credential_id AS "credentialId", name, type, sealed, description,
+      array_to_json(tags) AS tags, meta,
       (extract(epoch FROM created_at) * 1000)::float8 AS "createdAtMs",
       (extract(epoch FROM updated_at) * 1000)::float8 AS "updatedAtMs"
     FROM noetl.credential`;

@@ -1,5 +1,6 @@
 /** Connections to the platform's database. */
 import postgres from "postgres";
+import { ARRAY_TYPES } from "./array-literal.ts";
 
 /** A pool or an open transaction: a store function neither knows nor cares which. */
 export type Sql = postgres.ISql;
@@ -47,6 +48,14 @@ export function connectStore(url: string, options: StoreOptions): Store {
 }
 
 /**
+ * Short and even: the client's own delay grows to 20 s with the failures of all connections together,
+ * long after the database is back. Callers that repeat wait by themselves.
+ */
+function reconnectDelayS(): number {
+  return 0.1 + Math.random() * 0.2;
+}
+
+/**
  * All statements here find their rows by key or by a partial index. Plans are generic and avoid to
  * scan tables, because a plan made while `command` was empty would otherwise scan it when it is
  * full.
@@ -55,7 +64,10 @@ function connectPool(url: string, options: StoreOptions, isDurable: boolean): Po
   return postgres(url, {
     max: options.max,
     connect_timeout: CONNECT_TIMEOUT_S,
+    backoff: reconnectDelayS,
     onnotice: () => undefined,
+    fetch_types: false,
+    types: ARRAY_TYPES,
     connection: {
       application_name: options.name,
       synchronous_commit: isDurable ? "on" : "off",

@@ -65,7 +65,7 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
     (SELECT 'lease', execution_id, command_id, attempt, 0, '', '', worker_id
     FROM noetl.command
     WHERE status <> 'queued' AND lease_until <= now()
-      AND (${String(options.isExpiring)}::boolean OR worker_id IS NULL)
+      AND (${options.isExpiring}::boolean OR worker_id IS NULL)
     LIMIT ${options.limit})
     UNION ALL
     (SELECT 'pending', execution_id, 0, 0, 0, '', '', NULL

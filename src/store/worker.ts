@@ -155,8 +155,8 @@ export interface WorkerRow {
 export async function listWorkers(sql: Sql, timeoutMs: number): Promise<readonly WorkerRow[]> {
   return await sql<WorkerRow[]>`
     SELECT
-      worker_id AS "workerId", name, pool, slots, hostname, pid, version, tools, labels,
-      metrics_url AS "metricsUrl",
+      worker_id AS "workerId", name, pool, slots, hostname, pid, version, array_to_json(tools) AS tools,
+      labels, metrics_url AS "metricsUrl",
       (extract(epoch FROM registered_at) * 1000)::float8 AS "registeredAtMs",
       (extract(epoch FROM heartbeat_at) * 1000)::float8 AS "heartbeatAtMs",
       (extract(epoch FROM now() - heartbeat_at) * 1000)::float8 AS "heartbeatAgeMs",

@@ -1,0 +1,103 @@
+/** Rows for tests of the store: every column filled validly, what matters named by the test. */
+import type { CatalogId, CommandId, ExecutionId, WorkerId } from "../../../src/core/ids.ts";
+import type { AppendGroup, IssuedCommand, NewExecution } from "../../../src/store/append.ts";
+import { appendBatch } from "../../../src/store/append.ts";
+import type { Sql } from "../../../src/store/pool.ts";
+
+let lastId = 9_007_199_254_740_993n;
+
+/** Beyond what a double can hold. */
+export function newId<Id extends string>(): Id {
+  return String(lastId++) as Id;
+}
+
+export const WORKER = "worker-1" as WorkerId;
+
+export function group(more: Partial<AppendGroup> = {}): AppendGroup {
+  return {
+    executionId: newId<ExecutionId>(),
+    expectedSeq: 0,
+    newSeq: 1,
+    status: "running",
+    result: undefined,
+    error: undefined,
+    create: undefined,
+    playbook: undefined,
+    events: [],
+    issue: [],
+    requeue: [],
+    remove: [],
+    cancel: [],
+    timers: [],
+    stopTimers: [],
+    spawn: [],
+    isPurged: false,
+    ...more,
+  };
+}
+
+/** The start of a root. */
+export function starting(more: Partial<AppendGroup> = {}): AppendGroup {
+  const executionId = more.executionId ?? newId<ExecutionId>();
+  return group({ executionId, create: newExecution({ executionId }), events: [event(1)], ...more });
+}
+
+export function newExecution(more: Partial<NewExecution> = {}): NewExecution {
+  const executionId = more.executionId ?? newId<ExecutionId>();
+  return {
+    executionId,
+    catalogId: newId<CatalogId>(),
+    path: "test/playbook",
+    version: 1,
+    parentId: undefined,
+    rootId: executionId,
+    depth: 0,
+    returnStep: undefined,
+    isWaited: false,
+    payload: "{}",
+    pool: undefined,
+    priority: undefined,
+    dedup: undefined,
+    ...more,
+  };
+}
+
+export function event(seq: number, payload = '{"type":"playbook.started"}') {
+  return { seq, type: "playbook.started", step: undefined, timeMs: 1_700_000_000_123, payload };
+}
+
+export function command(more: Partial<IssuedCommand> = {}): IssuedCommand {
+  return {
+    commandId: newId<CommandId>(),
+    eventSeq: 1,
+    step: "start",
+    visit: 1,
+    index: undefined,
+    tool: "python",
+    pool: "cpu-01",
+    priority: 5,
+    attempt: 1,
+    delayMs: 0,
+    isCancelling: false,
+    payload: '{"n":1}',
+    ...more,
+  };
+}
+
+/** A running execution with these commands queued. */
+export async function insertCommands(
+  sql: Sql,
+  commands: readonly Partial<IssuedCommand>[],
+): Promise<{ readonly executionId: ExecutionId; readonly commandIds: readonly CommandId[] }> {
+  const issue = commands.map(command);
+  const { executionId } = await insert(sql, starting({ issue }));
+  return { executionId, commandIds: issue.map(({ commandId }) => commandId) };
+}
+
+export async function insert(sql: Sql, one: AppendGroup): Promise<AppendGroup> {
+  const { moved } = await appendBatch(sql, [one]);
+  if (!moved.has(one.executionId)) {
+    throw new Error(`execution ${one.executionId} did not move`);
+  }
+  return one;
+}
