@@ -121,7 +121,7 @@ class PullConsumer implements PullingConsumer {
   }
 
   want(count: number): void {
-    this.#wanted = count;
+    this.#wanted = Math.max(0, count - this.#arrived.length);
     this.#topUp();
   }
 

@@ -91,7 +91,7 @@ export interface HeartbeatStream {
 const DEADLINE_MS = 15_000;
 const TRANSFER_DEADLINE_MS = 120_000;
 const RECONNECT_MIN_MS = 100;
-const RECONNECT_MAX_MS = 2000;
+const RECONNECT_MAX_MS = 1000;
 
 const CLIENT_OPTIONS = {
   ...CHANNEL_OPTIONS,

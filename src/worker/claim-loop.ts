@@ -6,19 +6,22 @@
  * form by themselves. Acknowledgements are sent and not waited for: one that is lost only brings the
  * notification once more, and the claim then says that the command is gone.
  *
- * While claims fail nothing is pulled; after a back-off the next try is made with what comes then.
+ * A claim that nobody answers is repeated for some seconds, then its notifications are given back and
+ * nothing is pulled for the time of a back-off.
  */
 import type { CommandConsumer, CommandMessage } from "../bus/command-consumer.ts";
-import { backoffMs } from "../core/backoff.ts";
+import { backoffMs, retry } from "../core/backoff.ts";
 import { sleep } from "../core/clock.ts";
-import { errorMessage } from "../core/errors.ts";
+import { AppError, errorMessage } from "../core/errors.ts";
 import type { ClaimedCommand, ClaimOutcome, HeldCommand } from "../engine/command.ts";
 import type { HeldCommands, HeldEntry } from "./held-commands.ts";
 import type { WorkerOptions } from "./options.ts";
 
 /** Measured: a third call in flight makes batches smaller and nothing faster. */
 const CLAIMS_IN_FLIGHT_MAX = 2;
-const CLAIM_BACKOFF = { minMs: 100, maxMs: 5000 };
+const CLAIM_BACKOFF = { minMs: 100, maxMs: 1000 };
+/** Tries before the notifications are left to other workers; 3 s in all. */
+const CLAIM_TRIES_MAX = 6;
 /** A notification that could not be claimed comes again, to any worker. */
 const NAK_DELAY_MS = 1000;
 
@@ -114,13 +117,10 @@ export class ClaimLoop {
 
   /** Never rejects. */
   async #claim(batch: readonly Candidate[]): Promise<void> {
-    const { client, workerId, metrics } = this.#options;
+    const { metrics } = this.#options;
     const startMs = performance.now();
     try {
-      const outcomes = await client.claim(
-        workerId,
-        batch.map(({ entry }) => entry.held),
-      );
+      const outcomes = await this.#ask(batch.map(({ entry }) => entry.held));
       metrics.pullSeconds.observe((performance.now() - startMs) / 1000);
       this.#failures = 0;
       for (const [position, candidate] of batch.entries()) {
@@ -129,6 +129,20 @@ export class ClaimLoop {
     } catch (error) {
       this.#handleFailure(batch, error);
     }
+  }
+
+  /** Repeats a claim whose answer was lost: the server gives the same commands again. */
+  async #ask(commands: readonly HeldCommand[]): Promise<readonly ClaimOutcome[]> {
+    const { client, workerId } = this.#options;
+    let tries = 0;
+    return await retry(() => client.claim(workerId, commands), {
+      ...CLAIM_BACKOFF,
+      signal: this.#stopped.signal,
+      isRetryable: (error) => {
+        tries++;
+        return tries < CLAIM_TRIES_MAX && error instanceof AppError && error.isRetryable;
+      },
+    });
   }
 
   #settle({ message, entry }: Candidate, outcome: ClaimOutcome | undefined): void {

@@ -17,7 +17,7 @@ import type { HeldCommands } from "./held-commands.ts";
 import { createLoadMeter } from "./load-meter.ts";
 import type { WorkerOptions } from "./options.ts";
 
-const RECONNECT_BACKOFF = { minMs: 100, maxMs: 2000 };
+const RECONNECT_BACKOFF = { minMs: 100, maxMs: 1000 };
 
 export interface HeartbeatOptions
   extends Pick<WorkerOptions, "client" | "log" | "metrics" | "workerId"> {
@@ -42,6 +42,8 @@ export class HeartbeatKeeper {
   #lastBeatMs = Date.now();
   #attempt = 0;
   #isRegistering = false;
+  /** Some server must be told of this worker again. */
+  #mustRegister = false;
 
   constructor(options: HeartbeatOptions, registration: RegistrationAnswer) {
     this.#options = options;
@@ -74,6 +76,7 @@ export class HeartbeatKeeper {
     if (!this.isConnected) {
       this.#loseAll();
     }
+    void this.#register();
     this.#stream?.send(this.#heartbeat(lagMs));
   }
 
@@ -149,6 +152,7 @@ export class HeartbeatKeeper {
         onDrain();
         break;
       case "register":
+        this.#mustRegister = true;
         void this.#register();
         break;
     }
@@ -166,17 +170,18 @@ export class HeartbeatKeeper {
         },
       );
     }
-    void this.#register();
+    this.#mustRegister = true;
   }
 
-  /** Never rejects; what fails is tried again with the next beat. */
+  /** Does what is due. Never rejects; what fails is tried again with the next beat. */
   async #register(): Promise<void> {
-    if (this.#isRegistering || this.#stopped.signal.aborted) {
+    if (!this.#mustRegister || this.#isRegistering || this.#stopped.signal.aborted) {
       return;
     }
     this.#isRegistering = true;
     try {
       await this.#options.register();
+      this.#mustRegister = false;
       this.#options.log.info("Registered again");
       this.send();
     } catch (error) {

@@ -20,7 +20,7 @@ import type { WorkerOptions } from "./options.ts";
 const CALLS_IN_FLIGHT_MAX = 2;
 /** Outcomes are at most a few times the inline limit each: far below the limit of a message. */
 const BATCH_MAX = 128;
-const RETRY_BACKOFF = { minMs: 100, maxMs: 3000 };
+const RETRY_BACKOFF = { minMs: 100, maxMs: 1000 };
 /** Tries of a call that fails by a bug of the server. */
 const REFUSALS_MAX = 5;
 

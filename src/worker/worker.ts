@@ -33,7 +33,7 @@ import { RefStore } from "./ref-store.ts";
 import { Reporter } from "./reporter.ts";
 
 const GRACE_MS = 30_000;
-const REGISTER_BACKOFF = { minMs: 200, maxMs: 3000 };
+const REGISTER_BACKOFF = { minMs: 200, maxMs: 1000 };
 /** How long stopped tools and last reports may take after the grace period. */
 const ABORT_WAIT_MS = 8000;
 const GOODBYE_WAIT_MS = 2000;
