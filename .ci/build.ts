@@ -76,8 +76,8 @@ async function packNats(): Promise<string | undefined> {
   return file;
 }
 
-async function compress(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
-  return await Bun.zstdCompress(bytes, { level: ZSTD_LEVEL });
+async function compress(bytes: Uint8Array): Promise<Uint8Array> {
+  return await Bun.zstdCompress(new Uint8Array(bytes), { level: ZSTD_LEVEL });
 }
 
 /** Puts the files in place of src/embedded/payload.ts. */

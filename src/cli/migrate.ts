@@ -5,9 +5,10 @@ import { databaseOptions } from "../config/tables.ts";
 import { migrate } from "../store/migrate.ts";
 import { connectStore } from "../store/pool.ts";
 import type { CliContext, ExitReason } from "./context.ts";
+import { withDatabase } from "./database.ts";
 
 export async function migrateDatabase(
-  { env, out }: CliContext,
+  { env, out, signal }: CliContext,
   flags: { readonly json?: boolean | undefined; readonly [name: string]: unknown },
 ): Promise<ExitReason> {
   const url = databaseUrlOf(readOptions(databaseOptions, { flags, env }));
@@ -21,7 +22,7 @@ export async function migrateDatabase(
     name: "noetl db migrate",
     statementTimeoutMs: 0,
   });
-  const applied = await migrate(store.durable);
+  const applied = await withDatabase(() => migrate(store.durable), { url, patienceMs: 0, signal });
   if (flags.json === true) {
     out(JSON.stringify({ applied }));
   } else {

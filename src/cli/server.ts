@@ -31,6 +31,7 @@ import type { Store } from "../store/pool.ts";
 import { connectStore } from "../store/pool.ts";
 import { KNOWN_TOOL_KINDS } from "../tools/registry.ts";
 import type { CliContext, ExitReason } from "./context.ts";
+import { withDatabase } from "./database.ts";
 import type { Infrastructure } from "./infrastructure.ts";
 import { openInfrastructure } from "./infrastructure.ts";
 import { openLogger } from "./log.ts";
@@ -74,7 +75,12 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   const store = stack.use(
     connectStore(infrastructure.databaseUrl, { name: "noetl server", max: values.databasePool }),
   );
-  await prepareSchema(store, values);
+  await withDatabase(() => prepareSchema(store, values), {
+    url: infrastructure.databaseUrl,
+    patienceMs: DATABASE_PATIENCE_MS,
+    signal: options.signal,
+    log,
+  });
   const bus = stack.use(await openBus(options));
   const registry = createRegistry({ hasProcessMetrics: true });
   const metrics = createServerMetrics(registry, VERSION);
@@ -161,6 +167,8 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   };
 }
 
+/** A database that comes up together with the server is waited for. */
+const DATABASE_PATIENCE_MS = 30_000;
 /** A worker that has been silent for this long is shown as lost; its leases end sooner. */
 const WORKER_TIMEOUT_MS = 15_000;
 
