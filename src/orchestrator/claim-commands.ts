@@ -1,5 +1,6 @@
 /** Claims of all workers, gathered into few statements. */
 import type { WorkerId } from "../core/ids.ts";
+import { isId } from "../core/ids.ts";
 import { parseJson } from "../core/json.ts";
 import type { ClaimOutcome, CommandPayload, HeldCommand } from "../engine/command.ts";
 import type { ClaimRequest, ClaimRow } from "../store/command.ts";
@@ -25,7 +26,7 @@ export function createClaims({
     { max: CLAIMS_MAX, concurrency: 2 },
   );
   const claimOne = async (workerId: WorkerId, command: HeldCommand): Promise<ClaimOutcome> => {
-    const row = await claim({ ...command, workerId });
+    const row = isClaimable(command) ? await claim({ ...command, workerId }) : GONE;
     metrics.claims.inc(row.status);
     if (row.status === "claimed") {
       notifier.settle(command.commandId);
@@ -40,6 +41,15 @@ export function createClaims({
       throw databaseError(error);
     }
   };
+}
+
+const GONE: ClaimRow = { status: "gone" };
+const INT4_MAX = 2 ** 31 - 1;
+
+/** False for what would make a statement fail that other workers share. */
+function isClaimable({ executionId, commandId, attempt }: HeldCommand): boolean {
+  const isFence = Number.isInteger(attempt) && attempt > 0 && attempt <= INT4_MAX;
+  return isFence && isId(executionId) && isId(commandId);
 }
 
 function toOutcome({ executionId, commandId }: HeldCommand, row: ClaimRow): ClaimOutcome {

@@ -2,8 +2,8 @@
 import { AppError } from "../core/errors.ts";
 import type { WorkerId } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
-import { isJsonObject } from "../core/json.ts";
 import type { HeldCommand } from "../engine/command.ts";
+import { openCredential } from "../secrets/credential.ts";
 import { isHeld } from "../store/command.ts";
 import { findCredential } from "../store/credential.ts";
 import { databaseError } from "../store/sqlstate.ts";
@@ -14,11 +14,6 @@ export interface ResolvedCredential {
   /** `postgres`, `bearer`, `basic`, `api_key`, … */
   readonly type: string;
   readonly data: JsonObject;
-}
-
-/** What sealed data of a credential is bound to; the same for all who seal and open. */
-export function credentialContext(name: string): string {
-  return `credential:${name}`;
 }
 
 /**
@@ -42,8 +37,7 @@ export async function resolveCredential(
     if (row === undefined) {
       throw new AppError("not_found", "CREDENTIAL_NOT_FOUND", `There is no credential ${name}`);
     }
-    const data = secrets.open(row.sealed, credentialContext(row.name));
-    return { name: row.name, type: row.type, data: isJsonObject(data) ? data : { value: data } };
+    return { name: row.name, type: row.type, data: openCredential(secrets, row) };
   } catch (error) {
     throw databaseError(error);
   }

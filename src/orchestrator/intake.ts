@@ -37,7 +37,7 @@ export interface Outcome {
 
 export interface IntakeOptions {
   /**
-   * Decides and commits; settles every item; never rejects. While the database is down it repeats,
+   * Decides and commits; settles every item. While the database is down it repeats,
    * until `signal` is aborted because the server stops.
    */
   readonly process: (
@@ -179,7 +179,13 @@ export class Intake {
 
   async #process(batch: readonly IntakeItem[][]): Promise<void> {
     this.#active++;
-    await this.#options.process(batch, this.#stop.signal);
+    try {
+      await this.#options.process(batch, this.#stop.signal);
+    } catch (error) {
+      for (const item of batch.flat()) {
+        settle(item, () => item.reject(error));
+      }
+    }
     this.#active--;
     for (const group of batch) {
       this.#setDepth(this.#depth - group.length);

@@ -79,6 +79,8 @@ export class Notifier {
         messageId: `${commandId}:${attempt}${suffix}`,
       });
       this.#metrics.commandPublish.inc(route, pool);
+      // Anew, so that the map stays in the order of time.
+      this.#sent.delete(commandId);
       this.#sent.set(commandId, { executionId, commandId, attempt, atMs: Date.now() });
       return true;
     } catch (error) {
@@ -93,9 +95,29 @@ export class Notifier {
     this.#sent.delete(commandId);
   }
 
+  /** True if the notification of this attempt went out from here, and its mark is not yet written. */
+  hasSent({ commandId, attempt }: Pick<QueuedCommand, "commandId" | "attempt">): boolean {
+    return this.#sent.get(commandId)?.attempt === attempt;
+  }
+
   /** Marks what has been waiting for a while. Called once a second. */
   async writeMarks(): Promise<void> {
     const untilMs = Date.now() - MARK_AFTER_MS;
+    for (;;) {
+      const due = this.#sentUntil(untilMs);
+      if (due.length === 0) {
+        return;
+      }
+      await markNotified(this.#pool, due);
+      for (const { commandId, atMs } of due) {
+        if (this.#sent.get(commandId)?.atMs === atMs) {
+          this.#sent.delete(commandId);
+        }
+      }
+    }
+  }
+
+  #sentUntil(untilMs: number): readonly Sent[] {
     const due: Sent[] = [];
     for (const sent of this.#sent.values()) {
       if (sent.atMs > untilMs || due.length >= MARK_MAX) {
@@ -103,12 +125,7 @@ export class Notifier {
       }
       due.push(sent);
     }
-    if (due.length > 0) {
-      await markNotified(this.#pool, due);
-      for (const { commandId } of due) {
-        this.#sent.delete(commandId);
-      }
-    }
+    return due;
   }
 
   stop(): void {

@@ -5,6 +5,7 @@
 
 import { AppError } from "../core/errors.ts";
 import type { ExecutionId, WorkerId } from "../core/ids.ts";
+import { isId } from "../core/ids.ts";
 import { parseJson } from "../core/json.ts";
 import type { Service } from "../core/service.ts";
 import type {
@@ -29,7 +30,7 @@ import { resolveCredential } from "./credentials.ts";
 import { createDatabaseClock } from "./database-clock.ts";
 import { Decider } from "./decider.ts";
 import { Feed } from "./feed.ts";
-import type { Outcome } from "./intake.ts";
+import type { IntakeInput, Outcome } from "./intake.ts";
 import { Intake } from "./intake.ts";
 import { appendLogs } from "./logs.ts";
 import { createNodeIds } from "./node-ids.ts";
@@ -166,9 +167,14 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   });
   const starter = new ExecutionStarter({ pool: store.durable, ids, intake, playbooks });
 
+  /** Ids of executions that cannot exist would make a statement fail that others share. */
+  const submit = (input: IntakeInput): Promise<Outcome> =>
+    isId(input.executionId)
+      ? intake.submit(input)
+      : Promise.resolve({ isStale: true, status: undefined });
   const report = async (one: CommandReport): Promise<ReportAnswer> => {
     const input = { kind: "report", report: one } as const;
-    const { isStale } = await intake.submit({ executionId: one.executionId, input });
+    const { isStale } = await submit({ executionId: one.executionId, input });
     notifier.settle(one.commandId);
     if (isStale) {
       metrics.fenceRefusals.inc("report");
@@ -180,11 +186,11 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     startBatch: (requests) => Promise.allSettled(requests.map((one) => starter.start(one))),
     cancel: async (id, { reason, cascade }) => {
       const input = { kind: "cancel", reason } as const;
-      return changed(id, await intake.submit({ executionId: id, input, isCascading: cascade }));
+      return changed(id, await submit({ executionId: id, input, isCascading: cascade }));
     },
     finalize: async (id, { status, reason }) => {
       const input = { kind: "finalize", status, reason } as const;
-      return changed(id, await intake.submit({ executionId: id, input }));
+      return changed(id, await submit({ executionId: id, input }));
     },
     register: (registration) => workers.register(registration),
     heartbeat: (heartbeat) => workers.heartbeat(heartbeat),
@@ -195,7 +201,8 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     appendLogs: (lines) => appendLogs({ bus, cache, metrics }, lines),
     readLogs: (id, query) => bus.readLogs(id, query),
     followLogs: (id, query) => bus.followLogs(id, query),
-    state: (id) => readState({ pool: store.durable, cache, intake }, id),
+    state: async (id) =>
+      isId(id) ? await readState({ pool: store.durable, cache, intake }, id) : undefined,
     watch: (id, watchOptions) => watch.watch(id, watchOptions),
     registerPlaybook: (request) => registerPlaybook(options, ids, request),
     putResult: (result) => putResult(store.durable, result),

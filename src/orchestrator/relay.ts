@@ -16,8 +16,9 @@ import type { OrchestratorOptions } from "./options.ts";
 /** How soon the loss of the stream is noticed. */
 const STREAM_CHECK_MS = 2000;
 /** Checks of the stream between two looks for forgotten commands. */
-const FORGOTTEN_EVERY = 5;
-const FORGOTTEN_MS = 30_000;
+const FORGOTTEN_EVERY = 2;
+/** A command that was announced so long ago should have found the free worker. */
+const FORGOTTEN_MS = 8000;
 const FORGOTTEN_MAX = 200;
 
 export class Relay {
@@ -40,9 +41,10 @@ export class Relay {
 
   /** Publishes what a sweep has found unmarked. Returns at once; skips while a round is under way. */
   repeat(commands: readonly QueuedCommand[]): void {
-    if (commands.length > 0 && !this.#isRepeating) {
+    const lost = commands.filter((command) => !this.#notifier.hasSent(command));
+    if (lost.length > 0 && !this.#isRepeating) {
       this.#isRepeating = true;
-      void this.#publishAll(commands, undefined).finally(() => {
+      void this.#publishAll(lost, undefined).finally(() => {
         this.#isRepeating = false;
       });
     }

@@ -1,6 +1,7 @@
 /** Starts of top-level executions. */
 import { AppError } from "../core/errors.ts";
 import type { CatalogId, ExecutionId } from "../core/ids.ts";
+import { isId } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { NewExecution } from "../store/append.ts";
 import type { CatalogKey } from "../store/catalog.ts";
@@ -34,6 +35,9 @@ export interface StartedExecution {
 }
 
 const DEDUP_WINDOW_MS = 24 * 60 * 60_000;
+const DEDUP_WINDOW_MS_MAX = 10 * 365 * DEDUP_WINDOW_MS;
+const DEDUP_KEY_CHARS_MAX = 1000;
+const INT4_MAX = 2 ** 31 - 1;
 const PAYLOAD_CHARS_MAX = 16 * 1024 * 1024;
 
 export class ExecutionStarter {
@@ -59,9 +63,10 @@ export class ExecutionStarter {
   /**
    * Durable when it resolves.
    *
-   * @throws AppError invalid PAYLOAD_TOO_LARGE, not_found PLAYBOOK_NOT_FOUND, unavailable.
+   * @throws AppError invalid REQUEST_INVALID or PAYLOAD_TOO_LARGE, not_found PLAYBOOK_NOT_FOUND, unavailable.
    */
   async start(request: StartRequest): Promise<StartedExecution> {
+    checkRequest(request);
     try {
       return request.dedup === undefined
         ? await this.#start(request)
@@ -155,7 +160,7 @@ export class ExecutionStarter {
       isWaited: false,
       payload,
       pool,
-      priority,
+      priority: priority === undefined ? undefined : Math.round(priority),
       dedup: dedup && { key: dedup.key, windowMs: dedup.windowMs ?? DEDUP_WINDOW_MS },
     };
   }
@@ -167,6 +172,33 @@ export class ExecutionStarter {
       ? { executionId, status: "started" }
       : { executionId: first, status: "duplicate" };
   }
+}
+
+/** What would make a statement fail that other requests share. */
+function checkRequest(request: StartRequest): void {
+  const { path, catalogId, version, pool, parentExecutionId, dedup, priority } = request;
+  const faults = [
+    [path === undefined && catalogId === undefined, "path or catalog_id must be set"],
+    [catalogId !== undefined && !isId(catalogId), "catalog_id must be a decimal id"],
+    [version !== undefined && !isCount(version), "version must be a positive integer"],
+    [parentExecutionId !== undefined && !isId(parentExecutionId), "the parent must be an id"],
+    [[path, pool, dedup?.key].some((text) => text?.includes("\0")), "texts must not hold NUL"],
+    [(dedup?.key.length ?? 0) > DEDUP_KEY_CHARS_MAX, "the dedup key is too long"],
+    [!isWindow(dedup?.windowMs), "the dedup window must be between 0 and ten years"],
+    [priority !== undefined && !(priority >= 0 && priority <= 9), "priority must be 0 to 9"],
+  ] as const;
+  const found = faults.flatMap(([isFault, message]) => (isFault ? [message] : []));
+  if (found.length > 0) {
+    throw new AppError("invalid", "REQUEST_INVALID", `Cannot start: ${found.join("; ")}`);
+  }
+}
+
+function isCount(value: number): boolean {
+  return Number.isInteger(value) && value > 0 && value <= INT4_MAX;
+}
+
+function isWindow(ms = DEDUP_WINDOW_MS): boolean {
+  return ms >= 0 && ms <= DEDUP_WINDOW_MS_MAX;
 }
 
 function notFound({ catalogId, path, version }: StartRequest): AppError {

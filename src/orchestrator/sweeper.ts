@@ -23,6 +23,8 @@ import { decodeWakeUp } from "./wake-up.ts";
 const GRACE_MS = 1000;
 const NOTIFY_GRACE_MS = 2000;
 const LIMIT = 500;
+/** After an outage of NATS all queued commands may be among them. */
+const NOTIFY_LIMIT = 5000;
 /** Workers silent for so long are forgotten. */
 const SILENT_MS = 300_000;
 /** Sweeps between two rounds of housekeeping. */
@@ -80,6 +82,7 @@ export class Sweeper {
       notifyGraceMs: NOTIFY_GRACE_MS,
       isExpiring: startMs >= this.#amnestyUntilMs,
       limit: LIMIT,
+      notifyLimit: NOTIFY_LIMIT,
     });
     clock.adjust(overdue.nowMs, sentMs);
     this.#lastOkMs = performance.now();

@@ -6,6 +6,7 @@
 import { sleep } from "../core/clock.ts";
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { ExecutionId } from "../core/ids.ts";
+import { isId } from "../core/ids.ts";
 import type { RecordedEvent } from "../engine/event.ts";
 import { TERMINAL_EVENTS } from "../engine/event.ts";
 import { listEvents } from "../store/event.ts";
@@ -89,7 +90,8 @@ export class WatchHub {
    * @throws AppError not_found EXECUTION_NOT_FOUND
    */
   async *watch(id: ExecutionId, { afterSeq, signal }: WatchOptions): AsyncIterable<RecordedEvent> {
-    const positions = await this.#read(() => readPositions(this.#pool, [id]));
+    const ids = isId(id) ? [id] : [];
+    const positions = await this.#read(() => readPositions(this.#pool, ids));
     if (!positions.has(id)) {
       throw new AppError("not_found", "EXECUTION_NOT_FOUND", `There is no execution ${id}`);
     }

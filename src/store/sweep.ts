@@ -37,6 +37,8 @@ export interface SweepOptions {
   readonly isExpiring: boolean;
   /** Rows of each kind at most, oldest first. */
   readonly limit: number;
+  /** Same for commands that nobody was told of. */
+  readonly notifyLimit: number;
 }
 
 interface SweepRow {
@@ -80,7 +82,7 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
     WHERE status = 'queued' AND notified_at IS NULL
       AND available_at <= now() - ${options.notifyGraceMs} * interval '1 millisecond'
     ORDER BY available_at
-    LIMIT ${options.limit})`;
+    LIMIT ${options.notifyLimit})`;
   const of = (kind: SweepRow["kind"]): SweepRow[] => rows.filter((row) => row.kind === kind);
   return {
     nowMs: Number(of("now")[0]?.data ?? 0),

@@ -18,7 +18,7 @@ import {
   WORKER,
 } from "./factory.ts";
 
-const ALL = { graceMs: 0, notifyGraceMs: 0, isExpiring: true, limit: 100 };
+const ALL = { graceMs: 0, notifyGraceMs: 0, isExpiring: true, limit: 100, notifyLimit: 100 };
 
 test("appendBatch() writes a group whole, and changes nothing of one that is not at its head", async () => {
   await using db = await createTestDatabase();

@@ -21,7 +21,7 @@ import {
 import { createTestDatabase } from "../../support/postgres.ts";
 import { group, insertCommands, WORKER } from "./factory.ts";
 
-const ALL = { graceMs: 0, notifyGraceMs: 0, isExpiring: true, limit: 100 };
+const ALL = { graceMs: 0, notifyGraceMs: 0, isExpiring: true, limit: 100, notifyLimit: 100 };
 const TIMEOUT_MS = 10_000;
 
 function registration(workerId: WorkerId, pool = "cpu-01") {
