@@ -21,7 +21,9 @@ const LONG_DIGITS = /\d{16}/;
  * @throws SyntaxError on malformed text.
  */
 export function parseJson(text: string): Json {
-  return LONG_DIGITS.test(text) ? (JSON.parse(text, keepDigits) as Json) : (JSON.parse(text) as Json);
+  return LONG_DIGITS.test(text)
+    ? (JSON.parse(text, keepDigits) as Json)
+    : (JSON.parse(text) as Json);
 }
 
 function keepDigits(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
