@@ -4,7 +4,7 @@
  * One line for each visit of a step, in the order of entry; loops count their items, sub-playbooks
  * and retries are noted below. The clock is the server's, as far as events carry it.
  */
-import type { JsonObject } from "../core/json.ts";
+import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import { field, formatDuration } from "./format.ts";
 
@@ -22,6 +22,14 @@ export interface Visit {
   failed: number;
   error: string;
   readonly notes: string[];
+  /** By loop item, or under one key without a loop: how often its tasks were tried again. */
+  readonly retries: Map<string, Retries>;
+}
+
+interface Retries {
+  readonly count: number;
+  /** Message of the newest failure; may be "". */
+  readonly message: string;
 }
 
 export interface TreeStyle {
@@ -55,7 +63,7 @@ export class ExecutionTree {
   apply(event: JsonObject): Visit | undefined {
     const type = field(event, "event_type");
     const timeMs = Date.parse(field(event, "created_at"));
-    const context = isJsonObject(event["context"]) ? event["context"] : {};
+    const context = objectOf(event["context"]);
     if (type === "playbook.started") {
       this.#title = `${field(context, "path")} v${field(context, "version")}`;
       this.#startedMs = timeMs;
@@ -88,6 +96,7 @@ export class ExecutionTree {
       failed: 0,
       error: "",
       notes: [],
+      retries: new Map(),
     };
     this.visits.push(visit);
     return visit;
@@ -102,6 +111,7 @@ export class ExecutionTree {
     if (visit === undefined) {
       return undefined;
     }
+    noteRetries(visit, event);
     switch (type) {
       case "loop.started":
         visit.total = Number(context["iterations_expected"]);
@@ -135,8 +145,7 @@ export class ExecutionTree {
   /** The newest visit of the event's step, unless the event says which. */
   #find(event: JsonObject): Visit | undefined {
     const step = field(event, "node_name");
-    const meta = isJsonObject(event["meta"]) ? event["meta"] : {};
-    const number = Number(meta["visit"] ?? 0);
+    const number = Number(objectOf(event["meta"])["visit"] ?? 0);
     return this.visits.findLast(
       (visit) => visit.step === step && (number === 0 || visit.visit === number),
     );
@@ -159,6 +168,33 @@ export class ExecutionTree {
       ...this.visits.flatMap((visit, index) => visitLines(visit, index === last, style)),
     ];
   }
+}
+
+function objectOf(value: Json | undefined): JsonObject {
+  return isJsonObject(value) ? value : {};
+}
+
+/** Events carry the sum of their run, so the newest one says it all. */
+function noteRetries({ retries }: Visit, event: JsonObject): void {
+  const meta = objectOf(event["meta"]);
+  const { count, last } = objectOf(meta["retries"]);
+  if (typeof count === "number") {
+    const message = field(objectOf(last), "message");
+    retries.set(field(meta, "iteration_index"), { count, message });
+  }
+}
+
+/** `tried again 3 times: HTTP 503 …`, of a loop also how many of its items. */
+function retryNotes({ retries, total }: Visit): readonly string[] {
+  const all = [...retries.values()];
+  if (all.length === 0) {
+    return [];
+  }
+  const count = all.reduce((sum, each) => sum + each.count, 0);
+  const items = total === undefined ? "" : `${all.length} ${all.length === 1 ? "item" : "items"} `;
+  const times = count === 1 ? "once" : `${count} times`;
+  const message = firstLine(all.findLast((each) => each.message !== "")?.message ?? "");
+  return [`${items}tried again ${times}${message === "" ? "" : `: ${message}`}`];
 }
 
 function exitStatus(event: JsonObject, context: JsonObject): VisitStatus {
@@ -184,7 +220,9 @@ export function visitLines(visit: Visit, isLast: boolean, style: TreeStyle): rea
   const stem = isLast ? "  " : "│ ";
   return [
     parts.filter((part) => part !== "").join(" "),
-    ...visit.notes.map((note) => paint(`${stem}   ${note}`, "90", style.hasColor)),
+    ...[...visit.notes, ...retryNotes(visit)].map((note) =>
+      paint(`${stem}   ${note}`, "90", style.hasColor),
+    ),
   ];
 }
 

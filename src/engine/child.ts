@@ -11,7 +11,7 @@ import type { Failure } from "./failure.ts";
 import { failure, templateFailure } from "./failure.ts";
 import type { TaskOutcome } from "./output.ts";
 import type { PipelineRun, RenderedTask } from "./pipeline.ts";
-import { currentTask, renderTask, settleTask } from "./pipeline.ts";
+import { briefRetried, currentTask, renderTask, settleTask } from "./pipeline.ts";
 import type { OpenChild, Visit } from "./record.ts";
 import { placeOf, runKey } from "./record.ts";
 import { startOf } from "./state.ts";
@@ -87,7 +87,7 @@ function settleChild(
   const next = settleTask(run, outcome);
   const place = { ...placeOf(visit, key), ...(childId === undefined ? {} : { childId }) };
   if (next.kind === "next" || next.kind === "retry") {
-    const { pipeline } = next;
+    const pipeline = { ...next.pipeline, ...briefRetried(next.pipeline) };
     draft.emit({ type: "child.done", ...place, value: null, pipeline });
     const delayMs = next.kind === "retry" ? next.delayMs : 0;
     draft.continuations.push({ visit, key, pipeline, delayMs });
@@ -96,7 +96,7 @@ function settleChild(
   const { value, ctx } = next;
   const error =
     next.kind === "failed" ? { error: placedFailure(next.error, visit, key) } : undefined;
-  draft.emit({ type: "child.done", ...place, value, ...error });
+  draft.emit({ type: "child.done", ...place, value, ...error, ...briefRetried(next) });
   if (Object.keys(ctx).length > 0) {
     draft.emit({ type: "ctx.updated", values: ctx, step: visit.step });
   }

@@ -30,6 +30,16 @@ export interface PipelineState {
   readonly ctx: JsonObject;
   /** Task runs so far, for the runaway guard. */
   readonly taskCount: number;
+  /** Absent while no task was tried again. */
+  readonly retries?: Retries;
+}
+
+/** What policies made of failed tries in one run of a pipeline, all its tasks together. */
+export interface Retries {
+  /** Tries after the first of a task. */
+  readonly count: number;
+  /** The newest failure that was tried again, brief; absent when a rule disliked successes only. */
+  readonly last?: Failure;
 }
 
 export const PIPELINE_START: PipelineState = {
@@ -115,13 +125,19 @@ export interface CommandReport {
 }
 
 export type CommandOutcome =
-  | { readonly status: "ok"; readonly value: Json; readonly ctx: JsonObject }
+  | {
+      readonly status: "ok";
+      readonly value: Json;
+      readonly ctx: JsonObject;
+      readonly retries?: Retries;
+    }
   | {
       readonly status: "error";
       readonly error: Failure;
       /** What the finished tasks of a pipeline gave. */
       readonly value: Json;
       readonly ctx: JsonObject;
+      readonly retries?: Retries;
     }
   /** Goes on later (a long retry delay) or at the server (a sub-playbook is next). */
   | { readonly status: "yielded"; readonly pipeline: PipelineState; readonly delayMs: number }

@@ -1,7 +1,7 @@
 /** The log of an execution: what happened, in order, once. State is a fold over these. */
 import type { CommandId, ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
-import type { PipelineState } from "./command.ts";
+import type { PipelineState, Retries } from "./command.ts";
 import type { Failure } from "./failure.ts";
 
 /** Identifies the work of one visit of a step, or of one item of its loop. */
@@ -96,6 +96,8 @@ export type ExecutionEvent =
       readonly value: Json;
       /** Why the run failed; absent when it goes on. */
       readonly error?: Failure;
+      /** Of the run, when it is over; when it goes on `pipeline.retries` has them. */
+      readonly retries?: Retries;
       /** Set when the run goes on: a retry, or further tasks. */
       readonly pipeline?: PipelineState;
     } & Place)
@@ -137,6 +139,8 @@ export interface CallEnd {
   /** Absent when the platform ended it (worker lost, timeout). */
   readonly workerId?: WorkerId;
   readonly startedAtMs?: number;
+  /** Absent when no task was tried again. */
+  readonly retries?: Retries;
 }
 
 export type TimerPurpose =

@@ -74,6 +74,15 @@ export function failure(
   return { kind, code: kind.toUpperCase(), message, retryable: isRetryableKind(kind), ...more };
 }
 
+const BRIEF_CHARS_MAX = 500;
+
+/** The failure without its output and with the beginning of its message: for what is past. */
+export function briefFailure(full: Failure): Failure {
+  const { stderr: _, message, ...rest } = full;
+  const isLong = message.length > BRIEF_CHARS_MAX;
+  return { ...rest, message: isLong ? `${message.slice(0, BRIEF_CHARS_MAX - 1)}…` : message };
+}
+
 /**
  * The failure that a template error is to the task or step whose template it was.
  *

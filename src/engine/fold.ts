@@ -3,7 +3,7 @@ import { assert, unreachable } from "../core/assert.ts";
 import type { TimerId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import type { Step } from "../dsl/playbook.ts";
-import type { StepValue } from "./command.ts";
+import type { Retries, StepValue } from "./command.ts";
 import type { ExecutionStatus } from "./decision.ts";
 import type { EventOf, ExecutionEvent, Place } from "./event.ts";
 import type { Failure } from "./failure.ts";
@@ -38,6 +38,7 @@ export function foldEvent(state: ExecutionState, event: ExecutionEvent, timeMs: 
       break;
     case "command.yielded":
       state.commands.delete(event.commandId);
+      countRetries(state, event, event.pipeline.retries);
       moveRun(state, event, { pipeline: event.pipeline, commandId: undefined });
       break;
     case "command.cancelled":
@@ -46,10 +47,12 @@ export function foldEvent(state: ExecutionState, event: ExecutionEvent, timeMs: 
       break;
     case "call.done":
       state.commands.delete(event.commandId);
+      countRetries(state, event, event.retries);
       endRun(state, event, { value: event.value, error: undefined });
       break;
     case "call.error":
       state.commands.delete(event.commandId);
+      countRetries(state, event, event.retries);
       endRun(state, event, { value: event.value, error: event.error });
       break;
     case "child.started":
@@ -167,7 +170,6 @@ function applyIssued(
     losses: 0,
     cancelledAtMs: undefined,
   });
-  recordOf(state, event.step).attempts++;
   moveRun(state, event, { commandId });
 }
 
@@ -207,6 +209,7 @@ function applyChildDone(state: ExecutionState, event: EventOf<"child.done">): vo
     state.children.delete(child.childId);
     dropTimer(state, child.timerId);
   }
+  countRetries(state, event, event.retries ?? event.pipeline?.retries);
   if (event.pipeline === undefined) {
     endRun(state, event, { value: event.value, error: event.error });
   } else {
@@ -399,6 +402,14 @@ function stepOf(state: ExecutionState, place: Place): Step {
   return state.graph.step(place.step);
 }
 
+/** Adds those of a run that its step does not have yet; `retries` is the run's sum. */
+function countRetries(state: ExecutionState, place: Place, retries: Retries | undefined): void {
+  if (retries !== undefined) {
+    const run = visitOf(state, place).runs.get(runKey(place));
+    recordOf(state, place.step).attempts += retries.count - (run?.pipeline?.retries?.count ?? 0);
+  }
+}
+
 /** Changes a run, which begins with its first change. */
 function moveRun(state: ExecutionState, place: Place, change: Partial<Run>): void {
   const visit = visitOf(state, place);
@@ -409,6 +420,7 @@ function moveRun(state: ExecutionState, place: Place, change: Partial<Run>): voi
     return;
   }
   beginItem(visit, key);
+  recordOf(state, place.step).attempts++;
   visit.runs.set(key, {
     pipeline: undefined,
     commandId: undefined,

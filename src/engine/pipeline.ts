@@ -14,9 +14,9 @@ import { evaluateGuard, renderValue } from "../template/render.ts";
 import type { Scope } from "../template/scope.ts";
 import { assign, parseTarget } from "./assign.ts";
 import { retryDelayMs } from "./backoff.ts";
-import type { CommandPayload, PipelineState, ScopeData } from "./command.ts";
+import type { CommandPayload, PipelineState, Retries, ScopeData } from "./command.ts";
 import type { Failure } from "./failure.ts";
-import { failure, templateFailure } from "./failure.ts";
+import { briefFailure, failure, templateFailure } from "./failure.ts";
 import type { TaskOutcome } from "./output.ts";
 import { okWord, taskOutput } from "./output.ts";
 import type { ScopeOptions } from "./scope.ts";
@@ -39,13 +39,18 @@ export type PipelineNext =
   | { readonly kind: "next"; readonly pipeline: PipelineState }
   /** The same task is to run again after the delay. */
   | { readonly kind: "retry"; readonly pipeline: PipelineState; readonly delayMs: number }
-  | { readonly kind: "done"; readonly value: Json; readonly ctx: JsonObject }
-  | {
+  | ({ readonly kind: "done"; readonly value: Json; readonly ctx: JsonObject } & Retried)
+  | ({
       readonly kind: "failed";
       readonly error: Failure;
       readonly value: Json;
       readonly ctx: JsonObject;
-    };
+    } & Retried);
+
+/** Something with the retries of a run, if there were any. */
+export interface Retried {
+  readonly retries?: Retries;
+}
 
 export interface RenderedTask {
   readonly task: Task;
@@ -96,6 +101,19 @@ export function renderTask(run: PipelineRun, rawFields?: ReadonlySet<string>): R
     ]),
   );
   return { task, input, config };
+}
+
+/** The retries alone, to be spread into what reports them: nothing when there were none. */
+export function retriedOf({ retries }: Retried): Retried {
+  return retries === undefined ? {} : { retries };
+}
+
+/** {@link retriedOf} for the log of the execution: the failure brief. */
+export function briefRetried(source: Retried): Retried {
+  const { retries } = source;
+  return retries?.last === undefined
+    ? retriedOf(source)
+    : { retries: { ...retries, last: briefFailure(retries.last) } };
 }
 
 /** What the run is worth once its tasks left `results`, in the compact form that is stored. */
@@ -172,6 +190,7 @@ class Settling {
       error: { step: step.name, task: this.#task.label, attempt: tries, ...error },
       value: step.isPipeline ? results : (this.#outcome.value ?? null),
       ctx,
+      ...retriedOf(this.#pipeline),
     };
   }
 
@@ -239,7 +258,8 @@ class Settling {
 
   #done(): PipelineNext {
     const { results, ctx } = this.#pipeline;
-    return { kind: "done", value: pipelineValue(this.#run.step, results), ctx };
+    const value = pipelineValue(this.#run.step, results);
+    return { kind: "done", value, ctx, ...retriedOf(this.#pipeline) };
   }
 
   #jump(label: string): PipelineNext {
@@ -267,7 +287,18 @@ class Settling {
       seed: `${data.executionId}:${this.#task.label}:${data.loop?.index ?? ""}`,
     });
     // What the failed try gave is nobody's business any more.
-    return { kind: "retry", pipeline: { ...this.#pipeline, results: pipeline.results }, delayMs };
+    const { results } = pipeline;
+    return {
+      kind: "retry",
+      pipeline: { ...this.#pipeline, results, retries: this.#countRetry() },
+      delayMs,
+    };
+  }
+
+  #countRetry(): Retries {
+    const { count = 0, last } = this.#pipeline.retries ?? {};
+    const error = this.#outcome.ok ? last : this.#outcome.failure;
+    return { count: count + 1, ...(error === undefined ? {} : { last: error }) };
   }
 
   #delaySeconds(rule: Rule): number {

@@ -18,7 +18,7 @@ export interface StepRecord {
   readonly step: string;
   status: "running" | "ok" | "error" | "skipped" | "cancelled";
   visits: number;
-  /** Commands handed out in the last visit, those given out again included. */
+  /** Runs begun in the last visit, plus what was handed out or tried again. */
   attempts: number;
   startedAtMs: number | undefined;
   endedAtMs: number | undefined;

@@ -8,6 +8,7 @@ import type { Draft } from "./draft.ts";
 import type { CallEnd, Place } from "./event.ts";
 import type { Failure } from "./failure.ts";
 import { failure } from "./failure.ts";
+import { retriedOf } from "./pipeline.ts";
 import type { OpenCommand, Visit } from "./record.ts";
 import { runKey } from "./record.ts";
 import { findVisit } from "./state.ts";
@@ -53,11 +54,11 @@ function accept(draft: Draft, command: OpenCommand, report: CommandReport): void
   const source = { workerId, startedAtMs };
   switch (outcome.status) {
     case "ok":
-      endCall(draft, command, source, undefined, outcome.value);
+      endCall(draft, command, { ...source, ...retriedOf(outcome) }, undefined, outcome.value);
       updateCtx(draft, command, outcome.ctx);
       break;
     case "error":
-      endCall(draft, command, source, outcome.error, outcome.value);
+      endCall(draft, command, { ...source, ...retriedOf(outcome) }, outcome.error, outcome.value);
       updateCtx(draft, command, outcome.ctx);
       break;
     case "yielded":
@@ -77,7 +78,7 @@ function accept(draft: Draft, command: OpenCommand, report: CommandReport): void
 function endCall(
   draft: Draft,
   command: OpenCommand,
-  source: Pick<CallEnd, "workerId" | "startedAtMs">,
+  source: Pick<CallEnd, "workerId" | "startedAtMs" | "retries">,
   error: Failure | undefined,
   value: Json,
 ): void {

@@ -12,7 +12,7 @@ export interface StepView {
   /** `waiting`: tokens rest there and it never ran. */
   readonly status: StepRecord["status"] | "waiting";
   readonly visits: number;
-  /** Commands handed out in the last visit, those given out again included. */
+  /** Runs begun in the last visit, plus what was handed out or tried again. */
   readonly attempts: number;
   /** Of the last visit. */
   readonly startedAtMs: number | undefined;

@@ -1,7 +1,7 @@
 /** Checks the outcome of a command as a worker reports it: the one document that workers write. */
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
-import type { CommandOutcome, PipelineState } from "../engine/command.ts";
+import type { CommandOutcome, PipelineState, Retries } from "../engine/command.ts";
 import type { Failure, FailureKind } from "../engine/failure.ts";
 import { FAILURE_KINDS } from "../engine/failure.ts";
 import { invalid } from "./wire-value.ts";
@@ -13,13 +13,19 @@ export function decodeOutcome(json: Json): CommandOutcome {
   const fields = object("outcome", json);
   switch (fields["status"]) {
     case "ok":
-      return { status: "ok", value: fields["value"] ?? null, ctx: object("ctx", fields["ctx"]) };
+      return {
+        status: "ok",
+        value: fields["value"] ?? null,
+        ctx: object("ctx", fields["ctx"]),
+        ...decodeRetries(fields["retries"]),
+      };
     case "error":
       return {
         status: "error",
         error: decodeFailure(fields["error"]),
         value: fields["value"] ?? null,
         ctx: object("ctx", fields["ctx"]),
+        ...decodeRetries(fields["retries"]),
       };
     case "yielded":
       return {
@@ -65,7 +71,18 @@ function decodePipeline(json: Json | undefined): PipelineState {
     iter: object("iter", fields["iter"]),
     ctx: object("ctx", fields["ctx"]),
     taskCount: number("taskCount", fields["taskCount"]),
+    ...decodeRetries(fields["retries"]),
   };
+}
+
+/** Nothing for those of workers and payloads that know of none. */
+function decodeRetries(json: Json | undefined): { readonly retries?: Retries } {
+  if (json === undefined) {
+    return {};
+  }
+  const { count, last } = object("retries", json);
+  const failure = last === undefined ? {} : { last: decodeFailure(last) };
+  return { retries: { count: number("count", count), ...failure } };
 }
 
 function object(field: string, value: Json | undefined): JsonObject {

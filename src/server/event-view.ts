@@ -10,7 +10,8 @@
  */
 import type { ExecutionId } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
-import type { ExecutionEvent, RecordedEvent } from "../engine/event.ts";
+import type { Retries } from "../engine/command.ts";
+import type { EventOf, ExecutionEvent, RecordedEvent } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
 import { apiEventName } from "./event-name.ts";
 
@@ -73,7 +74,7 @@ function mainEvent(executionId: ExecutionId, { event, seq, timeMs }: RecordedEve
     result: resultOf(event, status),
     error: error === undefined ? null : failureText(error),
     context: contextOf(event),
-    meta: { ...metaOf(event), ...(error === undefined ? {} : { error }) },
+    meta: { ...metaOf(event), ...retriesOf(event), ...(error === undefined ? {} : { error }) },
   };
 }
 
@@ -160,6 +161,17 @@ function metaOf(event: ExecutionEvent): Readonly<Record<string, unknown>> {
   return Object.fromEntries(
     META.filter(([key]) => fields[key] !== undefined).map(([key, name]) => [name, fields[key]]),
   );
+}
+
+/** Of the event's run up to here: `{count, last}`, the latter a failure. */
+function retriesOf(event: ExecutionEvent): { readonly retries?: Retries } {
+  const own = "retries" in event ? event.retries : undefined;
+  const retries = own ?? (isContinued(event) ? event.pipeline?.retries : undefined);
+  return retries === undefined ? {} : { retries };
+}
+
+function isContinued(event: ExecutionEvent): event is EventOf<"command.yielded" | "child.done"> {
+  return event.type === "command.yielded" || event.type === "child.done";
 }
 
 /** One line that says where and what: `fetch[3], attempt 2: HTTP 503 from … (HTTP_503)`. */

@@ -1,6 +1,6 @@
 /** One execution, live: its steps on a time line, its log, its result. */
 import { call, follow, get } from "./client.js";
-import { Progress, stepNote, stepStatus } from "./progress.js";
+import { Progress, retryCount, stepNote, stepStatus } from "./progress.js";
 import { bars, formatDuration, formatTime, h, json, pill, show } from "./view.js";
 
 const LOG_LINES_MAX = 2000;
@@ -151,6 +151,7 @@ function drawStep(rows, list, step, { beginMs, endMs, isHere }) {
   row.element.className = `step${isHere ? " here" : ""}`;
   row.dot.className = `dot ${status}`;
   row.more.textContent = stepNote(step);
+  row.more.title = step.retried ?? "";
   row.track.replaceChildren(...bars(step.visits, beginMs, endMs));
   const last = step.visits.at(-1);
   row.time.textContent = last
@@ -181,6 +182,10 @@ function stepOf(step, seen, close) {
         "Sub-playbook: ",
         seen.children.map((id) => h("a", { class: "mono", href: `#/e/${id}` }, `${id} `)),
       ),
+    seen?.retried && [
+      h("h2", {}, `Tried again ${retryCount(seen)} ${retryCount(seen) === 1 ? "time" : "times"}`),
+      h("p", { class: "retried" }, "Last: ", seen.retried),
+    ],
     step.error && [
       h("h2", { class: "failed" }, "Error"),
       h(

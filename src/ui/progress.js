@@ -17,6 +17,11 @@ export class Progress {
     }
     const step = this.#step(event.node_name);
     const visit = step.visits.findLast((each) => each.number === event.meta.visit);
+    if (event.meta.retries) {
+      const { count, last } = event.meta.retries;
+      step.retries.set(`${event.meta.visit} ${event.meta.iteration_index}`, count);
+      step.retried = last?.message ?? step.retried;
+    }
     if (type === "step.enter") {
       step.visits.push({ number: event.meta.visit, beginMs: timeMs, status: "running" });
       step.done = step.failed = 0;
@@ -30,7 +35,7 @@ export class Progress {
     } else if (type === "loop.started") {
       step.total = event.context.iterations_expected;
     } else if (type === "command.retried") {
-      step.retries++;
+      step.handOuts++;
     } else if (type === "command.cancelled" && visit) {
       visit.endMs = timeMs;
       visit.status = "cancelled";
@@ -54,7 +59,12 @@ export class Progress {
         done: 0,
         failed: 0,
         total: undefined,
-        retries: 0,
+        /** Times its commands were given out again, because a worker was lost or stopped. */
+        handOuts: 0,
+        /** By visit and item: how often policies had tasks tried again. */
+        retries: new Map(),
+        /** Message of the newest failure that was tried again. */
+        retried: undefined,
         children: [],
         error: null,
       };
@@ -79,8 +89,16 @@ export function stepNote(step) {
   if (step.visits.length > 1) {
     notes.push(`${step.visits.length} visits`);
   }
-  if (step.retries > 0) {
-    notes.push(`${step.retries} retried`);
+  const retries = retryCount(step);
+  if (retries > 0) {
+    notes.push(`tried again ${retries === 1 ? "once" : `${retries} times`}`);
+  }
+  if (step.handOuts > 0) {
+    notes.push(`handed out again ${step.handOuts === 1 ? "once" : `${step.handOuts} times`}`);
   }
   return notes.join(" · ");
+}
+
+export function retryCount(step) {
+  return [...step.retries.values()].reduce((sum, count) => sum + count, 0);
 }

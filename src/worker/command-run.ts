@@ -6,12 +6,14 @@
  * slot is given back (`yielded`), and the run goes on later from the state that is reported.
  */
 import { sleep } from "../core/clock.ts";
+import type { Json } from "../core/json.ts";
 import type { Task } from "../dsl/playbook.ts";
 import type { ClaimedCommand, CommandOutcome, PipelineState } from "../engine/command.ts";
+import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import type { TaskOutcome } from "../engine/output.ts";
 import type { PipelineNext, PipelineRun } from "../engine/pipeline.ts";
-import { currentTask, settleTask } from "../engine/pipeline.ts";
+import { currentTask, retriedOf, settleTask } from "../engine/pipeline.ts";
 import { CommandSecrets } from "./command-secrets.ts";
 import { stopReason } from "./held-commands.ts";
 import { LogGate } from "./log-gate.ts";
@@ -104,10 +106,10 @@ class CommandRun {
       }
       const next = await this.#settle(outcome);
       if (next.kind === "done") {
-        return { status: "ok", value: next.value, ctx: next.ctx };
+        return { status: "ok", value: next.value, ctx: next.ctx, ...retriedOf(next) };
       }
       if (next.kind === "failed") {
-        return { status: "error", error: next.error, value: next.value, ctx: next.ctx };
+        return this.#fail(next.error, next.value, next);
       }
       this.#pipeline = next.pipeline;
       if (next.kind === "retry" && next.delayMs > INLINE_WAIT_MS_MAX) {
@@ -187,8 +189,17 @@ class CommandRun {
     } catch (error) {
       const message = `A stored result cannot be loaded: ${String(error)}`;
       const lost = failure("connection", message, { code: "RESULT_UNAVAILABLE" });
-      return { kind: "failed", error: lost, value: null, ctx: this.#pipeline.ctx };
+      const { ctx } = this.#pipeline;
+      return { kind: "failed", error: lost, value: null, ctx, ...retriedOf(this.#pipeline) };
     }
+  }
+
+  #fail(
+    error: Failure,
+    value: Json,
+    source: Pick<PipelineState, "ctx" | "retries">,
+  ): CommandOutcome {
+    return { status: "error", error, value, ctx: source.ctx, ...retriedOf(source) };
   }
 
   #yield(delayMs: number): CommandOutcome {
@@ -221,7 +232,7 @@ class CommandRun {
   #interrupted(task: Task): CommandOutcome {
     const message = `The worker was stopped while task ${task.label} ran, which may not run twice`;
     const lost = failure("worker_lost", message, { retryable: false });
-    return { status: "error", error: lost, value: null, ctx: this.#pipeline.ctx };
+    return this.#fail(lost, null, this.#pipeline);
   }
 
   #logOf(task: Task): TaskLog {

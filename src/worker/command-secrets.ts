@@ -6,6 +6,7 @@ import { isJsonObject } from "../core/json.ts";
 import type { CommandOutcome, HeldCommand } from "../engine/command.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
+import type { Retried } from "../engine/pipeline.ts";
 import type { Mask } from "../secrets/mask.ts";
 import { createMask, secretValues } from "../secrets/mask.ts";
 import type { Credential } from "../tools/tool.ts";
@@ -52,6 +53,7 @@ export class CommandSecrets {
           ...outcome,
           value: this.#mask.json(outcome.value),
           ctx: this.#object(outcome.ctx),
+          ...this.#retried(outcome),
         };
       case "error":
         return {
@@ -59,6 +61,7 @@ export class CommandSecrets {
           error: this.#failure(outcome.error),
           value: this.#mask.json(outcome.value),
           ctx: this.#object(outcome.ctx),
+          ...this.#retried(outcome),
         };
       case "yielded": {
         const { pipeline } = outcome;
@@ -66,7 +69,8 @@ export class CommandSecrets {
         const locals = this.#object(pipeline.locals);
         const iter = this.#object(pipeline.iter);
         const ctx = this.#object(pipeline.ctx);
-        return { ...outcome, pipeline: { ...pipeline, results, locals, iter, ctx } };
+        const retried = this.#retried(pipeline);
+        return { ...outcome, pipeline: { ...pipeline, results, locals, iter, ctx, ...retried } };
       }
       case "cancelled":
       case "released":
@@ -99,6 +103,12 @@ export class CommandSecrets {
   #object(value: JsonObject): JsonObject {
     const masked: Json = this.#mask.json(value);
     return isJsonObject(masked) ? masked : {};
+  }
+
+  #retried({ retries }: Retried): Retried {
+    return retries?.last === undefined
+      ? {}
+      : { retries: { ...retries, last: this.#failure(retries.last) } };
   }
 
   #failure(error: Failure): Failure {

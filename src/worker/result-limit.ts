@@ -9,6 +9,7 @@ import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import type { CommandOutcome } from "../engine/command.ts";
 import { failure } from "../engine/failure.ts";
+import { briefRetried } from "../engine/pipeline.ts";
 import type { WorkerClient } from "../rpc/client.ts";
 import type { WorkerLimits } from "./options.ts";
 
@@ -58,7 +59,8 @@ async function byReference(
     case "ok":
     case "error": {
       const value = await limitValue(context, context.step, outcome.value);
-      return { ...outcome, value, ctx: await limitFields(context, "ctx", outcome.ctx) };
+      const ctx = await limitFields(context, "ctx", outcome.ctx);
+      return { ...outcome, value, ctx, ...briefRetried(outcome) };
     }
     case "yielded": {
       const { pipeline } = outcome;
@@ -66,7 +68,8 @@ async function byReference(
       const locals = await limitFields(context, context.step, pipeline.locals);
       const iter = await limitFields(context, "iter", pipeline.iter);
       const ctx = await limitFields(context, "ctx", pipeline.ctx);
-      return { ...outcome, pipeline: { ...pipeline, results, locals, iter, ctx } };
+      const retried = briefRetried(pipeline);
+      return { ...outcome, pipeline: { ...pipeline, results, locals, iter, ctx, ...retried } };
     }
     case "cancelled":
     case "released":

@@ -136,11 +136,41 @@ test("short retries happen in the slot, long ones give it back", async () => {
   const short = await platform.outcome(
     await platform.queue([failing(retryRule({ backoff: "linear", delay: 0.01 }))]),
   );
-  expect(short).toMatchObject({ status: "error", error: { kind: "connection", attempt: 3 } });
+  expect(short).toMatchObject({
+    status: "error",
+    error: { kind: "connection", attempt: 3, stderr: "something is wrong" },
+    retries: { count: 2, last: { ...failure("connection", "down") } },
+  });
   const long = await platform.outcome(
     await platform.queue([failing(retryRule({ backoff: "linear", delay: 60 }))]),
   );
-  expect(long).toMatchObject({ status: "yielded", delayMs: 60_000, pipeline: { tries: 1 } });
+  expect(long).toMatchObject({
+    status: "yielded",
+    delayMs: 60_000,
+    pipeline: { tries: 1, retries: { count: 1 } },
+  });
+});
+
+test("the failure that was tried again is reported brief and without secrets", async () => {
+  const platform = await start();
+  platform.runWorker();
+  const again = retryRule({ attempts: 2, delay: 0 });
+  const leak = `${"x".repeat(495)} s3cret-value ${"y".repeat(100)}`;
+  const outcome = await platform.outcome(
+    await platform.queue([
+      task("a", { do: "secret", name: "db" }),
+      task(
+        "b",
+        { do: "fail", failure: { ...failure("connection", leak) } },
+        { policy: { mode: "exclusive", rules: [again] } },
+      ),
+    ]),
+  );
+  const retries = "retries" in outcome ? outcome.retries : undefined;
+  expect(retries).toEqual({
+    count: 1,
+    last: failure("connection", `${"x".repeat(495)} ***…`),
+  });
 });
 
 test("a sub-playbook and a task of another pool are left to others", async () => {

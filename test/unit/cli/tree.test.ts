@@ -29,6 +29,39 @@ test("lines() shows steps in order of entry with times, items, retries and error
   ]);
 });
 
+test("tries that failed first are noted below their step, the sum of all items", () => {
+  const tree = new ExecutionTree();
+  const retries = (count: number, message?: string, index?: number): JsonObject => ({
+    meta: {
+      visit: 1,
+      retries: { count, ...(message === undefined ? {} : { last: { message } }) },
+      ...(index === undefined ? {} : { iteration_index: index }),
+    },
+  });
+  const events: readonly JsonObject[] = [
+    event(0, "step.enter", "read", { meta: { visit: 1 } }),
+    event(1, "command.yielded", "read", retries(1, "no table")),
+    event(2, "call.done", "read", retries(3, "no rows\nin it")),
+    event(3, "step.exit", "read"),
+    event(4, "step.enter", "poll", { meta: { visit: 1 } }),
+    event(5, "call.done", "poll", retries(1)),
+    event(6, "step.exit", "poll"),
+    event(7, "step.enter", "load", { meta: { visit: 1 } }),
+    event(8, "loop.started", "load", { context: { iterations_expected: 3 } }),
+    event(9, "call.done", "load", retries(2, "HTTP 503", 0)),
+    event(10, "call.done", "load", retries(1, "HTTP 502", 2)),
+  ];
+  events.forEach((each) => {
+    tree.apply(each);
+  });
+  const lines = tree.lines({ hasColor: false, nowMs: START_MS + 100 });
+  expect(lines.filter((line) => line.includes("again"))).toEqual([
+    "│    tried again 3 times: no rows",
+    "│    tried again once",
+    "     2 items tried again 3 times: HTTP 502",
+  ]);
+});
+
 test("the title keeps its time once the execution has ended", () => {
   const tree = new ExecutionTree();
   tree.apply(event(0, "playbook.started", "playbook", { context: { path: "p", version: 1 } }));

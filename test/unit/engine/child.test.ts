@@ -4,6 +4,7 @@ import type { ExecutionId } from "../../../src/core/ids.ts";
 import type { Json, JsonObject } from "../../../src/core/json.ts";
 import type { Task } from "../../../src/dsl/playbook.ts";
 import { failure } from "../../../src/engine/failure.ts";
+import { stepViews } from "../../../src/engine/view.ts";
 import { Driver, makePlaybook, makeRule } from "./harness.ts";
 
 function call(config: JsonObject = {}, more: Partial<Task> = {}): Partial<Task> {
@@ -107,6 +108,13 @@ describe("a playbook task", () => {
     expect(run.children.size).toBe(1);
     endChild(run, { ok: 1 });
     expect(run.state.status).toBe("completed");
+    expect(stepViews(run.state)[0]?.attempts).toBe(2);
+    const ends = run.events.flatMap(({ event }) => (event.type === "child.done" ? [event] : []));
+    const last = { code: "CHILD_FAILED", message: expect.stringContaining("lib/child") };
+    expect(ends.map((end) => end.retries ?? end.pipeline?.retries)).toEqual([
+      { count: 1, last: expect.objectContaining(last) },
+      { count: 1, last: expect.objectContaining(last) },
+    ]);
     expect(run.isSameAsReplay()).toBe(true);
   });
 

@@ -1,6 +1,7 @@
 /** Failing, cancelling, timeouts, lost workers. */
 import { describe, expect, test } from "bun:test";
 import type { ExecutionId } from "../../../src/core/ids.ts";
+import { PIPELINE_START } from "../../../src/engine/command.ts";
 import { failure } from "../../../src/engine/failure.ts";
 import { stepViews } from "../../../src/engine/view.ts";
 import type { StepSpec } from "./harness.ts";
@@ -273,4 +274,29 @@ test("inputs after the end are stale", () => {
   } as const;
   expect(run.give({ kind: "cancel", reason: "late" }).isStale).toBe(true);
   expect(run.give({ kind: "child_done", child }).isStale).toBe(true);
+});
+
+describe("retries inside a worker", () => {
+  const last = failure("connection", "down");
+
+  test("count as attempts, each once, also when the slot was given back in between", () => {
+    const run = new Driver(makePlaybook({ start: {} })).start();
+    const pipeline = { ...PIPELINE_START, tries: 2, retries: { count: 2, last } };
+    run.report("start", { status: "yielded", pipeline, delayMs: 5000 });
+    expect(stepViews(run.state)[0]?.attempts).toBe(3);
+    expect(run.open("start").payload.pipeline.retries).toEqual({ count: 2, last });
+    run.report("start", { status: "ok", value: 1, ctx: {}, retries: { count: 3, last } });
+    expect(stepViews(run.state)[0]?.attempts).toBe(4);
+    expect(run.events.map(({ event }) => event)).toContainEqual(
+      expect.objectContaining({ type: "call.done", retries: { count: 3, last } }),
+    );
+    expect(run.isSameAsReplay()).toBe(true);
+  });
+
+  test("leave no trace in the log when there were none", () => {
+    const run = new Driver(makePlaybook({ start: {} })).start();
+    run.ok("start");
+    expect(stepViews(run.state)[0]?.attempts).toBe(1);
+    expect(JSON.stringify(run.events)).not.toContain("retries");
+  });
 });

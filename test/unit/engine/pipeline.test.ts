@@ -19,7 +19,7 @@ const DATA: ScopeData = {
   ctx: { seen: { a: 1 } },
   steps: {},
 };
-const ERROR: TaskOutcome = { ok: false, failure: failure("server_error", "503", { status: 503 }) };
+const ERROR = { ok: false, failure: failure("server_error", "503", { status: 503 }) } as const;
 
 function runOf(tasks: readonly Partial<Task>[], pipeline = PIPELINE_START): PipelineRun {
   return { step: makeStep("s", { tasks }), pipeline, data: DATA, options: { nowMs: 0 } };
@@ -95,6 +95,22 @@ describe("settleTask()", () => {
     const task = withRules({ action: "retry", attempts: 2 });
     expect(settle(task, limited)).toMatchObject({ kind: "retry", delayMs: 7000 });
     expect(settle(task, limited, 1)).toMatchObject({ kind: "failed", error: { attempt: 2 } });
+  });
+
+  test("retries of a run add up, over all its tasks and with the newest failure", () => {
+    const task = withRules({ action: "retry", attempts: 3 });
+    const first = settle(task, ERROR);
+    expect(first).toMatchObject({ pipeline: { retries: { count: 1, last: ERROR.failure } } });
+    const pipeline = first.kind === "retry" ? first.pipeline : PIPELINE_START;
+    const second = settleTask(runOf([task], pipeline), done(1));
+    expect(second).toMatchObject({
+      kind: "retry",
+      pipeline: { retries: { count: 2, last: ERROR.failure } },
+    });
+    const later = second.kind === "retry" ? second.pipeline : PIPELINE_START;
+    const end = settleTask(runOf([task], later), ERROR);
+    expect(end).toMatchObject({ kind: "failed", retries: { count: 2, last: ERROR.failure } });
+    expect(settle(withRules({ action: "fail" }), ERROR)).not.toHaveProperty("retries");
   });
 
   test("jitter is the same every time", () => {

@@ -9,7 +9,7 @@ import type { ChildEnd, EngineInput } from "../../../src/engine/decision.ts";
 import { TERMINAL_EVENTS } from "../../../src/engine/event.ts";
 import { failure } from "../../../src/engine/failure.ts";
 import type { TaskOutcome } from "../../../src/engine/output.ts";
-import { currentTask, settleTask } from "../../../src/engine/pipeline.ts";
+import { currentTask, retriedOf, settleTask } from "../../../src/engine/pipeline.ts";
 import { isTerminal } from "../../../src/engine/state.ts";
 import { Driver } from "./harness.ts";
 import { Chance, randomPlaybook } from "./random-playbook.ts";
@@ -120,10 +120,11 @@ class World {
       }
       const next = settleTask(run, this.#taskOutcome(data.loop?.index));
       if (next.kind === "done") {
-        return { status: "ok", value: next.value, ctx: next.ctx };
+        return { status: "ok", value: next.value, ctx: next.ctx, ...retriedOf(next) };
       }
       if (next.kind === "failed") {
-        return { status: "error", error: next.error, value: next.value, ctx: next.ctx };
+        const { error, value, ctx } = next;
+        return { status: "error", error, value, ctx, ...retriedOf(next) };
       }
       if (next.kind === "retry" && this.#chance.hits(30)) {
         return { status: "yielded", pipeline: next.pipeline, delayMs: next.delayMs };

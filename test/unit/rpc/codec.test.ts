@@ -112,6 +112,15 @@ describe("codec", () => {
       { status: "ok", value: { a: [1, null, "x"] }, ctx: { n: 1 } },
       { status: "error", error: failure("timeout", "too slow"), value: null, ctx: {} },
       { status: "yielded", pipeline: { ...PIPELINE_START, position: 1 }, delayMs: 5000 },
+      { status: "ok", value: 1, ctx: {}, retries: { count: 2, last: failure("timeout", "x") } },
+      {
+        status: "error",
+        error: failure("limit", "x"),
+        value: null,
+        ctx: {},
+        retries: { count: 1 },
+      },
+      { status: "yielded", pipeline: { ...PIPELINE_START, retries: { count: 1 } }, delayMs: 1 },
       { status: "cancelled" },
       { status: "released", reason: "shutdown" },
     ];
@@ -150,6 +159,8 @@ describe("codec", () => {
       '{"status":"error","error":{"kind":"strange","code":"X","message":"m","retryable":true},"ctx":{}}',
       '{"status":"yielded","delayMs":1,"pipeline":{"position":0}}',
       '{"status":"released"}',
+      '{"status":"ok","value":1,"ctx":{},"retries":3}',
+      '{"status":"ok","value":1,"ctx":{},"retries":{"count":1,"last":"broken"}}',
     ];
     for (const outcome of outcomes) {
       expect(() => decodeReport(WORKER, { ...wire, outcome: Buffer.from(outcome) })).toThrow(

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
+import { PIPELINE_START } from "../../../src/engine/command.ts";
 import type { ExecutionEvent } from "../../../src/engine/event.ts";
+import { failure } from "../../../src/engine/failure.ts";
 import { BEGIN_MS, COMMAND, createBackend, createTestServer, sampleEvents } from "./backend.ts";
 
 function finishedRun() {
@@ -157,6 +159,30 @@ test("failures are shown as one readable line and in full", async () => {
   const text = "fetch[3], attempt 2: GET http://x answered 503 (HTTP_503)";
   expect(body).toMatchObject({ status: "FAILED", error: text, error_details: error });
   expect(body.events[0]).toMatchObject({ status: "FAILED", error: text, meta: { error } });
+});
+
+test("tries that failed before the last one are in `meta.retries`", async () => {
+  const backend = createBackend();
+  backend.add("6");
+  const retries = { count: 2, last: failure("connection", "down") };
+  const place = { step: "fetch", visit: 1, commandId: COMMAND, attempt: 1 };
+  const pipeline = { ...PIPELINE_START, retries };
+  backend.record("6", { type: "command.yielded", ...place, pipeline, delayMs: 4000 });
+  backend.record("6", { type: "call.done", ...place, value: 1, retries });
+  backend.record("6", { type: "step.exited", step: "fetch", visit: 1, status: "ok", arcs: [] });
+  const { call } = createTestServer(backend);
+  const { body } = await call("GET", "/api/executions/6");
+  expect(
+    body.events.map((event: { event_type: string; meta: { retries?: unknown } }) => [
+      event.event_type,
+      event.meta.retries,
+    ]),
+  ).toEqual([
+    ["command.yielded", retries],
+    ["call.done", retries],
+    ["command.completed", retries],
+    ["step.exit", undefined],
+  ]);
 });
 
 test("cancel and finalize reach the orchestrator", async () => {
