@@ -43,6 +43,7 @@ export async function startWorkerProcess(
     ...[...selfCommand(), "worker", "--pool", pool, "--name", `${pool}-${process.pid}`],
     ...["--server", `127.0.0.1:${grpcPort}`, "--slots", String(values.slots)],
     ...["--grace-time", `${values.graceTime}ms`, "--python", values.python],
+    ...["--metrics-port", "0", "--metrics-host", "127.0.0.1"],
     ...["--log-level", values.logLevel, "--log-format", values.logFormat],
   ];
   return await superviseChild({

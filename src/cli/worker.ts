@@ -18,6 +18,8 @@ import { createWorker } from "../worker/worker.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { openLogger } from "./log.ts";
 import { selfCommand, VERSION } from "./version.ts";
+import type { WorkerParts } from "./worker-probes.ts";
+import { openProbes } from "./worker-probes.ts";
 
 export const DEFAULT_NATS_URL = "nats://127.0.0.1:4222";
 
@@ -28,6 +30,9 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
   const name = values.name ?? `${hostname()}-${process.pid}`;
   const log = openLogger("worker", values).child({ pool, worker: name });
   await using stack = new AsyncDisposableStack();
+  const registry = createRegistry({ hasProcessMetrics: true });
+  const parts: WorkerParts = { bus: undefined, worker: undefined };
+  const probes = stack.use(openProbes({ values, registry, parts, log }));
   const tools = createTools({
     selfCommand: selfCommand(),
     env: taskEnvironment(env),
@@ -49,6 +54,7 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
       signal,
     }),
   );
+  parts.bus = bus;
   const client = connectWorkerClient({ addresses: values.server, token: values.workerToken });
   stack.defer(() => client.close());
   const service = createWorker({
@@ -60,15 +66,17 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     pid: process.pid,
     version: VERSION,
     labels: {},
+    metricsUrl: probes.metricsUrl,
     client,
     bus,
     tools,
     log,
-    metrics: createWorkerMetrics(createRegistry({ hasProcessMetrics: true }), VERSION),
+    metrics: createWorkerMetrics(registry, VERSION),
     env: {},
     graceMs: values.graceTime,
     onLog: (line) => writeTaskLine(log, line),
   });
+  parts.worker = service;
   await runServices([service], signal);
   return "ok";
 }

@@ -92,6 +92,12 @@ export function port(common: Common & { readonly default: number }): Option<numb
   return integer({ ...common, min: 0, max: 65_535, placeholder: "port" });
 }
 
+/** A port whose default depends on the machine; the description says how. */
+export function optionalPort(common: Common): Option<number | undefined> {
+  const { parse } = port({ ...common, default: 0 });
+  return option<number | undefined>(parse, "port", common, undefined);
+}
+
 /** Milliseconds; written as `500ms`, `30s`, `5m`, or a number of seconds. */
 export function duration(common: Common & { readonly default: string }): Option<number> {
   const parse = (value: string): Parsed<number> => {

@@ -4,6 +4,7 @@ import {
   duration,
   integer,
   list,
+  optionalPort,
   optionalText,
   port,
   text,
@@ -211,6 +212,17 @@ const workerTuning = {
   python: text({ default: "python3", description: "Program that runs python tasks" }),
 };
 
+export const metricsOptions = {
+  metricsPort: optionalPort({
+    description:
+      "Port of a worker's /metrics, /livez and /readyz; 0: any free one; default 9090, or a free one if that is taken",
+  }),
+  metricsHost: text({
+    default: "127.0.0.1",
+    description: "Address on which a worker serves its metrics and probes",
+  }),
+};
+
 export const workerOptions = {
   pool: optionalText({ placeholder: "name", description: "Pool whose commands to run (required)" }),
   name: optionalText({ description: "Name shown in lists; default HOST-PID" }),
@@ -223,6 +235,7 @@ export const workerOptions = {
   }),
   workerToken: listenOptions.workerToken,
   ...workerTuning,
+  ...metricsOptions,
   ...natsOptions,
   ...logOptions,
 };

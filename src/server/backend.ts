@@ -205,6 +205,8 @@ export interface WorkerRow {
   readonly pid: number;
   readonly version: string;
   readonly tools: readonly string[];
+  /** Null: it serves none. */
+  readonly metricsUrl: string | null;
   readonly registeredAtMs: number;
   readonly heartbeatAtMs: number;
 }

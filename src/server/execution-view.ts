@@ -116,6 +116,7 @@ export function viewWorker(row: WorkerRow): Readonly<Record<string, unknown>> {
     pid: row.pid,
     version: row.version,
     tools: row.tools,
+    metrics_url: row.metricsUrl,
     registered_at: isoTime(row.registeredAtMs),
     last_heartbeat: isoTime(row.heartbeatAtMs),
   };

@@ -250,6 +250,7 @@ export function createBackend(): Backend {
             pid: 1,
             version: "1",
             tools: ["noop"],
+            metricsUrl: "http://127.0.0.1:9090/metrics",
             registeredAtMs: BEGIN_MS,
             heartbeatAtMs: BEGIN_MS,
           },

@@ -92,7 +92,10 @@ test("pools say why commands wait; workers, totals, variables and results are th
     waiting_reason: expect.stringContaining("gpu-01"),
   });
   expect((await call("GET", "/api/worker/pools?name=gpu-01")).body.length).toBe(1);
-  expect((await call("GET", "/api/workers")).body.workers[0].name).toBe("host-1");
+  expect((await call("GET", "/api/workers")).body.workers[0]).toMatchObject({
+    name: "host-1",
+    metrics_url: "http://127.0.0.1:9090/metrics",
+  });
   expect((await call("GET", "/api/dashboard/stats")).body.stats).toMatchObject({
     total_executions: 10,
     successful_executions: 2,
