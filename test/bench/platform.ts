@@ -32,9 +32,17 @@ export interface Platform extends AsyncDisposable {
 const ROOT = join(import.meta.dir, "../..");
 const BINARY = join(ROOT, "dist/noetl");
 
-/** Program and first arguments that run `noetl`. */
+/**
+ * Program and first arguments that run `noetl`. With `BENCH_PROFILE=DIR` from the sources, and each
+ * process leaves a .cpuprofile there.
+ */
 export function noetlCommand(): readonly string[] {
-  return isBinaryCurrent() ? [BINARY] : [process.execPath, join(ROOT, "src/main.ts")];
+  const profileDir = process.env["BENCH_PROFILE"];
+  const main = join(ROOT, "src/main.ts");
+  if (profileDir !== undefined) {
+    return [process.execPath, "--cpu-prof", `--cpu-prof-dir=${profileDir}`, main];
+  }
+  return isBinaryCurrent() ? [BINARY] : [process.execPath, main];
 }
 
 function isBinaryCurrent(): boolean {

@@ -36,6 +36,11 @@ export function treeCpuMs(...roots: readonly number[]): number {
     .reduce((sum, pid) => sum + (readStat(pid)?.cpuMs ?? 0), 0);
 }
 
+/** The same of one process alone. */
+export function processCpuMs(pid: number): number {
+  return readStat(pid)?.cpuMs ?? 0;
+}
+
 /** Resident memory of one process. */
 export function residentBytes(pid: number): number {
   const pages = readText(`/proc/${pid}/statm`)?.split(" ")[1];

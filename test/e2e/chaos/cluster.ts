@@ -27,6 +27,8 @@ export interface Cluster extends AsyncDisposable {
   readonly workers: readonly Component[];
   /** One for each server. */
   readonly apis: readonly Api[];
+  /** Of the servers, as `host:port`. */
+  readonly grpcAddresses: readonly string[];
   readonly databaseUrl: string;
   /** Reconnects by itself; its queries fail while the database is down. */
   readonly sql: postgres.Sql;
@@ -86,6 +88,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     servers,
     workers,
     apis,
+    grpcAddresses: ports.map(({ grpcPort }) => `127.0.0.1:${grpcPort}`),
     databaseUrl: database.url,
     sql,
     runners: () => workers.flatMap((worker) => processTree(worker.pid).slice(1)),
