@@ -1,5 +1,6 @@
 /** How credentials are sealed: bound to their name, so that one row's text is useless in another. */
-import { isJsonObject, type JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
 import type { Sealer } from "./sealing.ts";
 
 export function sealCredential(sealer: Sealer, name: string, data: JsonObject): string {
