@@ -14,10 +14,12 @@ import { AppError, errorMessage } from "../core/errors.ts";
 import type { Service } from "../core/service.ts";
 import { runServices } from "../core/service.ts";
 import type { Logger } from "../observability/log.ts";
+import type { ServerMetrics } from "../observability/metrics.ts";
 import { createServerMetrics } from "../observability/metrics.ts";
 import { createRegistry } from "../observability/registry.ts";
 import type { Orchestrator } from "../orchestrator/orchestrator.ts";
 import { createOrchestrator } from "../orchestrator/orchestrator.ts";
+import type { RpcEvent } from "../rpc/call.ts";
 import type { ControlHandlers, ExecutionSummary } from "../rpc/handlers.ts";
 import { createRpcServer } from "../rpc/server.ts";
 import { loadOrCreateKey, parseKey } from "../secrets/key.ts";
@@ -107,9 +109,10 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   });
   const rpc = await createRpcServer({
     worker: orchestrator,
-    control: controlHandlers(orchestrator, reader),
+    control: controlHandlers(orchestrator, reader, metrics),
     workerToken: values.workerToken,
     controlToken: values.token,
+    onCall: (event) => countCall(metrics, event),
     log: log.child({ component: "rpc" }),
   });
   const http = createHttpServer({
@@ -251,11 +254,34 @@ export function untilAborted(signal: AbortSignal): Promise<void> {
   return signal.aborted ? Promise.resolve() : promise;
 }
 
+/** Streams that last as long as their clients: how long says nothing. */
+const LASTING_CALLS: ReadonlySet<string> = new Set(["Heartbeats", "Work", "WatchExecution"]);
+
+function countCall(metrics: ServerMetrics, { method, outcome, seconds }: RpcEvent): void {
+  metrics.rpcCalls.inc(method, outcome);
+  if (!LASTING_CALLS.has(method)) {
+    metrics.rpcSeconds.observe(seconds, method);
+  }
+}
+
 /** Reads that gRPC clients ask for come from where the HTTP API has them. */
-function controlHandlers(orchestrator: Orchestrator, reader: ServerReader): ControlHandlers {
+function controlHandlers(
+  orchestrator: Orchestrator,
+  reader: ServerReader,
+  { executeOutcomes }: Pick<ServerMetrics, "executeOutcomes">,
+): ControlHandlers {
   return {
     registerPlaybook: (request) => orchestrator.registerPlaybook(request),
-    start: (request) => orchestrator.start(request),
+    start: async (request) => {
+      try {
+        const started = await orchestrator.start(request);
+        executeOutcomes.inc("grpc", started.status === "started" ? "new" : "duplicate");
+        return started;
+      } catch (error) {
+        executeOutcomes.inc("grpc", "error");
+        throw error;
+      }
+    },
     watch: (id, options) => orchestrator.watch(id, options),
     cancel: (id, options) => orchestrator.cancel(id, options),
     getExecution: async (id) => {

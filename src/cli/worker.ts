@@ -31,6 +31,7 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
   const log = openLogger("worker", values).child({ pool, worker: name });
   await using stack = new AsyncDisposableStack();
   const registry = createRegistry({ hasProcessMetrics: true });
+  const metrics = createWorkerMetrics(registry, VERSION);
   const parts: WorkerParts = { bus: undefined, worker: undefined };
   const probes = stack.use(openProbes({ values, registry, parts, log }));
   const tools = createTools({
@@ -50,6 +51,7 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
       subjectPrefix: values.natsSubject,
       consumerPrefix: values.natsConsumer,
       maxAckPending: values.natsMaxAckPending,
+      onEvent: ({ type }) => type === "reconnected" && metrics.reconnects.inc("nats"),
       log,
       signal,
     }),
@@ -71,7 +73,7 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     bus,
     tools,
     log,
-    metrics: createWorkerMetrics(registry, VERSION),
+    metrics,
     env: {},
     graceMs: values.graceTime,
     onLog: (line) => writeTaskLine(log, line),

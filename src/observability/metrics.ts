@@ -8,7 +8,7 @@ import { SECONDS_BUCKETS, SIZE_BUCKETS } from "./registry.ts";
 export interface ServerMetrics {
   /** {event_type, status}: events written (`ok`), or reported from outside and refused (`error`). */
   readonly eventsIngested: Tally;
-  /** {entry: single|batch|grpc|child, outcome: new|duplicate|error}. */
+  /** {entry: single|batch|grpc, outcome: new|duplicate|error}. */
   readonly executeOutcomes: Tally;
   readonly executeBatchSize: Distribution;
   /** {status: completed|failed|cancelled}. */
@@ -34,12 +34,12 @@ export interface ServerMetrics {
   readonly stateBuild: Tally;
   /** {call: report|heartbeat|log|credential}: refused because another attempt owns the command. */
   readonly fenceRefusals: Tally;
-  /** {kind: lease|timer|worker|unnotified|cancel}: rows that a sweep acted on. */
+  /** {kind: lease|timer|child|unnotified}: rows that a sweep acted on. */
   readonly sweepRows: Tally;
   readonly sweepSeconds: Distribution;
   /** {pool}: workers declared lost. */
   readonly workersLost: Tally;
-  /** {pool, status: queued|running|cancelling}. */
+  /** {pool, status: queued|running}. */
   readonly queueDepth: Level;
   /** {pool}: age of the oldest command that could run. */
   readonly queueOldestSeconds: Level;
@@ -51,6 +51,10 @@ export interface ServerMetrics {
   readonly httpRequests: Tally;
   /** {method}: without live streams. */
   readonly httpSeconds: Distribution;
+  /** {method, outcome: ok or the kind of the error}; requests inside `Work` by their own names. */
+  readonly rpcCalls: Tally;
+  /** {method}: without streams that last as long as their client. */
+  readonly rpcSeconds: Distribution;
   /** {endpoint: catalog_register|credentials_upsert|…, status: ok|error}. */
   readonly writeRequests: Tally;
 }
@@ -149,6 +153,11 @@ function httpMetrics(registry: MetricsRegistry) {
       buckets: SECONDS_BUCKETS,
       labels: ["method"],
     }),
+    rpcCalls: registry.counter("noetl_rpc_calls_total", "gRPC calls.", ["method", "outcome"]),
+    rpcSeconds: registry.histogram("noetl_rpc_call_duration_seconds", "Without streams.", {
+      buckets: SECONDS_BUCKETS,
+      labels: ["method"],
+    }),
     writeRequests: registry.counter("noetl_write_requests_total", "Administrative writes.", [
       "endpoint",
       "status",
@@ -157,7 +166,7 @@ function httpMetrics(registry: MetricsRegistry) {
 }
 
 export interface WorkerMetrics {
-  /** {outcome: messages|empty|error}. */
+  /** {outcome: messages|error}. */
   readonly pulls: Tally;
   readonly pullSeconds: Distribution;
   readonly claimSucceeded: Tally;
@@ -176,7 +185,7 @@ export interface WorkerMetrics {
   readonly leasesLost: Tally;
   /** {outcome: sent|dropped}. */
   readonly logLines: Tally;
-  /** {reason}. */
+  /** {reason: heartbeat|nats}. */
   readonly reconnects: Tally;
   /** 1 while it pulls work. */
   readonly ready: Level;

@@ -181,6 +181,19 @@ describe("tidy", () => {
     expect(modules.map((s) => s.path).filter((path) => !used.has(path))).toEqual([]);
   });
 
+  test("every metric is fed", () => {
+    const declared =
+      sources.find(({ path }) => path === "src/observability/metrics.ts")?.text ?? "";
+    const names = [...declared.matchAll(/readonly (\w+): (?:Tally|Distribution|Level);/g)];
+    const rest = sources.filter(({ folder }) => folder !== "observability").map((s) => s.text);
+    const isFed = (name: string): boolean =>
+      rest.some((text) =>
+        new RegExp(`\\b${name}\\b\\s*\\.(inc|add|set|observe|reset)\\(`).test(text),
+      );
+    expect(names.length).toBeGreaterThan(20);
+    expect(names.flatMap(([, name = ""]) => (isFed(name) ? [] : [name]))).toEqual([]);
+  });
+
   test("the folder graph has no cycle", () => {
     const visit = (folder: string, trail: readonly string[]): void => {
       expect(trail).not.toContain(folder);
