@@ -90,14 +90,19 @@ describe("noetl up", () => {
       expect(second.stderr).toContain(`in use by noetl process ${platform.process.pid}`);
       expect(second.exitCode).toBe(2);
 
-      const firstPid = await workerPid(platform.url);
+      const { pid: firstPid } = await newestWorker(platform.url);
       process.kill(firstPid, "SIGKILL");
       await waitFor("another worker process", async () => {
-        return (await workerPid(platform.url)) !== firstPid;
+        return (await newestWorker(platform.url)).pid !== firstPid;
       });
       await runNoetl(["register", join(FIXTURES, "hello/playbook.yaml")], { env });
       const run = await runNoetl(["exec", "examples/hello", "--wait"], { env });
       expect(run.exitCode).toBe(0);
+      const worker = await newestWorker(platform.url);
+      expect(await counter(`${platform.url}/metrics`, "noetl_rpc_calls_total{")).toBeGreaterThan(0);
+      expect(
+        await counter(worker.metrics_url, "noetl_worker_claim_succeeded_total"),
+      ).toBeGreaterThan(0);
 
       const children = childrenOf(platform.process.pid);
       expect(children.length).toBeGreaterThanOrEqual(3);
@@ -109,14 +114,27 @@ describe("noetl up", () => {
   );
 });
 
-/** Of the newest worker that the server knows as alive. */
-async function workerPid(url: string): Promise<number> {
+/** The first sample whose line begins like this; 0 when there is none. */
+async function counter(url: string, name: string): Promise<number> {
+  const text = await (await fetch(url)).text();
+  const line = text.split("\n").find((each) => each.startsWith(name));
+  return Number(line?.split(" ").at(-1) ?? 0);
+}
+
+interface WorkerRow {
+  readonly pid: number;
+  readonly registered_at: string;
+  readonly metrics_url: string;
+}
+
+/** Of those that the server knows and whose process is there. */
+async function newestWorker(url: string): Promise<WorkerRow> {
   return await waitFor("a registered worker", async () => {
     const answer = (await (await fetch(`${url}/api/workers`)).json()) as {
-      workers: readonly { pid: number; registered_at: string }[];
+      readonly workers: readonly WorkerRow[];
     };
     const alive = answer.workers.filter(({ pid }) => existsSync(`/proc/${pid}`));
-    return alive.toSorted((a, b) => b.registered_at.localeCompare(a.registered_at))[0]?.pid;
+    return alive.toSorted((a, b) => b.registered_at.localeCompare(a.registered_at))[0];
   });
 }
 

@@ -6,7 +6,8 @@ import { waitFor } from "./wait.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const BINARY = join(ROOT, "dist/noetl");
-const INPUTS = "{src/**/*,.ci/build.ts,bun.lock}";
+// One pattern for all in braces matches nothing (Bun 1.4.5).
+const INPUTS = ["src/**/*", ".ci/build.ts", "bun.lock"];
 
 let building: Promise<string> | undefined;
 
@@ -36,7 +37,9 @@ function isCurrent(): boolean {
     return false;
   }
   const builtMs = statSync(BINARY).mtimeMs;
-  const inputs = [...new Bun.Glob(INPUTS).scanSync({ cwd: ROOT, dot: true })];
+  const inputs = INPUTS.flatMap((pattern) => [
+    ...new Bun.Glob(pattern).scanSync({ cwd: ROOT, dot: true }),
+  ]);
   return inputs.every((path) => statSync(join(ROOT, path)).mtimeMs < builtMs);
 }
 
