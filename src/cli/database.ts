@@ -1,12 +1,12 @@
 /** Opens the platform's database, or says clearly why that cannot be. */
 import { retry } from "../core/backoff.ts";
 import { AppError, errorMessage } from "../core/errors.ts";
+import type { Secret } from "../core/secret.ts";
 import type { Logger } from "../observability/log.ts";
 import { isDatabaseDown } from "../store/sqlstate.ts";
 
 export interface DatabaseWait {
-  /** Holds the password; never shown. */
-  readonly url: string;
+  readonly url: Secret;
   /** How long a database that is away is waited for; 0: not at all. */
   readonly patienceMs: number;
   readonly signal: AbortSignal;
@@ -21,7 +21,7 @@ const BACKOFF = { minMs: 200, maxMs: 3000 };
  * @throws AppError `DATABASE_UNREACHABLE`; those of `use` as they are.
  */
 export async function withDatabase<T>(use: () => Promise<T>, wait: DatabaseWait): Promise<T> {
-  const host = new URL(wait.url).host;
+  const host = new URL(wait.url.reveal()).host;
   const giveUp = AbortSignal.any([wait.signal, AbortSignal.timeout(Math.max(1, wait.patienceMs))]);
   try {
     return await retry(use, {

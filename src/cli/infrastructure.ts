@@ -2,16 +2,17 @@
 import { databaseUrlOf, dataDirOf } from "../config/decide.ts";
 import type { Values } from "../config/option.ts";
 import type { databaseOptions, folderOptions, natsOptions } from "../config/tables.ts";
+import { Secret } from "../core/secret.ts";
 import { lockDataDir } from "../embedded/data-dir.ts";
 import { startEmbeddedNats } from "../embedded/nats.ts";
 import { startEmbeddedPostgres } from "../embedded/postgres.ts";
 import type { Logger } from "../observability/log.ts";
 
 export interface Infrastructure extends AsyncDisposable {
-  readonly databaseUrl: string;
-  readonly natsUrl: string;
+  readonly databaseUrl: Secret;
+  readonly natsUrl: Secret;
   /** Database for playbooks in the embedded PostgreSQL; undefined with an external one. */
-  readonly playbooksUrl: string | undefined;
+  readonly playbooksUrl: Secret | undefined;
   /** Folder of the embedded parts and of the encryption key. */
   readonly dataDir: string;
 }
@@ -43,10 +44,16 @@ export async function openInfrastructure(
   stack.use(nats);
   const owned = stack.move();
   return {
-    databaseUrl: databaseUrl ?? postgres?.url ?? "",
-    natsUrl: values.natsUrl ?? nats?.url ?? "",
-    playbooksUrl: postgres?.playbooksUrl,
+    databaseUrl: databaseUrl ?? new Secret(postgres?.url ?? ""),
+    natsUrl: values.natsUrl ?? new Secret(nats?.url ?? ""),
+    playbooksUrl: postgres && new Secret(postgres.playbooksUrl),
     dataDir,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** Where NATS is, without the names and passwords that URLs may hold. */
+export function natsAddress({ natsUrl }: Pick<Infrastructure, "natsUrl">): string {
+  const hosts = natsUrl.reveal().split(",");
+  return hosts.map((url) => URL.parse(url.trim())?.host ?? "?").join(",");
 }

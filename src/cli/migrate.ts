@@ -17,7 +17,7 @@ export async function migrateDatabase(
     throw configurationError([{ name: "DATABASE_URL", message }]);
   }
   // An index on a large table takes as long as it takes.
-  await using store = connectStore(url, {
+  await using store = connectStore(url.reveal(), {
     max: 2,
     name: "noetl db migrate",
     statementTimeoutMs: 0,

@@ -72,7 +72,11 @@ function read<Table extends OptionTable>(
 
 function apiOf(context: CliContext, flags: object): Api {
   const { serverUrl, token } = read(context, clientOptions, flags);
-  return new Api({ url: serverUrl ?? DEFAULT_SERVER_URL, token, signal: context.signal });
+  return new Api({
+    url: serverUrl ?? DEFAULT_SERVER_URL,
+    token: token?.reveal(),
+    signal: context.signal,
+  });
 }
 
 function addPlatformCommands(program: Command, context: CliContext, finish: Finish): void {

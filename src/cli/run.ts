@@ -108,7 +108,7 @@ async function runOn(
   serverUrl: string,
   { content, payload, values, json }: RunRequest,
 ): Promise<ExitReason> {
-  const api = new Api({ url: serverUrl, token: values.token, signal: context.signal });
+  const api = new Api({ url: serverUrl, token: values.token?.reveal(), signal: context.signal });
   const registered = await api.postObject("/api/catalog/register", { content });
   for (const warning of rowsOf(registered, "warnings")) {
     context.note(`line ${field(warning, "line")}: warning: ${field(warning, "message")}`);

@@ -35,7 +35,7 @@ import { KNOWN_TOOL_KINDS } from "../tools/registry.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { withDatabase } from "./database.ts";
 import type { Infrastructure } from "./infrastructure.ts";
-import { openInfrastructure } from "./infrastructure.ts";
+import { natsAddress, openInfrastructure } from "./infrastructure.ts";
 import { openLogger } from "./log.ts";
 import { VERSION } from "./version.ts";
 
@@ -75,7 +75,10 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   await using stack = new AsyncDisposableStack();
   const secrets = createSealer(await readKey(values, infrastructure));
   const store = stack.use(
-    connectStore(infrastructure.databaseUrl, { name: "noetl server", max: values.databasePool }),
+    connectStore(infrastructure.databaseUrl.reveal(), {
+      name: "noetl server",
+      max: values.databasePool,
+    }),
   );
   await withDatabase(() => prepareSchema(store, values), {
     url: infrastructure.databaseUrl,
@@ -110,8 +113,8 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   const rpc = await createRpcServer({
     worker: orchestrator,
     control: controlHandlers(orchestrator, reader, metrics),
-    workerToken: values.workerToken,
-    controlToken: values.token,
+    workerToken: values.workerToken?.reveal(),
+    controlToken: values.token?.reveal(),
     onCall: (event) => countCall(metrics, event),
     log: log.child({ component: "rpc" }),
   });
@@ -123,7 +126,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     log: log.child({ component: "http" }),
     version: VERSION,
     access: {
-      token: values.token,
+      token: values.token?.reveal(),
       isLoopback: isLoopback(values.host),
       origins: values.origins,
     },
@@ -136,7 +139,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     http: url,
     http_port: httpPort,
     grpc_port: grpcPort,
-    nats: infrastructure.natsUrl,
+    nats: natsAddress(infrastructure),
     data_dir: infrastructure.dataDir,
     pid: process.pid,
     version: VERSION,
@@ -177,7 +180,7 @@ const WORKER_TIMEOUT_MS = 15_000;
 
 async function readKey(values: ServerValues, { dataDir }: Infrastructure): Promise<Uint8Array> {
   if (values.encryptionKey !== undefined) {
-    return parseKey(values.encryptionKey);
+    return parseKey(values.encryptionKey.reveal());
   }
   mkdirSync(dataDir, { recursive: true });
   return await loadOrCreateKey(join(dataDir, "encryption.key"));
@@ -189,9 +192,9 @@ async function prepareSchema(store: Store, { skipMigration }: ServerValues): Pro
 
 async function openBus({ values, infrastructure, log, signal }: StartServerOptions): Promise<Bus> {
   const bus = await connectBus({
-    url: infrastructure.natsUrl,
+    url: infrastructure.natsUrl.reveal(),
     user: values.natsUser,
-    password: values.natsPassword,
+    password: values.natsPassword?.reveal(),
     name: "noetl server",
     stream: values.natsStream,
     subjectPrefix: values.natsSubject,
@@ -307,7 +310,7 @@ async function saveEmbeddedCredential(
   if (playbooksUrl === undefined) {
     return;
   }
-  const url = new URL(playbooksUrl);
+  const url = new URL(playbooksUrl.reveal());
   await reader.saveCredential({
     name: "platform",
     type: "postgres",

@@ -50,7 +50,7 @@ export async function startWorkerProcess(
     name: `worker ${pool}`,
     command,
     cwd: process.cwd(),
-    env: { ...definedOnly(env), NATS_URL: natsUrl },
+    env: { ...definedOnly(env), NATS_URL: natsUrl.reveal() },
     logFd: hasSharedOutput ? STDOUT : openSync(logFile, "a", 0o600),
     logFile,
     // It registers by itself as soon as it can; commands wait for it.

@@ -43,9 +43,9 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
   tools.prestart();
   const bus = stack.use(
     await connectBus({
-      url: values.natsUrl ?? DEFAULT_NATS_URL,
+      url: values.natsUrl?.reveal() ?? DEFAULT_NATS_URL,
       user: values.natsUser,
-      password: values.natsPassword,
+      password: values.natsPassword?.reveal(),
       name: `noetl worker ${name}`,
       stream: values.natsStream,
       subjectPrefix: values.natsSubject,
@@ -57,7 +57,10 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     }),
   );
   parts.bus = bus;
-  const client = connectWorkerClient({ addresses: values.server, token: values.workerToken });
+  const client = connectWorkerClient({
+    addresses: values.server,
+    token: values.workerToken?.reveal(),
+  });
   stack.defer(() => client.close());
   const service = createWorker({
     workerId: `${name}-${randomUUID().slice(0, 8)}` as WorkerId,
@@ -85,7 +88,7 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
 
 /** What tasks may see: everything but the platform's own secrets. */
 function taskEnvironment(env: Environment): Environment {
-  const secrets = new Set([...secretNames(serverOptions), "NATS_URL", "NATS_USER"]);
+  const secrets = new Set([...secretNames(serverOptions), "NATS_USER"]);
   return Object.fromEntries(Object.entries(env).filter(([name]) => !secrets.has(name)));
 }
 

@@ -1,6 +1,7 @@
 /** What the options mean together: cross-checks, and defaults that depend on the machine. */
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { Secret } from "../core/secret.ts";
 import type { Values } from "./option.ts";
 import type { Fault } from "./read.ts";
 import type { databaseOptions, listenOptions, natsOptions, workerOptions } from "./tables.ts";
@@ -53,16 +54,16 @@ function checkNats({ natsUser, natsPassword }: NatsValues): readonly Fault[] {
 }
 
 /** The URL of the platform's database; undefined: an embedded one is wanted. */
-export function databaseUrlOf(values: DatabaseValues): string | undefined {
+export function databaseUrlOf(values: DatabaseValues): Secret | undefined {
   const { postgresHost, postgresPort, postgresUser, postgresPassword, postgresDatabase } = values;
   if (values.databaseUrl !== undefined || postgresHost === undefined) {
     return values.databaseUrl;
   }
   const url = new URL(`postgres://${postgresHost}:${postgresPort}`);
   url.username = encodeURIComponent(postgresUser);
-  url.password = encodeURIComponent(postgresPassword ?? "");
+  url.password = encodeURIComponent(postgresPassword?.reveal() ?? "");
   url.pathname = `/${encodeURIComponent(postgresDatabase)}`;
-  return url.toString();
+  return new Secret(url.toString());
 }
 
 export function dataDirOf(values: { readonly dataDir: string | undefined }): string {

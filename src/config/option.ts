@@ -3,6 +3,7 @@
  * environment variable, its flag, its line in `--help` and its row in README.md all come from here.
  */
 import { parseDuration } from "../core/duration.ts";
+import { Secret } from "../core/secret.ts";
 
 export interface Option<T> {
   /** Checks the text and gives the value, or says what the text must be. */
@@ -37,13 +38,12 @@ interface Common {
   readonly description: string;
   readonly env?: string;
   readonly hasFlag?: boolean;
-  readonly isSecret?: boolean;
 }
 
 function option<T>(
   parse: Option<T>["parse"],
   placeholder: string,
-  { description, env, hasFlag = true, isSecret = false }: Common,
+  { description, env, hasFlag = true }: Common,
   fallback: string | undefined,
 ): Option<T> {
   return {
@@ -51,7 +51,7 @@ function option<T>(
     default: fallback,
     description,
     hasFlag,
-    isSecret,
+    isSecret: false,
     placeholder,
     ...(env === undefined ? {} : { env }),
   };
@@ -162,4 +162,13 @@ export function url(
       : bad(`a URL that begins with ${common.schemes.map((s) => `${s}://`).join(" or ")}`);
   };
   return option<string | undefined>(parse, "url", common, undefined);
+}
+
+/** The same option with its value hidden: it is not shown anywhere, not even when it is wrong. */
+export function secret(open: Option<string | undefined>): Option<Secret | undefined> {
+  const parse = (value: string): Parsed<Secret | undefined> => {
+    const parsed = open.parse(value);
+    return parsed.ok ? good(new Secret(parsed.value ?? "")) : parsed;
+  };
+  return { ...open, parse, isSecret: true };
 }

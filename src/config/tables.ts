@@ -7,6 +7,7 @@ import {
   optionalPort,
   optionalText,
   port,
+  secret,
   text,
   toggle,
   url,
@@ -44,12 +45,13 @@ export const folderOptions = {
 };
 
 export const databaseOptions = {
-  databaseUrl: url({
-    env: "DATABASE_URL",
-    schemes: ["postgres", "postgresql"],
-    isSecret: true,
-    description: "PostgreSQL of the platform; neither this nor POSTGRES_HOST: an embedded one",
-  }),
+  databaseUrl: secret(
+    url({
+      env: "DATABASE_URL",
+      schemes: ["postgres", "postgresql"],
+      description: "PostgreSQL of the platform; neither this nor POSTGRES_HOST: an embedded one",
+    }),
+  ),
   postgresHost: optionalText({
     env: "POSTGRES_HOST",
     hasFlag: false,
@@ -67,12 +69,13 @@ export const databaseOptions = {
     default: "noetl",
     description: "User for POSTGRES_HOST",
   }),
-  postgresPassword: optionalText({
-    env: "POSTGRES_PASSWORD",
-    hasFlag: false,
-    isSecret: true,
-    description: "Password for POSTGRES_HOST",
-  }),
+  postgresPassword: secret(
+    optionalText({
+      env: "POSTGRES_PASSWORD",
+      hasFlag: false,
+      description: "Password for POSTGRES_HOST",
+    }),
+  ),
   postgresDatabase: text({
     env: "POSTGRES_DATABASE",
     hasFlag: false,
@@ -89,18 +92,21 @@ export const databaseOptions = {
 };
 
 export const natsOptions = {
-  natsUrl: url({
-    env: "NATS_URL",
-    schemes: ["nats", "tls"],
-    description: "NATS server or comma-separated servers; none: an embedded one",
-  }),
+  natsUrl: secret(
+    url({
+      env: "NATS_URL",
+      schemes: ["nats", "tls"],
+      description: "NATS server or comma-separated servers; none: an embedded one",
+    }),
+  ),
   natsUser: optionalText({ env: "NATS_USER", hasFlag: false, description: "User for NATS" }),
-  natsPassword: optionalText({
-    env: "NATS_PASSWORD",
-    hasFlag: false,
-    isSecret: true,
-    description: "Password for NATS",
-  }),
+  natsPassword: secret(
+    optionalText({
+      env: "NATS_PASSWORD",
+      hasFlag: false,
+      description: "Password for NATS",
+    }),
+  ),
   natsStream: text({
     env: "NATS_STREAM",
     hasFlag: false,
@@ -136,19 +142,21 @@ export const listenOptions = {
   }),
   port: port({ default: 8082, description: "Port of the HTTP API and page; 0: any free one" }),
   grpcPort: port({ default: 9082, description: "Port of the gRPC services; 0: any free one" }),
-  token: optionalText({
-    isSecret: true,
-    hasFlag: false,
-    description: "Bearer token that the HTTP API asks for and client commands send",
-  }),
+  token: secret(
+    optionalText({
+      hasFlag: false,
+      description: "Bearer token that the HTTP API asks for and client commands send",
+    }),
+  ),
   insecure: toggle({
     description: "Allow listening beyond this machine without tokens",
   }),
-  workerToken: optionalText({
-    isSecret: true,
-    hasFlag: false,
-    description: "Token that workers send and servers ask them for",
-  }),
+  workerToken: secret(
+    optionalText({
+      hasFlag: false,
+      description: "Token that workers send and servers ask them for",
+    }),
+  ),
   origins: list({
     default: "",
     placeholder: "url,…",
@@ -167,12 +175,13 @@ export const serverOptions = {
   ...folderOptions,
   ...databaseOptions,
   ...natsOptions,
-  encryptionKey: optionalText({
-    isSecret: true,
-    hasFlag: false,
-    description:
-      "Key for credentials, base64 of 32 bytes; default: made once in the data folder. Several servers need the same",
-  }),
+  encryptionKey: secret(
+    optionalText({
+      hasFlag: false,
+      description:
+        "Key for credentials, base64 of 32 bytes; default: made once in the data folder. Several servers need the same",
+    }),
+  ),
   defaultPool: text({
     default: "default",
     description: "Pool of steps when neither they, the playbook nor the request name one",
