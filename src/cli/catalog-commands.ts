@@ -184,7 +184,11 @@ export async function list(
   }
   const answer = await api.get(`${view.url}${query.size === 0 ? "" : `?${query}`}`);
   const rows = rowsOf(answer, view.key);
-  out(flags.json === true ? formatJson(rows) : formatTable(view.headings, rows.map(view.cells)));
+  if (flags.json === true) {
+    out(formatJson(rows));
+  } else {
+    out(rows.length === 0 ? `No ${name}.` : formatTable(view.headings, rows.map(view.cells)));
+  }
   return "ok";
 }
 

@@ -4,6 +4,7 @@ import { isJsonObject } from "../core/json.ts";
 import type { Api } from "./api.ts";
 import type { JsonFlag } from "./catalog-commands.ts";
 import type { CliContext, ExitReason } from "./context.ts";
+import { UsageError } from "./context.ts";
 import { field, formatDuration, formatJson, formatTable, rowsOf } from "./format.ts";
 import type { PayloadFlags } from "./payload.ts";
 import { readPayload } from "./payload.ts";
@@ -59,27 +60,32 @@ export async function status(
 }
 
 function statusText(id: string, execution: JsonObject, steps: readonly JsonObject[]): string {
-  const error = field(execution, "error");
+  const errors = new Set([...steps, execution].map((each) => field(each, "error")));
+  errors.delete("");
+  const table = formatTable(
+    ["step", "status", "visits", "attempts", "took"],
+    steps.map((step) => [
+      field(step, "step"),
+      field(step, "status"),
+      field(step, "visits"),
+      field(step, "attempts"),
+      took(step),
+    ]),
+  );
   return [
-    `Execution ${id}: ${field(execution, "status")}${error === "" ? "" : ` – ${error}`}`,
-    formatTable(
-      ["step", "status", "visits", "attempts", "took", "error"],
-      steps.map((step) => [
-        field(step, "step"),
-        field(step, "status"),
-        field(step, "visits"),
-        field(step, "attempts"),
-        took(step),
-        field(step, "error"),
-      ]),
-    ),
+    `Execution ${id}: ${field(execution, "status")}`,
+    ...(steps.length === 0 ? [] : [table]),
+    ...(errors.size === 0 ? [] : ["", ...errors]),
   ].join("\n");
 }
 
 function took(step: JsonObject): string {
   const begin = Date.parse(field(step, "started_at"));
   const end = Date.parse(field(step, "finished_at"));
-  return Number.isNaN(end - begin) ? "" : formatDuration(end - begin);
+  if (!Number.isNaN(end - begin)) {
+    return formatDuration(end - begin);
+  }
+  return Number.isNaN(begin) ? "" : `${formatDuration(Math.max(0, Date.now() - begin))} so far`;
 }
 
 export interface LogsFlags extends JsonFlag {
@@ -95,15 +101,7 @@ export async function logs(
   flags: LogsFlags,
 ): Promise<ExitReason> {
   if (flags.follow !== true) {
-    const query = new URLSearchParams({ limit: flags.limit ?? "1000" });
-    if (flags.step !== undefined) {
-      query.set("step", flags.step);
-    }
-    const answer = await api.getObject(`/api/executions/${id}/logs?${query}`);
-    for (const line of rowsOf(answer, "logs")) {
-      printLine(context, line, flags);
-    }
-    return "ok";
+    return await keptLogs(context, api, id, flags);
   }
   for await (const { event, data } of api.live(`/api/executions/${id}/logs/stream`)) {
     if (event === "message" && (flags.step === undefined || field(data, "step") === flags.step)) {
@@ -111,6 +109,47 @@ export async function logs(
     }
   }
   return "ok";
+}
+
+const LOG_LINES = 1000;
+const LOG_PAGE = 1000;
+
+/** The newest lines; all pages are read, because the oldest come first. */
+async function keptLogs(
+  context: CliContext,
+  api: Api,
+  id: string,
+  flags: LogsFlags,
+): Promise<ExitReason> {
+  const wanted = readLimit(flags.limit);
+  const newest: JsonObject[] = [];
+  let dropped = 0;
+  let after: string | undefined = "0";
+  while (after !== undefined && !context.signal.aborted) {
+    const query: URLSearchParams = new URLSearchParams({ limit: `${LOG_PAGE}`, after_seq: after });
+    if (flags.step !== undefined) {
+      query.set("step", flags.step);
+    }
+    const answer = await api.getObject(`/api/executions/${id}/logs?${query}`);
+    newest.push(...rowsOf(answer, "logs"));
+    dropped += newest.splice(0, Math.max(0, newest.length - wanted)).length;
+    after = field(answer, "next_after_seq") || undefined;
+  }
+  if (dropped > 0 && flags.json !== true) {
+    context.note(`(${dropped} earlier lines; --limit shows more)`);
+  }
+  for (const line of newest) {
+    printLine(context, line, flags);
+  }
+  return "ok";
+}
+
+function readLimit(text: string | undefined): number {
+  const limit = Number(text ?? LOG_LINES);
+  if (!Number.isSafeInteger(limit) || limit < 1) {
+    throw new UsageError(`--limit must be a number of lines, not "${text}"`);
+  }
+  return limit;
 }
 
 function printLine({ out }: CliContext, line: JsonObject, flags: JsonFlag): void {

@@ -185,7 +185,7 @@ function noteRetries({ retries }: Visit, event: JsonObject): void {
 }
 
 /** `tried again 3 times: HTTP 503 …`, of a loop also how many of its items. */
-function retryNotes({ retries, total }: Visit): readonly string[] {
+function retryNotes({ retries, total, error }: Visit): readonly string[] {
   const all = [...retries.values()];
   if (all.length === 0) {
     return [];
@@ -193,8 +193,10 @@ function retryNotes({ retries, total }: Visit): readonly string[] {
   const count = all.reduce((sum, each) => sum + each.count, 0);
   const items = total === undefined ? "" : `${all.length} ${all.length === 1 ? "item" : "items"} `;
   const times = count === 1 ? "once" : `${count} times`;
-  const message = firstLine(all.findLast((each) => each.message !== "")?.message ?? "");
-  return [`${items}tried again ${times}${message === "" ? "" : `: ${message}`}`];
+  const message = all.findLast((each) => each.message !== "")?.message ?? "";
+  // A step that failed in the end has said it in its own line.
+  const isKnown = message === "" || error.includes(message);
+  return [`${items}tried again ${times}${isKnown ? "" : `: ${firstLine(message)}`}`];
 }
 
 function exitStatus(event: JsonObject, context: JsonObject): VisitStatus {
@@ -215,7 +217,7 @@ export function visitLines(visit: Visit, isLast: boolean, style: TreeStyle): rea
     name.padEnd(NAME_WIDTH),
     took.padStart(8),
     itemText(visit),
-    paint(firstLine(visit.error), color, style.hasColor),
+    paint(firstLine(errorText(visit)), color, style.hasColor),
   ];
   const stem = isLast ? "  " : "│ ";
   return [
@@ -224,6 +226,13 @@ export function visitLines(visit: Visit, isLast: boolean, style: TreeStyle): rea
       paint(`${stem}   ${note}`, "90", style.hasColor),
     ),
   ];
+}
+
+/** Without the step's name and attempt at its begin, which the lines say anyway. */
+function errorText({ step, error }: Visit): string {
+  const rest = error.startsWith(step) ? error.slice(step.length) : "";
+  const prefix = /^(, attempt \d+)?: /.exec(rest);
+  return prefix === null ? error : rest.slice(prefix[0].length);
 }
 
 function itemText({ total, done, failed }: Visit): string {

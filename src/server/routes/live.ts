@@ -63,7 +63,7 @@ export function liveRoutes(context: RouteContext) {
           tag: TAG,
           summary: "Log lines",
           description:
-            "In order. Go on with `after_seq` = `next_after_seq` while that is not null.",
+            "In order; a page may hold more than `limit`. Go on with `after_seq` = `next_after_seq` while that is not null.",
         }),
       },
     )

@@ -62,6 +62,19 @@ test("tries that failed first are noted below their step, the sum of all items",
   ]);
 });
 
+test("an error is shown once, without what its line says anyway", () => {
+  const tree = new ExecutionTree();
+  const retries = { count: 3, last: { message: "HTTP 503" } };
+  tree.apply(event(0, "step.enter", "get", { meta: { visit: 1 } }));
+  const error = "get, attempt 4: HTTP 503 (HTTP_503)";
+  tree.apply(event(1, "call.error", "get", { error, meta: { visit: 1, retries } }));
+  tree.apply(event(2, "step.exit", "get", { status: "FAILED", error }));
+  expect(tree.lines({ hasColor: false, nowMs: START_MS + 2 }).slice(1)).toEqual([
+    `└─ ✗ ${"get".padEnd(28)}     2 ms HTTP 503 (HTTP_503)`,
+    "     tried again 3 times",
+  ]);
+});
+
 test("the title keeps its time once the execution has ended", () => {
   const tree = new ExecutionTree();
   tree.apply(event(0, "playbook.started", "playbook", { context: { path: "p", version: 1 } }));
