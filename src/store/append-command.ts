@@ -1,8 +1,8 @@
 /**
  * The parts of appendBatch's statement that change rows of `command`.
  *
- * `(… IN (…)) IS TRUE` keeps the planner from joining `moved` first and then reading all of an
- * execution's rows in search of one.
+ * `(… IN (…)) IS TRUE`, here and in append.ts, makes `moved` a hashed subplan: it keeps the planner
+ * from joining `moved` first and then reading all of an execution's rows in search of one.
  */
 import type { AppendGroup } from "./append.ts";
 import { jsonArray } from "./json-array.ts";
@@ -52,7 +52,7 @@ function issuedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
           execution_id, command_id, event_seq, step, visit, loop_index, tool, pool, priority,
           attempt, status, delay_ms, payload
         )
-        WHERE n.execution_id IN (SELECT execution_id FROM moved)
+        WHERE (n.execution_id IN (SELECT execution_id FROM moved)) IS TRUE
       )`;
 }
 

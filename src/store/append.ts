@@ -222,6 +222,7 @@ function advancedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
       json_array_elements(${jsonArray(groups.map((group) => group.error))}::text::json)
     ) AS g (execution_id, expected_seq, new_seq, status, catalog_id, version, result, error)
     WHERE e.execution_id = g.execution_id AND e.seq = g.expected_seq
+      AND e.execution_id = ANY (${groups.map((group) => group.executionId)}::bigint[])
     RETURNING e.execution_id
   )`;
 }
@@ -318,7 +319,7 @@ function eventPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
           ),
           json_array_elements(${jsonArray(rows.map((row) => row.event.payload))}::text::json)
         ) AS n (execution_id, seq, type, step, time_ms, payload)
-        WHERE n.execution_id IN (SELECT execution_id FROM moved)
+        WHERE (n.execution_id IN (SELECT execution_id FROM moved)) IS TRUE
       )`;
 }
 
@@ -345,7 +346,7 @@ function timerParts(sql: Sql, groups: readonly AppendGroup[]): Fragment {
             ),
             json_array_elements(${jsonArray(rows.map((row) => row.timer.input))}::text::json)
           ) AS n (owner_id, execution_id, timer_id, delay_ms, input)
-          WHERE n.owner_id IN (SELECT execution_id FROM moved)
+          WHERE (n.owner_id IN (SELECT execution_id FROM moved)) IS TRUE
         )`;
   return stopped.length === 0
     ? started
@@ -381,7 +382,7 @@ function spawnPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
           execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step,
           is_waited, pool, priority, dedup_key, payload
         )
-        WHERE n.parent_id IN (SELECT execution_id FROM moved)
+        WHERE (n.parent_id IN (SELECT execution_id FROM moved)) IS TRUE
       )`;
 }
 

@@ -65,13 +65,17 @@ export async function claimCommands(
     ), free AS (
       SELECT c.execution_id, c.command_id, c.available_at, c.claimed_at, q.worker_id, q.n
       FROM asked AS q
-      JOIN noetl.command AS c
-        ON c.execution_id = q.execution_id AND c.command_id = q.command_id
-      WHERE c.attempt = q.attempt AND (
-        (c.status = 'queued' AND c.available_at <= now())
-        OR (c.status = 'running' AND c.worker_id = q.worker_id)
-      )
-      FOR UPDATE OF c SKIP LOCKED
+      CROSS JOIN LATERAL (
+        SELECT execution_id, command_id, available_at, claimed_at
+        FROM noetl.command
+        WHERE execution_id = q.execution_id AND command_id = q.command_id
+          AND attempt = q.attempt
+          AND CASE status
+            WHEN 'queued' THEN available_at <= now()
+            WHEN 'running' THEN worker_id = q.worker_id
+          END
+        FOR UPDATE SKIP LOCKED
+      ) AS c
     ), claimed AS (
       UPDATE noetl.command AS c
       SET status = 'running',
