@@ -102,21 +102,26 @@ function printedScreen({ out }: CliContext): Screen {
 function drawnScreen({ out }: CliContext): Screen {
   const tree = new ExecutionTree();
   let drawn = 0;
-  const draw = (heightMax: number): void => {
-    const lines = tree.lines({ hasColor: true, nowMs: Date.now() });
-    const shown = lines.slice(Math.max(0, lines.length - heightMax));
+  const draw = (crop: (lines: readonly string[]) => readonly string[]): void => {
+    const shown = crop(tree.lines({ hasColor: true, nowMs: Date.now() }));
     const up = drawn === 0 ? "" : `\u001b[${drawn}A`;
     out(`${up}\u001b[0J${shown.join("\n")}`);
     drawn = shown.length;
   };
-  const timer = setInterval(() => draw(Math.max(5, (process.stdout.rows ?? 24) - 2)), REDRAW_MS);
+  const timer = setInterval(() => draw(fitTerminal), REDRAW_MS);
   return {
     apply: (event) => {
       tree.apply(event);
     },
     end: () => {
       clearInterval(timer);
-      draw(Number.POSITIVE_INFINITY);
+      draw((lines) => lines);
     },
   };
+}
+
+/** The newest lines, none wider than the terminal: one that wraps could not be drawn over. */
+function fitTerminal(lines: readonly string[]): readonly string[] {
+  const { rows = 24, columns = 80 } = process.stdout;
+  return lines.slice(-Math.max(5, rows - 2)).map((line) => Bun.sliceAnsi(line, 0, columns));
 }
