@@ -1,16 +1,26 @@
 /** Starts of top-level executions. */
+import { retry } from "../core/backoff.ts";
 import { AppError } from "../core/errors.ts";
 import type { CatalogId, ExecutionId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
+import type { Playbook } from "../dsl/playbook.ts";
 import type { NewExecution } from "../store/append.ts";
 import type { CatalogKey } from "../store/catalog.ts";
 import { findByDedupKey, readHeads } from "../store/execution.ts";
 import type { Pool } from "../store/pool.ts";
-import { databaseError } from "../store/sqlstate.ts";
+import { databaseError, isDatabaseDown } from "../store/sqlstate.ts";
 import type { Intake } from "./intake.ts";
 import type { NodeIds } from "./node-ids.ts";
 import type { PlaybookCache } from "./playbook-cache.ts";
+
+const READ_PATIENCE_MS = 5000;
+const READ_BACKOFF = { minMs: 50, maxMs: 500 } as const;
+
+interface FoundPlaybook {
+  readonly key: CatalogKey;
+  readonly playbook: Playbook;
+}
 
 /** One of `path` and `catalogId` is set. */
 export interface StartRequest {
@@ -102,11 +112,7 @@ export class ExecutionStarter {
       throw new AppError("invalid", "PAYLOAD_TOO_LARGE", message);
     }
     await this.#ids.acquire();
-    const key = await this.#find(request);
-    const playbook = await this.#playbooks.load(key.catalogId);
-    if (playbook === undefined) {
-      throw notFound(request);
-    }
+    const { key, playbook } = await this.#findPatiently(request);
     const row = await this.#newRow(request, key, payload);
     const { executionId } = row;
     const outcome = await this.#intake.submit({
@@ -131,13 +137,23 @@ export class ExecutionStarter {
       : { executionId, status: "started" };
   }
 
-  async #find(request: StartRequest): Promise<CatalogKey> {
+  /** A database that is just coming back is waited for, as the commit itself does. */
+  #findPatiently(request: StartRequest): Promise<FoundPlaybook> {
+    return retry(() => this.#find(request), {
+      ...READ_BACKOFF,
+      signal: AbortSignal.timeout(READ_PATIENCE_MS),
+      isRetryable: isDatabaseDown,
+    });
+  }
+
+  async #find(request: StartRequest): Promise<FoundPlaybook> {
     const { catalogId, path, version } = request;
     const key = await this.#playbooks.find({ catalogId, path, version });
-    if (key === undefined) {
+    const playbook = key && (await this.#playbooks.load(key.catalogId));
+    if (key === undefined || playbook === undefined) {
       throw notFound(request);
     }
-    return key;
+    return { key, playbook };
   }
 
   async #newRow(
