@@ -75,7 +75,6 @@ function connectPool(url: string, options: StoreOptions, isDurable: boolean): Po
       plan_cache_mode: "force_generic_plan",
       enable_seqscan: "off",
       enable_bitmapscan: "off",
-      enable_bitmapscan: "off",
       enable_hashjoin: "off",
       enable_mergejoin: "off",
       jit: "off",
