@@ -191,6 +191,7 @@ function headParts(sql: Sql, groups: readonly AppendGroup[]): Fragment {
       )`;
 }
 
+/** `ANY` lets the planner find the rows by key even while it takes the table for small. */
 function advancedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
   return sql`advanced AS (
     UPDATE noetl.execution AS e

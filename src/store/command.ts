@@ -1,6 +1,9 @@
 /**
  * Open commands: claims, leases, marks. What changes an execution's fate is in append.ts instead.
  *
+ * On young tables a join reads all open commands to find a few, and its plan would stay. LATERAL with
+ * a lock is not turned into a join. See plan.test.ts.
+ *
  * `lease_until IS NULL` stands for `status = 'queued'` where rows are found by key, because the latter
  * would let the planner walk all queued commands by a partial index instead.
  *

@@ -35,7 +35,12 @@ interface RenewalRow {
   readonly status: string | null;
 }
 
-/** Renews the leases of what the worker holds and notes how it is, in one statement. */
+/**
+ * Renews the leases of what the worker holds and notes how it is, in one statement.
+ *
+ * A claim is not waited for by the disk, so a crash of the database may undo it: a row that is queued
+ * again under the same attempt, and that nobody else has claimed, goes back to its worker.
+ */
 export async function renewLeases(
   sql: Sql,
   heartbeat: Heartbeat,
@@ -64,17 +69,22 @@ export async function renewLeases(
       ) AS q (execution_id, command_id, attempt)
       LEFT JOIN noetl.command AS c
         ON c.execution_id = q.execution_id AND c.command_id = q.command_id
-        AND c.attempt = q.attempt AND c.worker_id = ${heartbeat.workerId}
+        AND c.attempt = q.attempt
+        AND (c.worker_id = ${heartbeat.workerId} OR c.status = 'queued')
     ), mine AS (
       SELECT c.execution_id, c.command_id
       FROM listed AS l
       JOIN noetl.command AS c
         ON c.execution_id = l.execution_id AND c.command_id = l.command_id
         AND c.attempt = l.attempt
+        AND (c.worker_id = ${heartbeat.workerId} OR c.status = 'queued')
       FOR UPDATE OF c SKIP LOCKED
     ), renewed AS (
       UPDATE noetl.command AS c
-      SET lease_until = now() + ${leaseMs} * interval '1 millisecond'
+      SET lease_until = now() + ${leaseMs} * interval '1 millisecond',
+          status = CASE c.status WHEN 'queued' THEN 'running' ELSE c.status END,
+          worker_id = ${heartbeat.workerId},
+          claimed_at = coalesce(c.claimed_at, now())
       FROM mine AS m
       WHERE c.execution_id = m.execution_id AND c.command_id = m.command_id
     )

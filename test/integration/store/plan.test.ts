@@ -1,0 +1,119 @@
+/**
+ * Plans of the hot statements on young tables, where a planner that knows no better reads all rows
+ * of a table to find a few: the plan would stay when the table has grown.
+ */
+import { expect, test } from "bun:test";
+import { appendBatch } from "../../../src/store/append.ts";
+import { claimCommands, markNotified } from "../../../src/store/command.ts";
+import { readPositions } from "../../../src/store/execution.ts";
+import type { Sql } from "../../../src/store/pool.ts";
+import { connectStore } from "../../../src/store/pool.ts";
+import { sweepDue } from "../../../src/store/sweep.ts";
+import { renewLeases } from "../../../src/store/worker.ts";
+import { createTestDatabase } from "../../support/postgres.ts";
+import { command, event, group, insert, insertCommands, starting, WORKER } from "./factory.ts";
+
+/** Tables that grow with the number of executions. */
+const GROWING: ReadonlySet<unknown> = new Set(["execution", "command", "timer", "event"]);
+
+interface PlanNode {
+  readonly "Node Type": string;
+  readonly "Relation Name"?: string;
+  readonly "Index Name"?: string;
+  readonly "Index Cond"?: string;
+  readonly Plans?: readonly PlanNode[];
+}
+
+interface Explained {
+  readonly "QUERY PLAN": readonly [{ readonly Plan: PlanNode }];
+}
+
+/** How rows of the growing tables are found by the statements that `run` prepares. */
+async function accessPaths(run: (sql: Sql) => Promise<unknown>): Promise<readonly string[]> {
+  await using db = await createTestDatabase();
+  await using store = connectStore(db.url, { name: "plan-test", max: 1 });
+  await run(store.durable);
+  const statements = await store.durable<{ statement: string }[]>`
+    SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%noetl.%'`;
+  const paths: string[] = [];
+  for (const { statement } of statements) {
+    if (statement.includes("pg_prepared_statements")) {
+      continue;
+    }
+    const [explained] = await store.durable.unsafe<[Explained]>(
+      `EXPLAIN (GENERIC_PLAN, FORMAT JSON) ${statement}`,
+    );
+    const [{ Plan: plan }] = explained["QUERY PLAN"];
+    paths.push(...walk(plan).filter(isScan).map(describe));
+  }
+  return [...new Set(paths)].sort();
+}
+
+function walk(node: PlanNode): readonly PlanNode[] {
+  return [node, ...(node.Plans ?? []).flatMap(walk)];
+}
+
+function isScan(node: PlanNode): boolean {
+  return GROWING.has(node["Relation Name"]) && node["Node Type"].includes("Scan");
+}
+
+function describe(node: PlanNode): string {
+  const how = node["Index Cond"] === undefined ? "all of" : "by key in";
+  return `${node["Node Type"]} ${how} ${node["Index Name"] ?? node["Relation Name"]}`;
+}
+
+test("appendBatch() finds heads and commands by key", async () => {
+  const paths = await accessPaths(async (sql) => {
+    await appendBatch(sql, [starting({ events: [event(1)], issue: [command()] })]);
+    const { executionId, commandIds } = await insertCommands(sql, [{}, {}]);
+    const second = { executionId, expectedSeq: 1, newSeq: 2, events: [event(2)] };
+    await appendBatch(sql, [group({ ...second, remove: commandIds.slice(0, 1) })]);
+    const third = { executionId, expectedSeq: 2, newSeq: 3, events: [event(3)] };
+    await appendBatch(sql, [group({ ...third, cancel: commandIds.slice(1) })]);
+    await appendBatch(sql, [group({ executionId, expectedSeq: 3, newSeq: 3, isPurged: true })]);
+  });
+  expect(paths).toEqual([
+    "Index Scan by key in command_pkey",
+    "Index Scan by key in execution_pkey",
+    "Index Scan by key in timer_pkey",
+  ]);
+});
+
+test("claims, marks and renewals find commands by key", async () => {
+  const paths = await accessPaths(async (sql) => {
+    const { executionId, commandIds } = await insertCommands(sql, [{}]);
+    const held = commandIds.map((commandId) => ({ executionId, commandId, attempt: 1 }));
+    await sql`DEALLOCATE ALL`.simple();
+    await claimCommands(
+      sql,
+      held.map((one) => ({ ...one, workerId: WORKER })),
+      1000,
+    );
+    await markNotified(sql, held);
+    const load = { rssBytes: 1, cpuPercent: 1, eventLoopLagMs: 1 };
+    const beat = { ...load, workerId: WORKER, held, freeSlots: 1, pullAgeMs: 0, isDraining: false };
+    await renewLeases(sql, beat, 1000);
+  });
+  expect(paths).toEqual(["Index Scan by key in command_pkey"]);
+});
+
+test("a sweep reads only indexes of what may be overdue", async () => {
+  const limits = { graceMs: 0, notifyGraceMs: 0, isExpiring: true, limit: 1, notifyLimit: 1 };
+  const paths = await accessPaths((sql) => sweepDue(sql, limits));
+  expect(paths).toEqual([
+    // Of all that is held, which is bounded by the workers' slots.
+    "Index Scan all of command_held",
+    "Index Scan by key in command_unnotified",
+    "Index Scan by key in execution_status",
+    "Index Scan by key in timer_due",
+  ]);
+});
+
+test("positions are read by key", async () => {
+  const paths = await accessPaths(async (sql) => {
+    const { executionId } = await insert(sql, starting());
+    await sql`DEALLOCATE ALL`.simple();
+    await readPositions(sql, [executionId]);
+  });
+  expect(paths).toEqual(["Index Scan by key in execution_pkey"]);
+});
