@@ -18,6 +18,12 @@ if (role === "__runner" && kind === "javascript") {
   process.exit(EXIT_CODES.ok);
 }
 
+// A bug: nobody knows what state it left behind, and the rows in PostgreSQL do. Start over.
+process.on("uncaughtException", (error) => {
+  process.stderr.write(`noetl: uncaught ${error.stack ?? error.message}\n`);
+  process.exit(EXIT_CODES.failed);
+});
+
 const stop = new AbortController();
 for (const name of ["SIGINT", "SIGTERM"] as const) {
   process.on(name, () => {

@@ -17,7 +17,7 @@ const DEDUP_WINDOW_MS = 2 * MINUTE_MS;
 const LOGS_MAX_AGE_MS = 24 * 60 * MINUTE_MS;
 const LOGS_MAX_BYTES = 1024 ** 3;
 /** Within this a worker has claimed or given back what was delivered to it. */
-const ACK_WAIT_MS = 30_000;
+const ACK_WAIT_MS = 10_000;
 /** Pull requests open at once, all workers of a pool together; the server's default is 512. */
 const PULLS_MAX = 8192;
 

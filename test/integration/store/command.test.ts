@@ -159,6 +159,18 @@ test("renewLeases() keeps what the worker holds and names what it must give up",
   ]);
 });
 
+test("renewLeases() gives back a claim that a crash of the database undid", async () => {
+  await using db = await createTestDatabase();
+  await saveWorker(db.sql, registration(WORKER));
+  const { executionId, commandIds } = await insertCommands(db.sql, [{}]);
+  const held = { executionId, commandId: commandIds[0] as CommandId, attempt: 1 };
+  expect((await renewLeases(db.sql, heartbeat([held]), TIMEOUT_MS)).lost.size).toBe(0);
+  const [other] = await claimCommands(db.sql, [{ ...held, workerId: "w-other" as WorkerId }], TIMEOUT_MS);
+  expect(other?.status).toBe("gone");
+  const late = { ...held, attempt: 2 };
+  expect((await renewLeases(db.sql, heartbeat([late]), TIMEOUT_MS)).lost.size).toBe(1);
+});
+
 test("renewLeases() neither waits for nor loses a command that a commit is busy with", async () => {
   await using db = await createTestDatabase();
   const { executionId, commandIds } = await insertCommands(db.sql, [{}]);
