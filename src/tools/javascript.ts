@@ -1,12 +1,10 @@
 /** Runs JavaScript and TypeScript in processes of their own that are kept warm. */
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
-import { failure } from "../engine/failure.ts";
 import { taskEnvironment } from "./environment.ts";
 import type { RunnerPoolOptions } from "./javascript/pool.ts";
 import { RunnerPool } from "./javascript/pool.ts";
 import type { RunnerTask } from "./javascript/protocol.ts";
-import type { RunnerProcess } from "./javascript/runner-process.ts";
 import { MemoryGuard } from "./memory-guard.ts";
 import type { Script } from "./script.ts";
 import { checkScript, loadScript } from "./script.ts";
@@ -34,8 +32,7 @@ export interface JavascriptTools {
 
 /** The two tools; they share their runners. */
 export function createJavascriptTools(options: JavascriptToolOptions): JavascriptTools {
-  const pool = new RunnerPool(options);
-  const guard = new MemoryGuard(options.memoryBytes);
+  const pool = new RunnerPool(options, new MemoryGuard(options.memoryBytes));
   const create = (language: Language): Tool => ({
     kind: language,
     summary: `runs ${language} code: \`code\` or \`script\`; gives \`result\`, or what it returns`,
@@ -44,12 +41,7 @@ export function createJavascriptTools(options: JavascriptToolOptions): Javascrip
       const script = await loadScript(call.config, `${call.label}.${EXTENSION[language]}`);
       return "kind" in script
         ? { ok: false, failure: script }
-        : await runScript(
-            { pool, guard },
-            taskOf(call, script, language, options),
-            call.config,
-            context,
-          );
+        : await runScript(pool, taskOf(call, script, language, options), call.config, context);
     },
   });
   return {
@@ -60,45 +52,20 @@ export function createJavascriptTools(options: JavascriptToolOptions): Javascrip
   };
 }
 
+/** In a warm runner, or in one of its own for a task with `env` or `cwd`. */
 async function runScript(
-  { pool, guard }: { readonly pool: RunnerPool; readonly guard: MemoryGuard },
+  pool: RunnerPool,
   task: RunnerTask,
   config: JsonObject,
   context: ToolContext,
 ): Promise<ToolOutcome> {
-  const isSpecial = isJsonObject(config["env"]) || typeof config["cwd"] === "string";
-  const runner = await takeRunner(pool, isSpecial ? config : undefined);
-  if (runner === undefined) {
-    const message = "the JavaScript runner does not start";
-    return { ok: false, failure: failure("internal", message, { code: "RUNNER_MISSING" }) };
+  if (context.signal.aborted) {
+    return { ok: false, failure: stoppedFailure(context.signal) };
   }
-  const unwatch = guard.watch(runner.pid, (reason) => runner.kill(reason));
-  try {
-    return context.signal.aborted
-      ? { ok: false, failure: stoppedFailure(context.signal) }
-      : await runner.run(task, context);
-  } finally {
-    unwatch();
-    if (isSpecial) {
-      pool.discard(runner);
-    } else {
-      pool.release(runner);
-    }
-  }
-}
-
-/** A warm runner, or one of its own for a task with `env` or `cwd`. */
-async function takeRunner(
-  pool: RunnerPool,
-  special: JsonObject | undefined,
-): Promise<RunnerProcess | undefined> {
-  try {
-    return await (special === undefined
-      ? pool.take()
-      : pool.takeSpecial(taskEnvironment(special["env"]), textOf(special["cwd"])));
-  } catch {
-    return undefined;
-  }
+  const { env, cwd } = config;
+  return isJsonObject(env) || typeof cwd === "string"
+    ? await pool.runSpecial(task, context, { env: taskEnvironment(env), cwd: textOf(cwd) })
+    : await pool.run(task, context);
 }
 
 function taskOf(

@@ -29,3 +29,12 @@ export function residentBytes(pid: number): number {
     return 0;
   }
 }
+
+/** True while a process uses, or waits for, a processor; false where it cannot be told. */
+export function isComputing(pid: number): boolean {
+  try {
+    return / \(.*\) R /s.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}

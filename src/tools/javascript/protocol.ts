@@ -1,4 +1,8 @@
-/** What the worker and a JavaScript runner tell each other, one JSON text per frame. */
+/**
+ * What the worker and a JavaScript runner tell each other, one JSON text per frame. Tasks have
+ * numbers: the first frame to a runner is task 1, and so on. An empty frame from the runner rings:
+ * it says that there are results in the ledger, or that the runner has nothing left to do.
+ */
 import type { Json, JsonObject } from "../../core/json.ts";
 
 /** What a runner finds on stdin. */
@@ -7,6 +11,8 @@ export interface RunnerStart {
   readonly id: number;
   readonly address: string;
   readonly token: string;
+  /** Path of the shared memory, see ledger.ts. */
+  readonly ledger: string;
   /** Working directory of its tasks; absent: that of the worker. */
   readonly cwd?: string;
 }
@@ -27,12 +33,14 @@ export interface RunnerTask {
 
 export interface RunnerLog {
   readonly type: "log";
+  /** The task's. */
+  readonly number: number;
   readonly stream: "stdout" | "stderr";
   /** Whole lines, joined by newlines. */
   readonly text: string;
 }
 
-/** The last frame of a task. */
+/** The end of a task: in the ledger if it is short and the task has logged nothing, else a frame. */
 export type RunnerEnd =
   | { readonly type: "end"; readonly ok: true; readonly value: Json }
   | {
@@ -44,4 +52,4 @@ export type RunnerEnd =
       readonly stderr?: string;
     };
 
-export type RunnerMessage = RunnerLog | RunnerEnd;
+export type RunnerMessage = RunnerLog | (RunnerEnd & { readonly number: number });

@@ -1,61 +1,103 @@
-/** The worker's handle on one JavaScript runner: starts it, gives it a task, kills it. */
+/** The worker's handle on one JavaScript runner: starts it, sends it tasks, kills it. */
 import type { Subprocess } from "bun";
-import type { Json } from "../../core/json.ts";
 import { parseJson } from "../../core/json.ts";
 import type { Failure } from "../../engine/failure.ts";
 import { failure } from "../../engine/failure.ts";
 import type { Environment } from "../environment.ts";
 import { createFrameReader, encodeFrame } from "../frame.ts";
 import { createLineSplitter } from "../lines.ts";
+import type { MemoryGuard } from "../memory-guard.ts";
 import { killGroup, preferAsOomVictim, residentBytes } from "../process-group.ts";
 import { stoppedFailure } from "../stopped.ts";
-import type { ToolContext, ToolOutcome } from "../tool.ts";
 import type { Wire } from "../wire.ts";
-import type { RunnerMessage, RunnerStart, RunnerTask } from "./protocol.ts";
+import type { Job } from "./job.ts";
+import { Ledger } from "./ledger.ts";
+import type { RunnerEnd, RunnerMessage, RunnerStart } from "./protocol.ts";
+
+/** Wait for the last words of a process that is gone. */
+const LAST_WORDS_MS = 500;
 
 export interface RunnerProcessOptions {
   readonly command: readonly string[];
-  readonly start: RunnerStart;
+  readonly start: Omit<RunnerStart, "ledger">;
   readonly env: Environment;
+  readonly guard: MemoryGuard;
+  /** Called when the process can take tasks: at first, and each time that it has none left. */
+  readonly onIdle: (runner: RunnerProcess) => void;
+  /** Called once the process is gone, with the tasks that it had not started. */
+  readonly onGone: (runner: RunnerProcess, jobs: readonly Job[]) => void;
 }
 
-interface Running {
-  readonly context: ToolContext;
-  readonly done: (outcome: ToolOutcome) => void;
-}
-
-/** Lives until it is stopped, killed or dies by itself; runs one task at a time. */
+/** Lives until it is stopped, killed or dies by itself. It runs its tasks one after another. */
 export class RunnerProcess {
-  /** Resolves when the process is gone. */
+  /** Resolves when the process is gone and its tasks have ended or were handed back. */
   readonly exited: Promise<void>;
-  taskCount = 0;
-  idleSinceMs = 0;
+  /** `performance.now()` when it was last sent tasks or became idle. */
+  sinceMs = 0;
+  /** True when what it was last sent takes longer than tasks should have to wait for. */
+  isSlow = false;
+  readonly #options: RunnerProcessOptions;
   readonly #process: Subprocess<"pipe", "pipe", "pipe">;
+  readonly #ledger = Ledger.create();
+  readonly #wireClosed = Promise.withResolvers<void>();
+  /** Tasks that were sent and have neither ended nor been taken back, by number. */
+  readonly #held = new Map<number, Job>();
+  #sentCount = 0;
+  #batchCount = 0;
+  /** The ledger's number after the last take-back, and before it. */
+  #tookBackTo = 0;
+  #startedBefore = 0;
   #wire: Wire | undefined;
-  #running: Running | undefined;
+  #isIdle = false;
   #killReason: Failure | undefined;
-  #isGone = false;
+  #unwatch: () => void = () => undefined;
 
-  constructor({ command, start, env }: RunnerProcessOptions) {
-    this.#process = Bun.spawn([...command], {
-      stdio: ["pipe", "pipe", "pipe"],
-      detached: true,
-      env,
-    });
+  constructor(options: RunnerProcessOptions) {
+    this.#options = options;
+    try {
+      this.#process = Bun.spawn([...options.command], {
+        stdio: ["pipe", "pipe", "pipe"],
+        detached: true,
+        env: options.env,
+      });
+    } catch (error) {
+      this.#ledger.unlink();
+      throw error;
+    }
     preferAsOomVictim(this.#process.pid);
+    const start: RunnerStart = { ...options.start, ledger: this.#ledger.path };
     this.#process.stdin.write(JSON.stringify(start));
     void this.#process.stdin.end();
     void this.#follow("stdout");
     void this.#follow("stderr");
-    this.exited = this.#process.exited.then(() => this.#handleExit());
+    this.exited = this.#waitForEnd();
   }
 
-  get isGone(): boolean {
-    return this.#isGone;
+  get isIdle(): boolean {
+    return this.#isIdle;
   }
 
-  get isBusy(): boolean {
-    return this.#running !== undefined;
+  get isStarted(): boolean {
+    return this.#wire !== undefined;
+  }
+
+  /** Tasks that it holds. */
+  get heldCount(): number {
+    return this.#held.size;
+  }
+
+  /** Tasks that it was sent the last time. */
+  get batchCount(): number {
+    return this.#batchCount;
+  }
+
+  holds(job: Job): boolean {
+    return [...this.#held.values()].includes(job);
+  }
+
+  /** Tasks that it was ever sent. */
+  get sentCount(): number {
+    return this.#sentCount;
   }
 
   get pid(): number {
@@ -69,36 +111,76 @@ export class RunnerProcess {
 
   /** Takes the connection on which the process called back. */
   attach(wire: Wire): void {
+    this.#ledger.unlink();
     this.#wire = wire;
-    wire.onData = createFrameReader((text) =>
-      this.#handleMessage(parseJson(text) as unknown as RunnerMessage),
-    );
+    wire.onData = createFrameReader((text) => this.#handleFrame(text));
+    wire.onClose = this.#wireClosed.resolve;
+    this.#becomeIdle();
   }
 
-  /** Resolves when the task has ended, or, once `context.signal` is aborted, the process is dead. */
-  run(task: RunnerTask, context: ToolContext): Promise<ToolOutcome> {
-    const { promise, resolve } = Promise.withResolvers<ToolOutcome>();
-    const stop = (): void => this.kill(stoppedFailure(context.signal));
-    this.taskCount++;
-    this.#running = {
-      context,
-      done: (outcome) => {
-        this.#running = undefined;
-        context.signal.removeEventListener("abort", stop);
-        resolve(outcome);
-      },
-    };
-    context.signal.addEventListener("abort", stop, { once: true });
-    this.#wire?.write(encodeFrame(JSON.stringify(task)));
-    if (this.#isGone) {
-      this.#handleExit();
-    } else if (context.signal.aborted) {
-      stop();
+  /** Sends tasks to an idle runner, at most `SLOT_COUNT`. */
+  send(jobs: readonly Job[]): void {
+    this.#isIdle = false;
+    this.isSlow = false;
+    this.#batchCount = jobs.length;
+    this.sinceMs = performance.now();
+    const reason = (excess: Failure): void => this.kill(excess);
+    this.#unwatch = this.#options.guard.watch(this.pid, reason);
+    const frames = jobs.map((job) => {
+      this.#held.set(++this.#sentCount, job);
+      return encodeFrame(JSON.stringify(job.task));
+    });
+    const [only] = frames;
+    this.#wire?.write(frames.length === 1 && only !== undefined ? only : Buffer.concat(frames));
+  }
+
+  /** Ends the tasks whose results are in the ledger. */
+  collect(): void {
+    const { last } = this.#ledger;
+    for (const [number, job] of this.#held) {
+      if (number > last) {
+        return;
+      }
+      const text = this.#ledger.take(number);
+      if (text !== undefined) {
+        this.#held.delete(number);
+        job.answer(parseJson(text) as unknown as RunnerEnd);
+      }
     }
-    return promise;
   }
 
-  /** Ends the process and what it has started; its task fails with `reason`. */
+  /** The tasks that the runner has not started; it will not start them any more. */
+  takeBack(): readonly Job[] {
+    const last = this.#ledger.takeBack(this.#sentCount);
+    this.#startedBefore = last === this.#tookBackTo ? this.#startedBefore : last;
+    this.#tookBackTo = this.#sentCount;
+    const back: Job[] = [];
+    for (const [number, job] of this.#held) {
+      if (number > this.#startedBefore) {
+        this.#held.delete(number);
+        back.push(job);
+      }
+    }
+    return back;
+  }
+
+  /** Stops a task that was sent; gives the tasks that were not started, itself perhaps included. */
+  stopJob(job: Job): readonly Job[] {
+    const back = this.takeBack();
+    this.collect();
+    for (const [number, held] of this.#held) {
+      if (held === job && number === this.#lastStarted) {
+        this.kill(stoppedFailure(job.context.signal));
+      } else if (held === job) {
+        // It has ended: its answer is on the way.
+        this.#held.delete(number);
+        job.fail(stoppedFailure(job.context.signal));
+      }
+    }
+    return back;
+  }
+
+  /** Ends the process and what it has started; the task that runs fails with `reason`. */
   kill(reason: Failure): void {
     this.#killReason ??= reason;
     killGroup(this.#process.pid, "SIGKILL");
@@ -106,52 +188,80 @@ export class RunnerProcess {
 
   /** Ends an idle process. */
   stop(): void {
+    this.#ledger.unlink();
     this.#wire?.close();
     killGroup(this.#process.pid, "SIGKILL");
   }
 
-  #handleMessage(message: RunnerMessage): void {
-    if (this.#running === undefined) {
+  #handleFrame(text: string): void {
+    const message = text === "" ? undefined : (parseJson(text) as unknown as RunnerMessage);
+    if (message?.type === "log") {
+      this.#log(message.number, message.stream, message.text);
       return;
     }
-    if (message.type === "log") {
-      for (const line of message.text.split("\n")) {
-        this.#running.context.log(message.stream, line);
-      }
-    } else if (!this.#running.context.signal.aborted) {
-      this.#running.done(outcomeOf(message));
+    this.collect();
+    if (message !== undefined) {
+      const job = this.#held.get(message.number);
+      this.#held.delete(message.number);
+      job?.answer(message);
+    }
+    if (this.#held.size === 0 && !this.#isIdle && this.#killReason === undefined) {
+      this.#becomeIdle();
     }
   }
 
-  #handleExit(): void {
-    this.#isGone = true;
+  /** Number of the task that runs, or of the one that ran last. */
+  get #lastStarted(): number {
+    const { last } = this.#ledger;
+    return last === this.#tookBackTo ? this.#startedBefore : last;
+  }
+
+  #becomeIdle(): void {
+    this.#isIdle = true;
+    this.#unwatch();
+    this.sinceMs = performance.now();
+    this.#options.onIdle(this);
+  }
+
+  #log(number: number, stream: "stdout" | "stderr", text: string): void {
+    const job = this.#held.get(number);
+    for (const line of job === undefined ? [] : text.split("\n")) {
+      job?.context.log(stream, line);
+    }
+  }
+
+  async #waitForEnd(): Promise<void> {
+    await this.#process.exited;
+    this.#unwatch();
+    this.#ledger.unlink();
     killGroup(this.#process.pid, "SIGKILL");
-    this.#running?.done({
-      ok: false,
-      failure: this.#killReason ?? exitFailure(this.#process.exitCode, this.#process.signalCode),
-    });
+    if (this.#held.size > 0) {
+      const timer = setTimeout(this.#wireClosed.resolve, LAST_WORDS_MS);
+      await this.#wireClosed.promise;
+      clearTimeout(timer);
+    }
+    this.#isIdle = false;
+    this.collect();
+    const back = this.takeBack();
+    for (const job of this.#held.size === 0 ? back : []) {
+      job.lostCount++;
+    }
+    this.#options.onGone(this, back);
+    const { exitCode, signalCode } = this.#process;
+    for (const job of this.#held.values()) {
+      job.fail(this.#killReason ?? exitFailure(exitCode, signalCode));
+    }
+    this.#held.clear();
   }
 
   /** Output that does not come from `console`: of grandchildren, or of the engine itself. */
   async #follow(stream: "stdout" | "stderr"): Promise<void> {
-    const splitter = createLineSplitter((line) => this.#running?.context.log(stream, line));
+    const splitter = createLineSplitter((line) => this.#log(this.#lastStarted, stream, line));
     for await (const chunk of this.#process[stream]) {
       splitter.push(chunk);
     }
     splitter.end();
   }
-}
-
-function outcomeOf(end: Exclude<RunnerMessage, { type: "log" }>): ToolOutcome {
-  if (end.ok) {
-    const value: Json = end.value;
-    return { ok: true, value };
-  }
-  const { kind, code, message, stderr } = end;
-  return {
-    ok: false,
-    failure: failure(kind, message, stderr === undefined ? { code } : { code, stderr }),
-  };
 }
 
 /** The process ended by itself while a task ran in it. */

@@ -1,8 +1,8 @@
 /**
  * The process that runs JavaScript tasks: `noetl __runner javascript`.
  *
- * It calls the worker back on its socket and then takes one task at a time. The worker ends it by
- * closing the connection, or kills it when a task has to stop; when the worker dies, the kernel
+ * It calls the worker back on its socket and then runs the tasks that come, one after another. The
+ * worker may take back those that wait, see ledger.ts. It ends this process by closing the connection, or kills it when a task has to stop; when the worker dies, the kernel
  * kills it even in the middle of an endless loop.
  */
 import { dlopen } from "bun:ffi";
@@ -13,6 +13,7 @@ import { createFrameReader, encodeFrame } from "../frame.ts";
 import type { Wire } from "../wire.ts";
 import { connectWire, ROLES } from "../wire.ts";
 import { describe, execute } from "./execute.ts";
+import { Ledger } from "./ledger.ts";
 import type { TaskOutput } from "./output.ts";
 import { captureOutput } from "./output.ts";
 import type { RunnerStart, RunnerTask } from "./protocol.ts";
@@ -21,8 +22,14 @@ import { captureTimers } from "./timers.ts";
 
 /** Log text that waits for the worker; more is dropped and counted. */
 const LOG_BYTES_MAX = 16 * 1024 * 1024;
+/** While tasks follow one another, the worker is told of results so often. */
+const RING_EVERY_MS = 1;
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9n;
+const BELL = encodeFrame("");
+
+/** The native function: a task's own are cleared when it ends. */
+const defer = globalThis.setImmediate;
 
 /** Serves tasks until the worker closes the connection; the options come in on stdin. */
 export async function runJavascriptRunner(): Promise<void> {
@@ -32,22 +39,31 @@ export async function runJavascriptRunner(): Promise<void> {
     process.chdir(start.cwd);
   }
   addJsonForms();
-  const runner = new Runner();
+  const runner = new Runner(Ledger.open(start.ledger));
   hardenRealm();
   const wire = await connectWire(start, start.id, ROLES.control);
   await runner.serve(wire);
 }
 
 class Runner {
+  readonly #ledger: Ledger;
   #wire: Wire | undefined;
   readonly #output: TaskOutput;
   readonly #clearTimers: () => void;
   readonly #given: Readonly<Record<string, unknown>>;
+  readonly #queue: string[] = [];
+  /** Of the last task that left the queue. */
+  #number = 0;
   #task: RunnerTask | undefined;
+  #isDeferred = false;
+  #hasLogged = false;
+  #mustRing = false;
+  #rangMs = 0;
   #droppedCount = 0;
 
   /** Replaces globals, so it must come before the realm is hardened. */
-  constructor() {
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
     this.#output = captureOutput((stream, text) => this.#sendLog(stream, text));
     this.#clearTimers = captureTimers();
     this.#given = { require: createRequire(join(process.cwd(), "task.js")) };
@@ -60,14 +76,35 @@ class Runner {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#wire = wire;
     wire.onClose = resolve;
-    wire.onData = createFrameReader((text) =>
-      this.#handle(parseJson(text) as unknown as RunnerTask),
-    );
+    const read = createFrameReader((text) => this.#queue.push(text));
+    wire.onData = (chunk) => {
+      read(chunk);
+      this.#next();
+    };
     return promise;
   }
 
-  #handle(task: RunnerTask): void {
+  /** Starts the next task, unless one runs; rings when there is none. */
+  #next(): void {
+    if (this.#task !== undefined || this.#isDeferred) {
+      return;
+    }
+    for (let text = this.#queue.shift(); text !== undefined; text = this.#queue.shift()) {
+      this.#number++;
+      if (this.#ledger.start(this.#number)) {
+        this.#run(parseJson(text) as unknown as RunnerTask);
+        return;
+      }
+      this.#mustRing = true;
+    }
+    if (this.#mustRing) {
+      this.#ring();
+    }
+  }
+
+  #run(task: RunnerTask): void {
     this.#task = task;
+    this.#hasLogged = false;
     this.#output.begin();
     const end = execute(task, this.#given);
     if (typeof end === "string") {
@@ -81,14 +118,41 @@ class Runner {
     if (this.#task !== task) {
       return;
     }
-    this.#task = undefined;
     this.#clearTimers();
     this.#output.end();
     if (this.#droppedCount > 0) {
       this.#droppedCount = 0;
       this.#sendLog("stderr", "some output was dropped: it came faster than it could be taken");
     }
-    this.#wire?.write(encodeFrame(end));
+    this.#task = undefined;
+    if (this.#hasLogged || !this.#ledger.put(this.#number, end)) {
+      this.#wire?.write(encodeFrame(`{"number":${this.#number},${end.slice(1)}`));
+    } else {
+      this.#mustRing = true;
+    }
+    this.#goOn();
+  }
+
+  /** Lets what the task has left behind happen before the next one starts. */
+  #goOn(): void {
+    if (this.#queue.length === 0) {
+      this.#next();
+      return;
+    }
+    if (this.#mustRing && performance.now() - this.#rangMs > RING_EVERY_MS) {
+      this.#ring();
+    }
+    this.#isDeferred = true;
+    defer(() => {
+      this.#isDeferred = false;
+      this.#next();
+    });
+  }
+
+  #ring(): void {
+    this.#mustRing = false;
+    this.#rangMs = performance.now();
+    this.#wire?.write(BELL);
   }
 
   /** An error in a timer or an event handler of the task. */
@@ -104,11 +168,17 @@ class Runner {
   }
 
   #sendLog(stream: "stdout" | "stderr", text: string): void {
-    if (this.#wire === undefined || this.#wire.waitingBytes > LOG_BYTES_MAX) {
+    if (this.#wire === undefined || this.#task === undefined) {
+      return;
+    }
+    if (this.#wire.waitingBytes > LOG_BYTES_MAX) {
       this.#droppedCount++;
       return;
     }
-    this.#wire.write(encodeFrame(JSON.stringify({ type: "log", stream, text })));
+    this.#hasLogged = true;
+    this.#wire.write(
+      encodeFrame(JSON.stringify({ type: "log", number: this.#number, stream, text })),
+    );
   }
 }
 
