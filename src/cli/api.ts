@@ -115,10 +115,12 @@ function isBroken(error: unknown): boolean {
 }
 
 function unreachable(url: string, cause: unknown): AppError {
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  const reason = typeof code === "string" ? code : errorMessage(cause);
   return new AppError(
     "unavailable",
     "SERVER_UNREACHABLE",
-    `No noetl server answers at ${url} (${errorMessage(cause)}).\n` +
+    `No noetl server answers at ${url} (${reason}).\n` +
       "Start one with `noetl up`, or name another with --server-url or NOETL_SERVER_URL.",
     { cause },
   );

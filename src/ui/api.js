@@ -8,6 +8,11 @@ const response = await fetch("/openapi/json", {
 const document_ = await response.json();
 const target = document.getElementById("routes");
 
+/** What stands between backticks, set as code. */
+function withCode(text) {
+  return text.split("`").map((part, index) => (index % 2 === 1 ? h("code", {}, part) : part));
+}
+
 function bodyOf(operation) {
   const schema = operation.requestBody?.content?.["application/json"]?.schema;
   const query =
@@ -40,7 +45,7 @@ for (const [path, methods] of Object.entries(document_.paths ?? {})) {
         {},
         operation.summary,
         operation.description !== operation.summary &&
-          h("div", { class: "dim" }, operation.description),
+          h("div", { class: "dim" }, withCode(operation.description ?? "")),
         bodyOf(operation),
       ),
     );

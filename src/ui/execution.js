@@ -1,6 +1,6 @@
 /** One execution, live: its steps on a time line, its log, its result. */
-import { call, follow, get } from "./client.js";
-import { Progress, retryCount, stepNote, stepStatus } from "./progress.js";
+import { call, follow, get, repeat } from "./client.js";
+import { Progress, retryCount, stepNote, stepStatus, times } from "./progress.js";
 import { bars, formatDuration, formatTime, h, json, pill, show } from "./view.js";
 
 const LOG_LINES_MAX = 2000;
@@ -16,6 +16,8 @@ export async function executionView(main, signal, id) {
   let selected;
   let isDirty = true;
   const rows = new Map();
+  /** Pools without a worker, and what to say of them. */
+  let waiting = new Map();
 
   const draw = () => {
     isDirty = false;
@@ -30,7 +32,12 @@ export async function executionView(main, signal, id) {
       h("span"),
     );
     for (const step of progress.steps.values()) {
-      drawStep(rows, steps, step, { beginMs, endMs, isHere: step.name === selected });
+      drawStep(rows, steps, step, {
+        beginMs,
+        endMs,
+        isHere: step.name === selected,
+        waiting,
+      });
     }
   };
   const select = async (name) => {
@@ -76,17 +83,31 @@ export async function executionView(main, signal, id) {
   const timer = setInterval(() => (isDirty || row.completed_at === null) && draw(), 100);
   signal.addEventListener("abort", () => clearInterval(timer), { once: true });
 
+  const ended = new AbortController();
+  void repeat(AbortSignal.any([signal, ended.signal]), {
+    ms: 3000,
+    update: async () => {
+      waiting = await emptyPools(signal);
+    },
+    onError: () => undefined,
+  });
   void follow(`/api/executions/${id}/logs/stream`, signal, (line) => addLine(log, line));
   await follow(`/api/executions/${id}/events/stream`, signal, (event) => {
     progress.apply(event);
     isDirty = true;
   });
+  ended.abort();
   if (signal.aborted) {
     return;
   }
   row = await summary(id, signal);
   isDirty = true;
   await select(selected);
+}
+
+async function emptyPools(signal) {
+  const pools = await get("/api/worker/pools?status=no_workers", signal);
+  return new Map(pools.map(({ name, waiting_reason: reason }) => [name, reason ?? ""]));
 }
 
 /** Without events: those come by the stream. */
@@ -127,7 +148,7 @@ function headOf(row, ms, isLive) {
   ];
 }
 
-function drawStep(rows, list, step, { beginMs, endMs, isHere }) {
+function drawStep(rows, list, step, { beginMs, endMs, isHere, waiting }) {
   let row = rows.get(step.name);
   if (!row) {
     row = {
@@ -150,7 +171,10 @@ function drawStep(rows, list, step, { beginMs, endMs, isHere }) {
   const status = stepStatus(step);
   row.element.className = `step${isHere ? " here" : ""}`;
   row.dot.className = `dot ${status}`;
-  row.more.textContent = stepNote(step);
+  row.more.replaceChildren(stepNote(step));
+  if (status === "running" && waiting.has(step.pool)) {
+    row.more.append(h("div", { class: "waits" }, waiting.get(step.pool)));
+  }
   row.more.title = step.retried ?? "";
   row.track.replaceChildren(...bars(step.visits, beginMs, endMs));
   const last = step.visits.at(-1);
@@ -182,10 +206,7 @@ function stepOf(step, seen, close) {
         "Sub-playbook: ",
         seen.children.map((id) => h("a", { class: "mono", href: `#/e/${id}` }, `${id} `)),
       ),
-    seen?.retried && [
-      h("h2", {}, `Tried again ${retryCount(seen)} ${retryCount(seen) === 1 ? "time" : "times"}`),
-      h("p", { class: "retried" }, "Last: ", seen.retried),
-    ],
+    seen && retriedOf(step, seen),
     step.error && [
       h("h2", { class: "failed" }, "Error"),
       h(
@@ -198,6 +219,21 @@ function stepOf(step, seen, close) {
   ]
     .flat()
     .filter(Boolean);
+}
+
+/** How often tasks were tried again, and why unless the error says so too. */
+function retriedOf(step, seen) {
+  const count = retryCount(seen);
+  const why = step.error?.includes(seen.retried) ? "" : seen.retried;
+  return (
+    count > 0 &&
+    h(
+      "p",
+      { class: "retried" },
+      h("b", {}, `Tried again ${times(count)}`),
+      why && `, the last time after: ${why}`,
+    )
+  );
 }
 
 function endOf(row) {

@@ -106,7 +106,12 @@ function executionTable(rows) {
           {},
           row.path,
           h("span", { class: "dim" }, row.version ? ` v${row.version}` : ""),
-          row.error && h("div", { class: "error clip", title: row.error }, row.error),
+          row.error &&
+            h(
+              "div",
+              { class: row.status === "FAILED" ? "error clip" : "dim clip", title: row.error },
+              row.error,
+            ),
         ),
         h("td", {}, h("a", { class: "mono", href: `#/e/${row.execution_id}` }, row.execution_id)),
         h("td", { title: formatTime(row.started_at) }, formatAgo(row.started_at)),

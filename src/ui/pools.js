@@ -64,7 +64,7 @@ export function poolView(main, signal) {
           h(
             "tr",
             {},
-            h("td", {}, worker.name, h("div", { class: "dim" }, worker.version)),
+            h("td", {}, worker.name, h("div", { class: "dim" }, `version ${worker.version}`)),
             h("td", {}, worker.pool),
             h(
               "td",
@@ -81,7 +81,14 @@ export function poolView(main, signal) {
               meter(worker.slots - worker.free_slots, worker.slots),
               h("span", { class: "dim" }, `${worker.slots - worker.free_slots} of ${worker.slots}`),
             ),
-            h("td", {}, `${worker.hostname} (${worker.pid})`),
+            h(
+              "td",
+              {},
+              `${worker.hostname} (${worker.pid})`,
+              worker.status === "live" &&
+                worker.metrics_url &&
+                h("div", {}, h("a", { href: worker.metrics_url }, "metrics")),
+            ),
             h("td", { class: "dim" }, worker.tools.join(", ")),
             h("td", { class: "num" }, formatAgo(worker.last_heartbeat)),
           ),

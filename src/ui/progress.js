@@ -34,6 +34,8 @@ export class Progress {
       step.isSkipped = true;
     } else if (type === "loop.started") {
       step.total = event.context.iterations_expected;
+    } else if (type === "command.issued") {
+      step.pool = event.context.pool;
     } else if (type === "command.retried") {
       step.handOuts++;
     } else if (type === "command.cancelled" && visit) {
@@ -66,6 +68,8 @@ export class Progress {
         /** Message of the newest failure that was tried again. */
         retried: undefined,
         children: [],
+        /** Of its newest command. */
+        pool: undefined,
         error: null,
       };
       this.steps.set(name, step);
@@ -91,12 +95,16 @@ export function stepNote(step) {
   }
   const retries = retryCount(step);
   if (retries > 0) {
-    notes.push(`tried again ${retries === 1 ? "once" : `${retries} times`}`);
+    notes.push(`tried again ${times(retries)}`);
   }
   if (step.handOuts > 0) {
-    notes.push(`handed out again ${step.handOuts === 1 ? "once" : `${step.handOuts} times`}`);
+    notes.push(`handed out again ${times(step.handOuts)}`);
   }
   return notes.join(" · ");
+}
+
+export function times(count) {
+  return count === 1 ? "once" : `${count} times`;
 }
 
 export function retryCount(step) {

@@ -88,7 +88,8 @@ export function bars(visits, beginMs, endMs) {
       class: `bar ${visit.status}`,
       title: `visit ${visit.number}: ${visit.status}`,
     });
-    bar.style.left = `${(100 * (visit.beginMs - beginMs)) / whole}%`;
+    // One at the very end is seen too.
+    bar.style.left = `min(${(100 * (visit.beginMs - beginMs)) / whole}%, 100% - 3px)`;
     bar.style.width = `${(100 * ((visit.endMs ?? endMs) - visit.beginMs)) / whole}%`;
     return bar;
   });
