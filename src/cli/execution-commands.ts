@@ -55,8 +55,19 @@ export async function status(
     out(formatJson({ ...execution, steps: answer["steps"] ?? [] }));
   } else {
     out(statusText(id, execution, rowsOf(answer, "steps")));
+    if (field(execution, "status") === "RUNNING") {
+      await explainWaiting(out, api);
+    }
   }
   return ["FAILED", "CANCELLED"].includes(field(execution, "status")) ? "failed" : "ok";
+}
+
+/** Nothing is more puzzling than a step that runs and does nothing: its pool may have no worker. */
+async function explainWaiting(out: CliContext["out"], api: Api): Promise<void> {
+  const pools = rowsOf(await api.get("/api/worker/pools?status=no_workers"));
+  for (const pool of pools.filter((each) => Number(each["queued"]) > 0)) {
+    out(`\n${field(pool, "queued")} queued: ${field(pool, "waiting_reason")}`);
+  }
 }
 
 function statusText(id: string, execution: JsonObject, steps: readonly JsonObject[]): string {

@@ -28,8 +28,8 @@ export interface WorkerProcessContext {
 }
 
 const STDOUT = 1;
-/** Beyond the worker's own grace, for saying goodbye. */
-const STOP_MARGIN_MS = 5000;
+/** Beyond the worker's own grace, for stopping tools, handing back their commands, and goodbye. */
+const STOP_MARGIN_MS = 13_000;
 
 /** Starts the worker and keeps it running. It dies with this process, whatever ends that. */
 export async function startWorkerProcess(
