@@ -165,7 +165,11 @@ test("renewLeases() gives back a claim that a crash of the database undid", asyn
   const { executionId, commandIds } = await insertCommands(db.sql, [{}]);
   const held = { executionId, commandId: commandIds[0] as CommandId, attempt: 1 };
   expect((await renewLeases(db.sql, heartbeat([held]), TIMEOUT_MS)).lost.size).toBe(0);
-  const [other] = await claimCommands(db.sql, [{ ...held, workerId: "w-other" as WorkerId }], TIMEOUT_MS);
+  const [other] = await claimCommands(
+    db.sql,
+    [{ ...held, workerId: "w-other" as WorkerId }],
+    TIMEOUT_MS,
+  );
   expect(other?.status).toBe("gone");
   const late = { ...held, attempt: 2 };
   expect((await renewLeases(db.sql, heartbeat([late]), TIMEOUT_MS)).lost.size).toBe(1);
