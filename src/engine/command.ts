@@ -106,9 +106,14 @@ export interface ClaimedCommand {
   readonly claimedAtMs: number;
 }
 
+/** A claimed command on the server, which passes the payload's JSON text on as it is stored. */
+export interface GrantedCommand extends Omit<ClaimedCommand, "payload"> {
+  readonly payload: string;
+}
+
 /** Answer for each command that a worker asked for. */
-export type ClaimOutcome =
-  | { readonly commandId: CommandId; readonly status: "claimed"; readonly command: ClaimedCommand }
+export type ClaimOutcome<Command = ClaimedCommand> =
+  | { readonly commandId: CommandId; readonly status: "claimed"; readonly command: Command }
   /** Finished, cancelled, held by another worker, or a later attempt: drop the message. */
   | { readonly commandId: CommandId; readonly status: "gone" }
   /** Not due yet: ask again after the delay. */

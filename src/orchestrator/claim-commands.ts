@@ -1,8 +1,7 @@
 /** Claims of all workers, gathered into few statements. */
 import type { WorkerId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
-import { parseJson } from "../core/json.ts";
-import type { ClaimOutcome, CommandPayload, HeldCommand } from "../engine/command.ts";
+import type { ClaimOutcome, GrantedCommand, HeldCommand } from "../engine/command.ts";
 import type { ClaimRequest, ClaimRow } from "../store/command.ts";
 import { claimCommands } from "../store/command.ts";
 import { databaseError } from "../store/sqlstate.ts";
@@ -12,6 +11,8 @@ import type { OrchestratorOptions } from "./options.ts";
 
 const CLAIMS_MAX = 512;
 
+type Grant = ClaimOutcome<GrantedCommand>;
+
 export function createClaims({
   store,
   metrics,
@@ -20,12 +21,12 @@ export function createClaims({
 }: Pick<OrchestratorOptions, "store" | "metrics"> & {
   readonly notifier: Notifier;
   readonly leaseMs: number;
-}): (workerId: WorkerId, commands: readonly HeldCommand[]) => Promise<readonly ClaimOutcome[]> {
+}): (workerId: WorkerId, commands: readonly HeldCommand[]) => Promise<readonly Grant[]> {
   const claim = createCoalescer<ClaimRequest, ClaimRow>(
     (requests) => claimCommands(store.quick, requests, leaseMs),
     { max: CLAIMS_MAX, concurrency: 2 },
   );
-  const claimOne = async (workerId: WorkerId, command: HeldCommand): Promise<ClaimOutcome> => {
+  const claimOne = async (workerId: WorkerId, command: HeldCommand): Promise<Grant> => {
     const row = isClaimable(command) ? await claim({ ...command, workerId }) : GONE;
     metrics.claims.inc(row.status);
     if (row.status === "claimed") {
@@ -52,12 +53,11 @@ function isClaimable({ executionId, commandId, attempt }: HeldCommand): boolean 
   return isFence && isId(executionId) && isId(commandId);
 }
 
-function toOutcome({ executionId, commandId }: HeldCommand, row: ClaimRow): ClaimOutcome {
+function toOutcome({ executionId, commandId }: HeldCommand, row: ClaimRow): Grant {
   if (row.status !== "claimed") {
     return { commandId, ...row };
   }
-  const { attempt, claimedAtMs } = row;
-  const payload = parseJson(row.payload) as unknown as CommandPayload;
+  const { attempt, claimedAtMs, payload } = row;
   return {
     commandId,
     status: "claimed",

@@ -53,7 +53,7 @@ export function createCoalescer<Question, Answer>(
       waiting.push({ question, resolve, reject });
       if (!isScheduled) {
         isScheduled = true;
-        queueMicrotask(pump);
+        setImmediate(pump);
       }
     });
 }

@@ -52,11 +52,10 @@ export interface IntakeOptions {
 /** Inputs in one batch at most. */
 const BATCH_MAX = 256;
 /**
- * Inputs that must wait for a further batch to start, by the number of batches under way. Two keep
- * the database and this process busy at the same time; a third pays only when there is much to do,
- * because many small commits cost more than one big one.
+ * Inputs that must wait for a further batch to start, by the number of batches under way. A second
+ * one pays only when there is much to do, because many small commits cost more than few big ones.
  */
-const BATCH_STARTS_AT: readonly number[] = [1, 1, 32];
+const BATCH_STARTS_AT: readonly number[] = [1, 32];
 
 /** Items that have their answer: a batch that starts over must not decide them again. */
 const settled = new WeakSet<IntakeItem>();
@@ -149,7 +148,8 @@ export class Intake {
     }
     if (!this.#isScheduled) {
       this.#isScheduled = true;
-      queueMicrotask(() => this.#pump());
+      // Once all that has arrived is read: requests of many callers then share a commit.
+      setImmediate(() => this.#pump());
     }
   }
 

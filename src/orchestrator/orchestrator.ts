@@ -12,6 +12,7 @@ import type {
   ClaimOutcome,
   CommandReport,
   Directive,
+  GrantedCommand,
   Heartbeat,
   HeldCommand,
   LogLine,
@@ -74,7 +75,10 @@ export interface Orchestrator {
   subscribeDirectives(workerId: WorkerId, listener: DirectiveListener): () => void;
   deregister(workerId: WorkerId): Promise<void>;
   /** One outcome per command, in order. */
-  claim(workerId: WorkerId, commands: readonly HeldCommand[]): Promise<readonly ClaimOutcome[]>;
+  claim(
+    workerId: WorkerId,
+    commands: readonly HeldCommand[],
+  ): Promise<readonly ClaimOutcome<GrantedCommand>[]>;
   /** One answer per report, in order, after the commit. */
   report(reports: readonly CommandReport[]): Promise<readonly ReportAnswer[]>;
   /** Resolves with the number of lines that were not taken. */

@@ -13,6 +13,7 @@ import type {
   CommandPayload,
   CommandReport,
   Directive,
+  GrantedCommand,
   Heartbeat,
   HeldCommand,
   LogLine,
@@ -111,7 +112,7 @@ export function decodeDirective({ kind }: wire.Directive): Directive | undefined
   }
 }
 
-export function encodeClaimOutcome(outcome: ClaimOutcome): wire.ClaimOutcome {
+export function encodeClaimOutcome(outcome: ClaimOutcome<GrantedCommand>): wire.ClaimOutcome {
   const { commandId } = outcome;
   switch (outcome.status) {
     case "claimed":
@@ -128,11 +129,11 @@ export function encodeClaimOutcome(outcome: ClaimOutcome): wire.ClaimOutcome {
   }
 }
 
-function encodeClaimed(command: ClaimedCommand): wire.ClaimedCommand {
+function encodeClaimed(command: GrantedCommand): wire.ClaimedCommand {
   return {
     executionId: command.executionId,
     attempt: command.attempt,
-    payload: encodeJson(command.payload),
+    payload: Buffer.from(command.payload),
     claimedAtMs: String(Math.round(command.claimedAtMs)),
   };
 }

@@ -8,6 +8,7 @@ import type {
   ClaimOutcome,
   CommandReport,
   Directive,
+  GrantedCommand,
   Heartbeat,
   HeldCommand,
   LogLine,
@@ -29,7 +30,10 @@ export interface WorkerHandlers {
     listener: (directives: readonly Directive[]) => void,
   ): () => void;
   /** One outcome per command, in order. */
-  claim(workerId: WorkerId, commands: readonly HeldCommand[]): Promise<readonly ClaimOutcome[]>;
+  claim(
+    workerId: WorkerId,
+    commands: readonly HeldCommand[],
+  ): Promise<readonly ClaimOutcome<GrantedCommand>[]>;
   /** One answer per report, in order, after the commit. */
   report(reports: readonly CommandReport[]): Promise<readonly ReportAnswer[]>;
   /** Resolves with the number of lines that were not taken. */

@@ -71,7 +71,11 @@ export class HeldCommands {
   }
 
   countRunning(): number {
-    return this.#all().filter(({ state }) => state === "running").length;
+    let count = 0;
+    for (const { state } of this.#entries.values()) {
+      count += state === "running" ? 1 : 0;
+    }
+    return count;
   }
 
   /** Stops one command; true if this worker holds that very attempt. */

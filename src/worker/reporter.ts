@@ -31,8 +31,8 @@ export type ReporterOptions = Pick<WorkerOptions, "client" | "log" | "metrics" |
 interface Waiting {
   readonly report: CommandReport;
   readonly resolve: (end: ReportEnd) => void;
-  /** Aborted when nobody wants to know any more. */
-  readonly signal: AbortSignal;
+  /** True when nobody wants to know any more. */
+  readonly isUnwanted: () => boolean;
 }
 
 export class Reporter {
@@ -45,11 +45,14 @@ export class Reporter {
     this.#options = options;
   }
 
-  /** Never rejects. `dropped`: aborted, given up, or refused by the server. */
-  report(report: CommandReport, signal: AbortSignal): Promise<ReportEnd> {
+  /** Never rejects. `dropped`: unwanted, given up, or refused by the server. */
+  report(report: CommandReport, isUnwanted: () => boolean): Promise<ReportEnd> {
     const { promise, resolve } = Promise.withResolvers<ReportEnd>();
-    this.#waiting.push({ report, resolve, signal });
-    this.#send();
+    this.#waiting.push({ report, resolve, isUnwanted });
+    if (this.#waiting.length === 1) {
+      // What ends in the same turn goes out together.
+      setImmediate(() => this.#send());
+    }
     return promise;
   }
 
@@ -92,8 +95,8 @@ export class Reporter {
   }
 
   #withoutDropped(batch: readonly Waiting[]): readonly Waiting[] {
-    const isDropped = ({ signal }: Waiting): boolean =>
-      this.#stopped.signal.aborted || signal.aborted;
+    const isDropped = ({ isUnwanted }: Waiting): boolean =>
+      this.#stopped.signal.aborted || isUnwanted();
     for (const { resolve } of batch.filter(isDropped)) {
       resolve("dropped");
     }
@@ -134,7 +137,7 @@ export class Reporter {
       await Promise.all(batch.map((waiting) => this.#deliver([waiting])));
       return;
     }
-    for (const { report, resolve, signal } of batch) {
+    for (const { report, resolve, isUnwanted } of batch) {
       const { executionId, commandId } = report;
       const facts = { executionId, commandId, error: errorMessage(error) };
       if (isReplacement(report)) {
@@ -142,7 +145,7 @@ export class Reporter {
         resolve("dropped");
       } else {
         this.#options.log.warn("The server refuses a report, a failure goes instead", facts);
-        await this.#deliver([{ report: replacement(report, error), resolve, signal }]);
+        await this.#deliver([{ report: replacement(report, error), resolve, isUnwanted }]);
       }
     }
   }

@@ -22,6 +22,7 @@ import type { ClaimedCommand, CommandOutcome, WorkerRegistration } from "../engi
 import { failure } from "../engine/failure.ts";
 import type { RegistrationAnswer } from "../rpc/handlers.ts";
 import { ClaimLoop } from "./claim-loop.ts";
+import type { CommandRunOptions } from "./command-run.ts";
 import { runCommand } from "./command-run.ts";
 import { HeartbeatKeeper } from "./heartbeat.ts";
 import type { HeldEntry } from "./held-commands.ts";
@@ -64,7 +65,7 @@ class PoolWorker implements Worker {
   readonly #claims: ClaimLoop;
   readonly #reporter: Reporter;
   readonly #shipper: LogShipper;
-  readonly #refStore: RefStore;
+  readonly #runOptions: CommandRunOptions;
   readonly #drain = Promise.withResolvers<void>();
   #heartbeats: HeartbeatKeeper | undefined;
   #state: WorkerStatus["state"] = "registering";
@@ -81,7 +82,8 @@ class PoolWorker implements Worker {
     this.#reporter = new Reporter(options);
     this.#shipper = new LogShipper(options);
     const { refCacheBytes = DEFAULT_LIMITS.refCacheBytes } = options.limits ?? {};
-    this.#refStore = new RefStore(options.client, refCacheBytes);
+    const refStore = new RefStore(options.client, refCacheBytes);
+    this.#runOptions = { ...options, refStore, shipper: this.#shipper };
   }
 
   get status(): WorkerStatus {
@@ -179,8 +181,7 @@ class PoolWorker implements Worker {
       return { status: "released", reason: "the worker was stopped" };
     }
     try {
-      const options = { ...this.#options, refStore: this.#refStore, shipper: this.#shipper };
-      return await runCommand(options, command, entry.stop.signal);
+      return await runCommand(this.#runOptions, command, entry.stop.signal);
     } catch (error) {
       this.#options.log.error("A command failed by a bug", {
         command_id: command.commandId,
@@ -199,18 +200,10 @@ class PoolWorker implements Worker {
     outcome: CommandOutcome,
   ): Promise<void> {
     const { workerId } = this.#options;
-    const lost = new AbortController();
-    const listen = (): void => {
-      if (entry.stop.signal.reason === "lost") {
-        lost.abort();
-      }
-    };
-    entry.stop.signal.addEventListener("abort", listen, { once: true });
     await this.#reporter.report(
       { executionId, commandId, attempt, workerId, startedAtMs, outcome },
-      lost.signal,
+      () => entry.stop.signal.reason === "lost",
     );
-    entry.stop.signal.removeEventListener("abort", listen);
   }
 
   async #end(): Promise<void> {

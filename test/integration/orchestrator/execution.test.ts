@@ -8,6 +8,7 @@ import {
   claimNext,
   ONE_STEP,
   ok,
+  parsedCommand,
   playbook,
   registerWorker,
   report,
@@ -103,7 +104,7 @@ test("two servers run one execution together: nothing lost, nothing twice, repla
         const workerId = `worker-${index % 2}` as WorkerId;
         const [outcome] = await here.orchestrator.claim(workerId, [held]);
         if (outcome?.status === "claimed") {
-          const item = outcome.command.payload.scope.loop?.item ?? null;
+          const item = parsedCommand(outcome.command).payload.scope.loop?.item ?? null;
           await report(servers[(index + 1) % 2] ?? first, outcome.command, ok(item), workerId);
         }
       }),

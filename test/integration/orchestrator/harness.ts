@@ -9,6 +9,7 @@ import type {
   ClaimedCommand,
   CommandNotification,
   CommandOutcome,
+  GrantedCommand,
   HeldCommand,
   LogLine,
   ReportAnswer,
@@ -145,11 +146,16 @@ export async function claimNext(
     for (const held of bus.held()) {
       const [outcome] = await orchestrator.claim(workerId, [held]);
       if (outcome?.status === "claimed") {
-        return outcome.command;
+        return parsedCommand(outcome.command);
       }
     }
     return undefined;
   });
+}
+
+/** The command as its worker sees it. */
+export function parsedCommand(command: GrantedCommand): ClaimedCommand {
+  return { ...command, payload: JSON.parse(command.payload) };
 }
 
 export async function report(

@@ -15,6 +15,7 @@ import type {
   CommandPayload,
   CommandReport,
   Directive,
+  GrantedCommand,
   Heartbeat,
   HeldCommand,
   LogLine,
@@ -308,7 +309,7 @@ export class TestPlatform implements AsyncDisposable {
     };
   }
 
-  #claim({ executionId, commandId, attempt }: HeldCommand): ClaimOutcome {
+  #claim({ executionId, commandId, attempt }: HeldCommand): ClaimOutcome<GrantedCommand> {
     const command = this.commands.get(commandId);
     if (command?.status !== "queued" || command.attempt !== attempt) {
       return { commandId, status: "gone" };
@@ -319,7 +320,13 @@ export class TestPlatform implements AsyncDisposable {
     return {
       commandId,
       status: "claimed",
-      command: { executionId, commandId, attempt, payload, claimedAtMs: 0 },
+      command: {
+        executionId,
+        commandId,
+        attempt,
+        payload: JSON.stringify(payload),
+        claimedAtMs: 0,
+      },
     };
   }
 

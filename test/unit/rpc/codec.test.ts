@@ -1,7 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { CommandId, ExecutionId, WorkerId } from "../../../src/core/ids.ts";
 import type {
-  ClaimOutcome,
   CommandOutcome,
   CommandPayload,
   CommandReport,
@@ -99,12 +98,17 @@ describe("codec", () => {
         steps: {},
       },
     } satisfies CommandPayload;
-    const outcomes: ClaimOutcome[] = [
-      { commandId, status: "claimed", command: { ...HELD, payload, claimedAtMs: 5 } },
-      { commandId, status: "gone" },
-      { commandId, status: "later", delayMs: 250 },
+    const outcomes = <Payload>(given: Payload) => [
+      {
+        commandId,
+        status: "claimed" as const,
+        command: { ...HELD, payload: given, claimedAtMs: 5 },
+      },
+      { commandId, status: "gone" as const },
+      { commandId, status: "later" as const, delayMs: 250 },
     ];
-    expect(outcomes.map(encodeClaimOutcome).map(decodeClaimOutcome)).toEqual(outcomes);
+    const encoded = outcomes(JSON.stringify(payload)).map(encodeClaimOutcome);
+    expect(encoded.map(decodeClaimOutcome)).toEqual(outcomes(payload));
   });
 
   test("reports come back with every kind of outcome", () => {
