@@ -8,8 +8,10 @@ the worker is gone: every child group is killed. When this process dies, the ker
 children.
 
 A child costs what it touches: each page that it writes to, if only to count a reference, is copied
-(some 4 microseconds on a virtual machine). So what can be done before the fork is done there, and
-the C functions of signals are called without their wrappers.
+(some 3 microseconds on a virtual machine). So what can be done before the fork is done there, the C
+functions of signals are called without their wrappers, and `fork` is called without what `os.fork`
+does for other threads, which are not there (130 pages of 330). A child runs a dummy task while it
+waits, so that the pages that every task touches are its own by the time of the real one.
 """
 import _signal
 import ctypes
@@ -103,7 +105,9 @@ def obey(line, config, wake):
 
 def fork(config, wake):
     host = os.getpid()
-    pid = os.fork()
+    pid = FORK()
+    if pid < 0:
+        raise OSError("fork failed")  # ends this process; the worker starts another
     if pid:
         children.add(pid)
         return
@@ -129,7 +133,11 @@ def become_child(config, wake, host):
         stream = connect(config, role)
         os.dup2(stream.fileno(), role)
         marks.append(stream.detach())
-    run_task(connect(config, CONTROL), marks)
+    control = connect(config, CONTROL)
+    if "random" in sys.modules:
+        sys.modules["random"].seed()
+    warm_up()
+    run_task(control, marks)
 
 
 def connect(config, role):
@@ -163,4 +171,10 @@ def bind_prctl():
     return prctl
 
 
+def bind_fork():
+    """Keeps the interpreter's lock while it forks, as `os.fork` does."""
+    return getattr(ctypes.PyDLL(None), "fork", os.fork)
+
+
 PRCTL = bind_prctl()
+FORK = bind_fork()

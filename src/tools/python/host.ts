@@ -15,6 +15,8 @@ import taskSource from "./task.py" with { type: "text" };
 
 /** Children that wait for a task, so that a fork is off the path of the next one. */
 const SPARE_COUNT = 2;
+/** While there is a spare child, the fork of another waits until the task at hand is probably over. */
+const FORK_DELAY_MS = 2;
 /** Forks under way at once; more would only wait for a processor. */
 const FORKING_MAX = 8;
 /** Reads the program from stdin; what follows there are the host's commands. */
@@ -72,6 +74,7 @@ export class PythonHost {
   #spare: PythonChild[] = [];
   readonly #waiters: Waiter[] = [];
   #forkingCount = 0;
+  #forkTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #imported = new Set<string>();
 
   constructor(options: PythonHostOptions) {
@@ -99,6 +102,10 @@ export class PythonHost {
       this.#waiters.push({ resolve, reject });
     } else {
       resolve(child);
+      if (this.#spare.length > 0) {
+        this.#forkLater();
+        return promise;
+      }
     }
     try {
       this.start();
@@ -117,6 +124,7 @@ export class PythonHost {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#forkTimer);
     const host = this.#process;
     await host?.stdin.end();
     await host?.exited;
@@ -241,6 +249,13 @@ export class PythonHost {
       this.#forkingCount += wanted;
       this.#command("fork\n".repeat(wanted));
     }
+  }
+
+  #forkLater(): void {
+    this.#forkTimer ??= setTimeout(() => {
+      this.#forkTimer = undefined;
+      this.#forkAsNeeded();
+    }, FORK_DELAY_MS);
   }
 
   #command(text: string): void {

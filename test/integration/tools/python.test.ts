@@ -58,6 +58,19 @@ describe("calling convention", () => {
     ).toEqual([{ x: 1 }, "a_step"]);
   });
 
+  test("gives a decorated main and one with defaults what they ask for", async () => {
+    const wrap =
+      "import functools\ndef twice(f):\n    @functools.wraps(f)\n" +
+      "    def g(*args, **names): return [f(*args, **names)] * 2\n    return g\n";
+    const input = { a: 1, b: 2 };
+    expect(await value(`${wrap}@twice\ndef main(b, a): return [a, b]`, input)).toEqual([
+      [1, 2],
+      [1, 2],
+    ]);
+    expect(await value("def main(a, c=3, /, b=4): return [a, b, c]", input)).toEqual([1, 2, 3]);
+    expect(await value("def main(a, b=4): return [a, b]", input)).toEqual([1, 2]);
+  });
+
   test("awaits an async main", async () => {
     const code = "import asyncio\nasync def main(n):\n  await asyncio.sleep(0)\n  return n * 2";
     expect(await value(code, { n: 4 })).toBe(8);
@@ -295,6 +308,24 @@ describe("isolation", () => {
       "import builtins, json, os, sys\nresult = ['leak' in globals(), hasattr(builtins, 'leak')," +
       " hasattr(json, 'leak'), 'LEAK' in os.environ, 'leak' in sys.path, os.getcwd() == '/']";
     expect(await value(code)).toEqual([false, false, false, false, false, false]);
+  });
+
+  test("random numbers differ from task to task, also when the interpreter has them loaded", async () => {
+    const code = "import tempfile, random\nresult = random.random()";
+    await value(code);
+    const numbers = await Promise.all(Array.from({ length: 8 }, () => value(code)));
+    expect(new Set(numbers).size).toBe(8);
+  });
+
+  test("threads, forks and subprocesses work in a task", async () => {
+    const code =
+      "import os, subprocess, threading\nfrom concurrent.futures import ThreadPoolExecutor\n" +
+      "with ThreadPoolExecutor(3) as pool: squares = list(pool.map(lambda n: n * n, range(4)))\n" +
+      "pid = os.fork()\nif pid == 0: os._exit(7)\n" +
+      "code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n" +
+      "text = subprocess.run(['echo', 'hi'], capture_output=True, text=True).stdout\n" +
+      "result = [squares, code, text, threading.current_thread() is threading.main_thread()]";
+    expect(await value(code)).toEqual([[0, 1, 4, 9], 7, "hi\n", true]);
   });
 
   test("an aborted task is killed with all that it has started", async () => {
