@@ -2,8 +2,8 @@
  * From notifications to running commands.
  *
  * As many notifications are pulled as there are free slots; all that are there are claimed in one
- * call, while at most {@link CLAIMS_IN_FLIGHT_MAX} calls are under way, so that under load batches
- * form by themselves. Acknowledgements are sent and not waited for: one that is lost only brings the
+ * call; while one is under way what arrives gathers ({@link CLAIM_STARTS_AT}), so that under load
+ * batches form by themselves. Acknowledgements are sent and not waited for: one that is lost only brings the
  * notification once more, and the claim then says that the command is gone.
  *
  * A claim that nobody answers is repeated for some seconds, then its notifications are given back and
@@ -17,8 +17,11 @@ import type { ClaimedCommand, ClaimOutcome, HeldCommand } from "../engine/comman
 import type { HeldCommands, HeldEntry } from "./held-commands.ts";
 import type { WorkerOptions } from "./options.ts";
 
-/** Measured: a third call in flight makes batches smaller and nothing faster. */
-const CLAIMS_IN_FLIGHT_MAX = 2;
+/**
+ * Notifications that must wait for a further call to start, by the number of calls under way.
+ * Measured: a second one for less makes batches smaller and nothing faster.
+ */
+const CLAIM_STARTS_AT: readonly number[] = [1, 32];
 const CLAIM_BACKOFF = { minMs: 100, maxMs: 1000 };
 /** Tries before the notifications are left to other workers; 3 s in all. */
 const CLAIM_TRIES_MAX = 6;
@@ -105,7 +108,7 @@ export class ClaimLoop {
   }
 
   #claimWaiting(): void {
-    if (this.#waiting.length > 0 && this.#inFlight < CLAIMS_IN_FLIGHT_MAX) {
+    if (this.#waiting.length >= (CLAIM_STARTS_AT[this.#inFlight] ?? Number.POSITIVE_INFINITY)) {
       const batch = this.#waiting.splice(0);
       this.#inFlight++;
       void this.#claim(batch).finally(() => {
