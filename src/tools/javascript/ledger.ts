@@ -11,7 +11,7 @@
  * one hangs or the runner is killed; the connection only rings.
  */
 import { randomBytes } from "node:crypto";
-import { existsSync, unlinkSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -25,13 +25,16 @@ const WORD_COUNT = 1 + SLOT_COUNT;
 const MEMORY_FOLDER = "/dev/shm";
 
 export class Ledger {
+  /** For the other process, until `release`. */
   readonly path: string;
+  #release: () => void;
   readonly #words: Int32Array<ArrayBuffer>;
   readonly #slots: Buffer;
 
-  private constructor(path: string) {
+  private constructor(path: string, release: () => void) {
     const { buffer, byteOffset } = Bun.mmap(path, { shared: true });
     this.path = path;
+    this.#release = release;
     this.#words = new Int32Array(buffer, byteOffset, WORD_COUNT);
     this.#slots = Buffer.from(buffer, byteOffset + HEADER_BYTES, SLOT_COUNT * SLOT_BYTES);
   }
@@ -42,22 +45,33 @@ export class Ledger {
     const name = `noetl-${process.pid}-${randomBytes(6).toString("hex")}`;
     const zeros = new Uint8Array(HEADER_BYTES + SLOT_COUNT * SLOT_BYTES);
     const path = join(folder, name);
-    writeFileSync(path, zeros, { mode: 0o600, flag: "wx" });
-    return new Ledger(path);
+    const file = openSync(path, "wx+", 0o600);
+    try {
+      if (writeSync(file, zeros) < zeros.length) {
+        throw new Error(`no room in ${folder}`);
+      }
+      return process.platform === "linux"
+        ? new Ledger(`/proc/${process.pid}/fd/${file}`, () => closeSync(file))
+        : new Ledger(path, () => removeFile(path, file));
+    } catch (error) {
+      closeSync(file);
+      throw error;
+    } finally {
+      if (process.platform === "linux") {
+        unlinkSync(path);
+      }
+    }
   }
 
   /** The same memory, in the runner. */
   static open(path: string): Ledger {
-    return new Ledger(path);
+    return new Ledger(path, () => undefined);
   }
 
-  /** Takes the name away; the memory lives as long as somebody has it mapped. */
-  unlink(): void {
-    try {
-      unlinkSync(this.path);
-    } catch {
-      // It has no name any more.
-    }
+  /** Takes the path away; the memory lives as long as somebody has it mapped. */
+  release(): void {
+    this.#release();
+    this.#release = () => undefined;
   }
 
   /** The last task that was started or taken back. */
@@ -103,4 +117,9 @@ export class Ledger {
     Atomics.store(this.#words, 1 + slot, 0);
     return text;
   }
+}
+
+function removeFile(path: string, file: number): void {
+  closeSync(file);
+  unlinkSync(path);
 }

@@ -61,7 +61,7 @@ export class RunnerProcess {
         env: options.env,
       });
     } catch (error) {
-      this.#ledger.unlink();
+      this.#ledger.release();
       throw error;
     }
     preferAsOomVictim(this.#process.pid);
@@ -111,7 +111,7 @@ export class RunnerProcess {
 
   /** Takes the connection on which the process called back. */
   attach(wire: Wire): void {
-    this.#ledger.unlink();
+    this.#ledger.release();
     this.#wire = wire;
     wire.onData = createFrameReader((text) => this.#handleFrame(text));
     wire.onClose = this.#wireClosed.resolve;
@@ -188,7 +188,7 @@ export class RunnerProcess {
 
   /** Ends an idle process. */
   stop(): void {
-    this.#ledger.unlink();
+    this.#ledger.release();
     this.#wire?.close();
     killGroup(this.#process.pid, "SIGKILL");
   }
@@ -233,7 +233,7 @@ export class RunnerProcess {
   async #waitForEnd(): Promise<void> {
     await this.#process.exited;
     this.#unwatch();
-    this.#ledger.unlink();
+    this.#ledger.release();
     killGroup(this.#process.pid, "SIGKILL");
     if (this.#held.size > 0) {
       const timer = setTimeout(this.#wireClosed.resolve, LAST_WORDS_MS);

@@ -5,7 +5,7 @@
  * host is started by the first task that needs it, and again after it died; tasks that had not
  * started by then go to the new one, the others end without an answer.
  */
-import type { Subprocess } from "bun";
+import type { FileSink, Subprocess } from "bun";
 import type { Environment } from "../environment.ts";
 import { createLineSplitter } from "../lines.ts";
 import type { Wire, WireListener } from "../wire.ts";
@@ -258,11 +258,11 @@ export class PythonHost {
     }, FORK_DELAY_MS);
   }
 
+  /** A host that has just died does not get it, which its end takes care of. */
   #command(text: string): void {
     const stdin = this.#process?.stdin;
     if (stdin !== undefined) {
-      stdin.write(text);
-      void stdin.flush();
+      void writeTo(stdin, text).catch(() => undefined);
     }
   }
 
@@ -275,6 +275,11 @@ export class PythonHost {
       waiter.reject(missing);
     }
   }
+}
+
+async function writeTo(sink: FileSink, text: string): Promise<void> {
+  sink.write(text);
+  await sink.flush();
 }
 
 async function readAll(

@@ -138,7 +138,7 @@ test("two processes never both have a task", async () => {
     await lines.read();
   }
   void runner.stdin.end();
-  ledger.unlink();
+  ledger.release();
   const rest: Uint8Array[] = [];
   for (let part = await lines.read(); !part.done; part = await lines.read()) {
     rest.push(part.value);
