@@ -55,7 +55,7 @@ async function waitForPlatform(): Promise<Ports> {
       const fields = JSON.parse(line) as Record<string, string>;
       return {
         server: fields["http"] ?? "",
-        nats: fields["nats"] ?? "",
+        nats: `nats://${fields["nats"]}`,
         postgres: playbooksUrl(join(dir, "data")),
       };
     }

@@ -127,6 +127,11 @@ export interface CommandReport {
   readonly workerId: WorkerId;
   readonly startedAtMs: number;
   readonly outcome: CommandOutcome;
+  /**
+   * Pool of a worker that has idle slots: it takes what follows from this report, one command of its
+   * pool, with the answer, without a doorbell and a claim. Absent: it does not.
+   */
+  readonly nextPool?: string;
 }
 
 export type CommandOutcome =

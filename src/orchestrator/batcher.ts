@@ -196,8 +196,9 @@ export class Batcher {
   }
 
   #resolve({ answers, draft }: DecidedGroup): void {
-    for (const { item, isStale } of answers) {
-      settle(item, () => item.resolve({ isStale, status: draft.status }));
+    for (const { item, isStale, granted: next } of answers) {
+      const granted = next && draft.granted(next);
+      settle(item, () => item.resolve({ isStale, status: draft.status, granted }));
     }
   }
 

@@ -72,7 +72,10 @@ export class CommitEffects {
   #announce({ id, draft }: DecidedGroup, result: AppendResult): void {
     const { notifier, feed, watch } = this.#options;
     watch.publish(id, draft.recorded);
-    for (const { isCancelling, delayMs, ...command } of draft.issued.values()) {
+    for (const { isCancelling, delayMs, grant, ...command } of draft.issued.values()) {
+      if (grant !== undefined) {
+        continue;
+      }
       const queued: QueuedCommand = { executionId: id, ...command };
       if (isCancelling) {
         feed.confirmCancelled({ ...queued, workerId: undefined });

@@ -4,9 +4,10 @@
  * limit) means to read the state again and start over.
  */
 import { AppError, errorMessage } from "../core/errors.ts";
-import type { CatalogId, ExecutionId } from "../core/ids.ts";
+import type { CatalogId, CommandId, ExecutionId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import { isJsonObject, parseJson } from "../core/json.ts";
+import type { CommandReport } from "../engine/command.ts";
 import { decide } from "../engine/decide.ts";
 import type { ChildEnd, Decision, EngineInput, Environment } from "../engine/decision.ts";
 import type { Failure } from "../engine/failure.ts";
@@ -36,7 +37,13 @@ export interface DecidedGroup {
 interface Answer {
   readonly item: IntakeItem;
   readonly isStale: boolean;
+  /** Follows from the input and goes to its sender. */
+  readonly granted: CommandId | undefined;
 }
+
+type Decided = Omit<Answer, "item">;
+
+const UNCHANGED: Decided = { isStale: false, granted: undefined };
 
 export interface DeciderOptions
   extends Pick<OrchestratorOptions, "defaultPool" | "gpuPool" | "env" | "log"> {
@@ -46,6 +53,8 @@ export interface DeciderOptions
   readonly clock: DatabaseClock;
   /** The value behind a `$ref`. @throws AppError `not_found`. */
   readonly loadResult: (ref: string) => Promise<Json>;
+  /** Of commands that are handed out with the answer to a report. */
+  readonly leaseMs: number;
 }
 
 /** Times that one group starts over, for stored results and oversized events. */
@@ -56,6 +65,7 @@ interface Pass {
   readonly entry: CacheEntry;
   readonly draft: GroupDraft;
   readonly environment: Environment;
+  readonly leaseMs: number;
   readonly answers: Answer[];
 }
 
@@ -118,6 +128,7 @@ export class Decider {
         env,
         resolved: entry.resolved,
       },
+      leaseMs: this.#options.leaseMs,
       answers: [],
     };
     if (problem !== undefined) {
@@ -260,8 +271,8 @@ function decideItem(pass: Pass, item: IntakeItem): void {
     return;
   }
   try {
-    const isStale = input.kind === "start_pending" ? false : decideOne(pass, item, input);
-    pass.answers.push({ item, isStale });
+    const decided = input.kind === "start_pending" ? UNCHANGED : decideOne(pass, item, input);
+    pass.answers.push({ item, ...decided });
   } catch (error) {
     throw error instanceof EventTooLargeError ? new OversizeError(item, error) : error;
   }
@@ -270,12 +281,25 @@ function decideItem(pass: Pass, item: IntakeItem): void {
   }
 }
 
-function decideOne(pass: Pass, item: IntakeItem, input: EngineInput): boolean {
+function decideOne(pass: Pass, item: IntakeItem, input: EngineInput): Decided {
   const decision = decideInto(pass, input, item.isCascading !== false);
   if (input.kind === "cancel" && item.isCascading === false) {
     detachChildren(pass);
   }
-  return decision?.isStale ?? true;
+  return {
+    isStale: decision?.isStale ?? true,
+    granted: input.kind === "report" ? grantNext(pass, input.report, decision) : undefined,
+  };
+}
+
+function grantNext(
+  { draft, leaseMs }: Pass,
+  { workerId, nextPool }: CommandReport,
+  decision: Decision | undefined,
+): CommandId | undefined {
+  return decision === undefined || nextPool === undefined
+    ? undefined
+    : draft.grant(decision.issue, nextPool, { workerId, leaseMs });
 }
 
 function decideInto(pass: Pass, input: EngineInput, isCascading = true): Decision | undefined {

@@ -5,12 +5,14 @@
  */
 import type { TimeMs } from "../core/clock.ts";
 import type { CatalogId, CommandId, ExecutionId, NewId, TimerId } from "../core/ids.ts";
+import type { GrantedCommand } from "../engine/command.ts";
 import type { Decision, ExecutionStatus, NewCommand } from "../engine/decision.ts";
 import type { ExecutionEvent, RecordedEvent } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import type {
   AppendGroup,
+  Grant,
   IssuedCommand,
   NewExecution,
   NewTimerRow,
@@ -138,6 +140,39 @@ export class GroupDraft {
     }
   }
 
+  /**
+   * Gives one command that was just issued for the pool to the worker whose report it follows. Only
+   * what may be handed out again: if the answer is lost, its lease must run out first.
+   */
+  grant(commands: readonly NewCommand[], pool: string, grant: Grant): CommandId | undefined {
+    const next = commands.find(
+      (command) =>
+        command.pool === pool &&
+        this.#delay(command.availableAtMs) === 0 &&
+        command.payload.step.tasks.every((task) => task.isIdempotent),
+    );
+    const issued = next && this.issued.get(next.commandId);
+    if (issued === undefined || issued.isCancelling || issued.grant !== undefined) {
+      return undefined;
+    }
+    this.issued.set(issued.commandId, { ...issued, grant });
+    return issued.commandId;
+  }
+
+  /** The command, if its worker still is to have it. */
+  granted(commandId: CommandId): GrantedCommand | undefined {
+    const issued = this.issued.get(commandId);
+    return issued?.grant === undefined
+      ? undefined
+      : {
+          executionId: this.#options.head.executionId,
+          commandId,
+          attempt: issued.attempt,
+          payload: issued.payload,
+          claimedAtMs: this.#options.nowMs,
+        };
+  }
+
   startWith(playbook: { readonly catalogId: CatalogId; readonly version: number }): void {
     this.#playbook = playbook;
   }
@@ -228,6 +263,7 @@ export class GroupDraft {
       eventSeq: this.#seqOf(commandId),
       delayMs: this.#delay(availableAtMs),
       isCancelling: false,
+      grant: undefined,
       payload: JSON.stringify(payload),
     });
   }
@@ -242,7 +278,7 @@ export class GroupDraft {
   #cancel(commandId: CommandId): void {
     const issued = this.issued.get(commandId);
     if (issued !== undefined) {
-      this.issued.set(commandId, { ...issued, isCancelling: true });
+      this.issued.set(commandId, { ...issued, isCancelling: true, grant: undefined });
       return;
     }
     const requeued = this.requeued.get(commandId);

@@ -7,6 +7,7 @@ import { AppError } from "../core/errors.ts";
 import type { ExecutionId, TimerId } from "../core/ids.ts";
 import type { Service } from "../core/service.ts";
 import type { Playbook } from "../dsl/playbook.ts";
+import type { GrantedCommand } from "../engine/command.ts";
 import type { EngineInput, ExecutionStatus } from "../engine/decision.ts";
 import type { NewExecution } from "../store/append.ts";
 
@@ -33,6 +34,8 @@ export interface Outcome {
   readonly isStale: boolean;
   /** After the commit; undefined: there is no such execution. */
   readonly status: ExecutionStatus | undefined;
+  /** Of a report: the command that its worker has now. */
+  readonly granted?: GrantedCommand | undefined;
 }
 
 export interface IntakeOptions {

@@ -79,8 +79,11 @@ export interface Orchestrator {
     workerId: WorkerId,
     commands: readonly HeldCommand[],
   ): Promise<readonly ClaimOutcome<GrantedCommand>[]>;
-  /** One answer per report, in order, after the commit. */
-  report(reports: readonly CommandReport[]): Promise<readonly ReportAnswer[]>;
+  /** One answer per report, in order, after the commit. `onGrant` gets what their workers have now. */
+  report(
+    reports: readonly CommandReport[],
+    onGrant?: (command: GrantedCommand) => void,
+  ): Promise<readonly ReportAnswer[]>;
   /** Resolves with the number of lines that were not taken. */
   appendLogs(lines: readonly LogLine[]): Promise<number>;
   readonly readLogs: CommandBus["readLogs"];
@@ -135,7 +138,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     maxBytes: options.cacheBytes ?? CACHE_BYTES,
   });
   const loadResult = async (ref: string) => parseJson(await getResult(store.durable, ref));
-  const decider = new Decider({ ...options, cache, playbooks, ids, clock, loadResult });
+  const decider = new Decider({ ...options, cache, playbooks, ids, clock, loadResult, leaseMs });
   const notifier = new Notifier(options);
   const watch = new WatchHub(options);
   const batcher = new Batcher({
@@ -176,10 +179,17 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     isId(input.executionId)
       ? intake.submit(input)
       : Promise.resolve({ isStale: true, status: undefined });
-  const report = async (one: CommandReport): Promise<ReportAnswer> => {
+  const report = async (
+    one: CommandReport,
+    onGrant?: (command: GrantedCommand) => void,
+  ): Promise<ReportAnswer> => {
     const input = { kind: "report", report: one } as const;
-    const { isStale } = await submit({ executionId: one.executionId, input });
+    const { isStale, granted } = await submit({ executionId: one.executionId, input });
     notifier.settle(one.commandId);
+    if (granted !== undefined) {
+      metrics.claims.inc("granted");
+      onGrant?.(granted);
+    }
     if (isStale) {
       metrics.fenceRefusals.inc("report");
     }
@@ -201,7 +211,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     subscribeDirectives: (workerId, listener) => workers.subscribe(workerId, listener),
     deregister: (workerId) => workers.deregister(workerId),
     claim: createClaims({ store, metrics, notifier, leaseMs }),
-    report: (reports) => Promise.all(reports.map(report)),
+    report: (reports, onGrant) => Promise.all(reports.map((one) => report(one, onGrant))),
     appendLogs: (lines) => appendLogs({ bus, cache, metrics }, lines),
     readLogs: (id, query) => bus.readLogs(id, query),
     followLogs: (id, query) => bus.followLogs(id, query),

@@ -11,6 +11,7 @@ import { assert } from "../core/assert.ts";
 import { AppError } from "../core/errors.ts";
 import type { WorkerId } from "../core/ids.ts";
 import type {
+  ClaimedCommand,
   ClaimOutcome,
   CommandReport,
   Directive,
@@ -58,8 +59,12 @@ export interface WorkerClient {
   register(registration: WorkerRegistration): Promise<RegistrationAnswer>;
   openHeartbeats(listener: HeartbeatListener): HeartbeatStream;
   claim(workerId: WorkerId, commands: readonly HeldCommand[]): Promise<readonly ClaimOutcome[]>;
-  /** One answer per report, in order. */
-  report(workerId: WorkerId, reports: readonly CommandReport[]): Promise<readonly ReportAnswer[]>;
+  /** One answer per report, in order. `onGrant` gets, before, the commands that came with them. */
+  report(
+    workerId: WorkerId,
+    reports: readonly CommandReport[],
+    onGrant?: (command: ClaimedCommand) => void,
+  ): Promise<readonly ReportAnswer[]>;
   /** Resolves with the number of lines that were dropped. */
   appendLogs(workerId: WorkerId, lines: readonly LogLine[]): Promise<number>;
   resolveCredential(
@@ -147,10 +152,17 @@ class FailoverClient implements WorkerClient {
   async report(
     workerId: WorkerId,
     reports: readonly CommandReport[],
+    onGrant?: (command: ClaimedCommand) => void,
   ): Promise<readonly ReportAnswer[]> {
     const value = { workerId, reports: reports.map(encodeReport) };
     const response = await this.#use(({ work }) => work.request({ $case: "report", value }));
-    const stale = response.$case === "report" ? response.value.stale : [];
+    const { stale, granted } =
+      response.$case === "report" ? response.value : { stale: [], granted: [] };
+    for (const outcome of granted.map(decodeClaimOutcome)) {
+      if (outcome.status === "claimed") {
+        onGrant?.(outcome.command);
+      }
+    }
     return reports.map((_report, position) => (stale[position] === true ? "stale" : "accepted"));
   }
 

@@ -186,6 +186,7 @@ export function encodeReport(report: CommandReport): wire.CommandReport {
     attempt: report.attempt,
     startedAtMs: String(Math.round(report.startedAtMs)),
     outcome: encodeJson(report.outcome),
+    nextPool: report.nextPool ?? "",
   };
 }
 
@@ -197,6 +198,7 @@ export function decodeReport(workerId: WorkerId, report: wire.CommandReport): Co
     workerId,
     startedAtMs: Number(report.startedAtMs),
     outcome: decodeOutcome(decodeJson("outcome", report.outcome)),
+    ...(report.nextPool === "" ? {} : { nextPool: report.nextPool }),
   };
 }
 

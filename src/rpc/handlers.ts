@@ -34,8 +34,11 @@ export interface WorkerHandlers {
     workerId: WorkerId,
     commands: readonly HeldCommand[],
   ): Promise<readonly ClaimOutcome<GrantedCommand>[]>;
-  /** One answer per report, in order, after the commit. */
-  report(reports: readonly CommandReport[]): Promise<readonly ReportAnswer[]>;
+  /** One answer per report, in order, after the commit. `onGrant` gets what the worker has now. */
+  report(
+    reports: readonly CommandReport[],
+    onGrant: (command: GrantedCommand) => void,
+  ): Promise<readonly ReportAnswer[]>;
   /** Resolves with the number of lines that were not taken. */
   appendLogs(lines: readonly LogLine[]): Promise<number>;
   /** @throws AppError `forbidden` when the worker does not hold a command that names it. */

@@ -10,6 +10,7 @@ import {
   encodeClaimOutcome,
 } from "./codec.ts";
 import type {
+  ClaimOutcome,
   PutResultResponse,
   ResultChunk,
   WorkerServiceServer,
@@ -66,8 +67,12 @@ function createWorkMethods(handlers: WorkerHandlers): WorkMethods {
     report: async (request) => {
       const workerId = toWorkerId(request.workerId);
       const reports = request.reports.map((report) => decodeReport(workerId, report));
-      const answers = await handlers.report(reports);
-      return { stale: answers.map((answer) => answer === "stale") };
+      const granted: ClaimOutcome[] = [];
+      const answers = await handlers.report(reports, (command) => {
+        const { commandId } = command;
+        granted.push(encodeClaimOutcome({ commandId, status: "claimed", command }));
+      });
+      return { stale: answers.map((answer) => answer === "stale"), granted };
     },
     appendLogs: async ({ lines }) => ({
       dropped: await handlers.appendLogs(lines.map(decodeLogLine)),

@@ -4,7 +4,7 @@
  * `(… IN (…)) IS TRUE`, here and in append.ts, makes `moved` a hashed subplan: it keeps the planner
  * from joining `moved` first and then reading all of an execution's rows in search of one.
  */
-import type { AppendGroup } from "./append.ts";
+import type { AppendGroup, IssuedCommand } from "./append.ts";
 import { jsonArray } from "./json-array.ts";
 import type { Fragment, Sql } from "./pool.ts";
 
@@ -25,13 +25,13 @@ function issuedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
     : sql`, issued AS (
         INSERT INTO noetl.command (
           execution_id, command_id, event_seq, step, visit, loop_index, tool, pool, priority,
-          attempt, status, available_at, lease_until, payload
+          attempt, status, available_at, lease_until, worker_id, claimed_at, payload
         )
         SELECT
           n.execution_id, n.command_id, n.event_seq, n.step, n.visit, n.loop_index, n.tool, n.pool,
           n.priority, n.attempt, n.status, now() + n.delay_ms * interval '1 millisecond',
-          CASE WHEN n.status = 'cancelling' THEN now() + ${CONFIRM_MS} * interval '1 millisecond' END,
-          n.payload
+          now() + n.lease_ms * interval '1 millisecond', n.worker_id,
+          CASE WHEN n.worker_id IS NOT NULL THEN now() END, n.payload
         FROM ROWS FROM (
           unnest(
             ${rows.map((row) => row.executionId)}::bigint[],
@@ -44,16 +44,29 @@ function issuedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
             ${rows.map((row) => row.command.pool)}::text[],
             ${rows.map((row) => row.command.priority)}::smallint[],
             ${rows.map((row) => row.command.attempt)}::integer[],
-            ${rows.map((row) => (row.command.isCancelling ? "cancelling" : "queued"))}::text[],
-            ${rows.map((row) => row.command.delayMs)}::float8[]
+            ${rows.map((row) => statusOf(row.command))}::text[],
+            ${rows.map((row) => row.command.delayMs)}::float8[],
+            ${rows.map((row) => row.command.grant?.workerId ?? null)}::text[],
+            ${rows.map((row) => leaseOf(row.command))}::float8[]
           ),
           json_array_elements(${jsonArray(rows.map((row) => row.command.payload))}::text::json)
         ) AS n (
           execution_id, command_id, event_seq, step, visit, loop_index, tool, pool, priority,
-          attempt, status, delay_ms, payload
+          attempt, status, delay_ms, worker_id, lease_ms, payload
         )
         WHERE (n.execution_id IN (SELECT execution_id FROM moved)) IS TRUE
       )`;
+}
+
+function statusOf({ isCancelling, grant }: IssuedCommand): string {
+  if (isCancelling) {
+    return "cancelling";
+  }
+  return grant === undefined ? "queued" : "running";
+}
+
+function leaseOf({ isCancelling, grant }: IssuedCommand): number | null {
+  return isCancelling ? CONFIRM_MS : (grant?.leaseMs ?? null);
 }
 
 function removedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {

@@ -88,8 +88,15 @@ export interface IssuedCommand {
   readonly delayMs: number;
   /** True: cancelled in the same batch that issued it; the row waits for its confirmation. */
   readonly isCancelling: boolean;
+  /** Set: claimed from the start, by the worker whose report it follows. */
+  readonly grant: Grant | undefined;
   /** JSON text of a CommandPayload. */
   readonly payload: string;
+}
+
+export interface Grant {
+  readonly workerId: WorkerId;
+  readonly leaseMs: number;
 }
 
 export interface RequeuedRow {

@@ -13,7 +13,7 @@
 import { backoffMs } from "../core/backoff.ts";
 import { sleep } from "../core/clock.ts";
 import { AppError, errorMessage } from "../core/errors.ts";
-import type { CommandReport, ReportAnswer } from "../engine/command.ts";
+import type { ClaimedCommand, CommandReport, ReportAnswer } from "../engine/command.ts";
 import { failure } from "../engine/failure.ts";
 import type { WorkerOptions } from "./options.ts";
 
@@ -30,7 +30,11 @@ const REFUSALS_MAX = 5;
 
 export type ReportEnd = ReportAnswer | "dropped";
 
-export type ReporterOptions = Pick<WorkerOptions, "client" | "log" | "metrics" | "workerId">;
+export interface ReporterOptions
+  extends Pick<WorkerOptions, "client" | "log" | "metrics" | "workerId"> {
+  /** Takes a command that came with an answer, before the answer's own slot is free. */
+  readonly onGrant: (command: ClaimedCommand) => void;
+}
 
 interface Waiting {
   readonly report: CommandReport;
@@ -113,11 +117,12 @@ export class Reporter {
   }
 
   async #call(batch: readonly Waiting[]): Promise<void> {
-    const { client, metrics, workerId } = this.#options;
+    const { client, metrics, workerId, onGrant } = this.#options;
     const startMs = performance.now();
     const answers = await client.report(
       workerId,
       batch.map(({ report }) => report),
+      onGrant,
     );
     metrics.reportSeconds.observe((performance.now() - startMs) / 1000);
     metrics.reportBatchSize.observe(batch.length);

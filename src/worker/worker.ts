@@ -79,7 +79,7 @@ class PoolWorker implements Worker {
       held: this.#held,
       start: (command, entry) => void this.#run(command, entry),
     });
-    this.#reporter = new Reporter(options);
+    this.#reporter = new Reporter({ ...options, onGrant: (command) => this.#take(command) });
     this.#shipper = new LogShipper(options);
     const { refCacheBytes = DEFAULT_LIMITS.refCacheBytes } = options.limits ?? {};
     const refStore = new RefStore(options.client, refCacheBytes);
@@ -161,6 +161,14 @@ class PoolWorker implements Worker {
     };
   }
 
+  /** A command that came with the answer to a report: it needs neither doorbell nor claim. */
+  #take(command: ClaimedCommand): void {
+    const { executionId, commandId, attempt } = command;
+    if (this.#held.get(commandId) === undefined) {
+      void this.#run(command, this.#held.take({ executionId, commandId, attempt }));
+    }
+  }
+
   /** Runs, reports, gives the slot back. Never rejects. */
   async #run(command: ClaimedCommand, entry: HeldEntry): Promise<void> {
     const { metrics } = this.#options;
@@ -199,9 +207,13 @@ class PoolWorker implements Worker {
     startedAtMs: number,
     outcome: CommandOutcome,
   ): Promise<void> {
-    const { workerId } = this.#options;
+    const { workerId, pool } = this.#options;
+    const isIdle = this.#state === "working" && this.#held.freeSlots > 0;
     await this.#reporter.report(
-      { executionId, commandId, attempt, workerId, startedAtMs, outcome },
+      {
+        ...{ executionId, commandId, attempt, workerId, startedAtMs, outcome },
+        ...(isIdle ? { nextPool: pool } : {}),
+      },
       () => entry.stop.signal.reason === "lost",
     );
   }

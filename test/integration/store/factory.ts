@@ -79,6 +79,7 @@ export function command(more: Partial<IssuedCommand> = {}): IssuedCommand {
     attempt: 1,
     delayMs: 0,
     isCancelling: false,
+    grant: undefined,
     payload: '{"n":1}',
     ...more,
   };

@@ -151,11 +151,15 @@ export interface CommandReport {
   startedAtMs: string;
   /** JSON of CommandOutcome. */
   outcome: Buffer;
+  /** The worker has idle slots: it takes the command of this pool that follows, with the answer. */
+  nextPool: string;
 }
 
 export interface ReportResponse {
   /** True: the report was stale and changed nothing. */
   stale: boolean[];
+  /** Commands that follow and are the worker's now, at most one per report; all `claimed`. */
+  granted: ClaimOutcome[];
 }
 
 export interface AppendLogsRequest {
@@ -1399,7 +1403,7 @@ export const ReportRequest: MessageFns<ReportRequest> = {
 };
 
 function createBaseCommandReport(): CommandReport {
-  return { executionId: "", commandId: "", attempt: 0, startedAtMs: "0", outcome: Buffer.alloc(0) };
+  return { executionId: "", commandId: "", attempt: 0, startedAtMs: "0", outcome: Buffer.alloc(0), nextPool: "" };
 }
 
 export const CommandReport: MessageFns<CommandReport> = {
@@ -1418,6 +1422,9 @@ export const CommandReport: MessageFns<CommandReport> = {
     }
     if (message.outcome.length !== 0) {
       writer.uint32(42).bytes(message.outcome);
+    }
+    if (message.nextPool !== "") {
+      writer.uint32(50).string(message.nextPool);
     }
     return writer;
   },
@@ -1475,6 +1482,14 @@ export const CommandReport: MessageFns<CommandReport> = {
             message.outcome = Buffer.from(reader.bytes());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.nextPool = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1489,7 +1504,7 @@ export const CommandReport: MessageFns<CommandReport> = {
 };
 
 function createBaseReportResponse(): ReportResponse {
-  return { stale: [] };
+  return { stale: [], granted: [] };
 }
 
 export const ReportResponse: MessageFns<ReportResponse> = {
@@ -1500,6 +1515,9 @@ export const ReportResponse: MessageFns<ReportResponse> = {
         writer.bool(v);
       }
       writer.join();
+    }
+    for (const v of message.granted) {
+      ClaimOutcome.encode(v!, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -1534,6 +1552,14 @@ export const ReportResponse: MessageFns<ReportResponse> = {
             }
 
             break;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.granted.push(ClaimOutcome.decode(reader, reader.uint32()));
+            continue;
           }
         }
         if ((tag & 7) === 4 || tag === 0) {
