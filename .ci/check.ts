@@ -1,5 +1,5 @@
 /**
- * `npm test`: types, lint, and all tests. `--unit`: only the unit tests. `--conformance`: also the
+ * `npm test`: types, generated code, lint, and all tests. `--unit`: only the unit tests. `--conformance`: also the
  * cases of the conformance kit that .ci/conformance.txt lists, where the kit is there.
  *
  * Everything runs even if something fails before; the last line is `N passed, N failed`, the sum.
@@ -18,6 +18,7 @@ const KIT = join(ROOT, "../shared/conformance/run.mjs");
 const isUnitOnly = process.argv.includes("--unit");
 const tallies: Tally[] = [
   await runCheck("types", ["tsc", "--noEmit"]),
+  await runCheck("generated code is current", ["sh", ".ci/gen", "--check"]),
   await runCheck("lint and format", ["biome", "ci", "--error-on-warnings"]),
   await runTests("tests", ["bun", "test", ...(isUnitOnly ? ["test/unit"] : [])]),
 ];
