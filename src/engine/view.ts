@@ -1,7 +1,5 @@
 /** What the API shows of an execution. */
-import type { ExecutionId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
-import type { ExecutionStatus } from "./decision.ts";
 import type { Failure } from "./failure.ts";
 import type { StepRecord } from "./record.ts";
 import type { ExecutionState } from "./state.ts";
@@ -22,23 +20,6 @@ export interface StepView {
   readonly error: Failure | undefined;
 }
 
-export interface ExecutionView {
-  readonly executionId: ExecutionId | undefined;
-  readonly path: string;
-  readonly version: number | undefined;
-  readonly status: ExecutionStatus;
-  readonly isCancelling: boolean;
-  readonly seq: number;
-  readonly startedAtMs: number | undefined;
-  readonly endedAtMs: number | undefined;
-  readonly workload: JsonObject;
-  readonly result: Json;
-  readonly error: Failure | undefined;
-  readonly openCommandCount: number;
-  readonly openChildCount: number;
-  readonly parentExecutionId: ExecutionId | undefined;
-}
-
 /** Steps that were reached, in the order in which they were first. */
 export function stepViews(state: ExecutionState): readonly StepView[] {
   const waiting = [...state.waiting.keys()].filter((step) => !state.steps.has(step));
@@ -48,26 +29,6 @@ export function stepViews(state: ExecutionState): readonly StepView[] {
 /** ctx as it stands. */
 export function variables(state: ExecutionState): JsonObject {
   return state.ctx;
-}
-
-export function executionView(state: ExecutionState): ExecutionView {
-  const { start, status, failure } = state;
-  return {
-    executionId: start?.executionId,
-    path: start?.path ?? state.playbook.path,
-    version: start?.version,
-    status,
-    isCancelling: state.cancelling !== undefined,
-    seq: state.seq,
-    startedAtMs: state.startedAtMs,
-    endedAtMs: state.endedAtMs,
-    workload: start?.workload ?? {},
-    result: state.result ?? null,
-    error: status === "failed" ? failure : state.failing?.error,
-    openCommandCount: state.commands.size,
-    openChildCount: state.children.size,
-    parentExecutionId: start?.parent?.executionId,
-  };
 }
 
 /**

@@ -2,7 +2,6 @@
 import postgres from "postgres";
 import { AppError } from "../core/errors.ts";
 
-export const UNIQUE_VIOLATION = "23505";
 const UNDEFINED_TABLE = "42P01";
 const INVALID_SCHEMA = "3F000";
 
