@@ -56,7 +56,8 @@ export class Api {
 
   /**
    * Messages of a stream up to its `end`. A connection that breaks is made again and goes on behind
-   * the last message that had an id; the others of its group may come twice.
+   * the last message that had an id; the others of its group may come twice. Ends early, without an
+   * error, when the command is stopped.
    */
   async *live(path: string): AsyncGenerator<LiveMessage> {
     let lastId: string | undefined;
@@ -72,7 +73,10 @@ export class Api {
           }
         }
       } catch (error) {
-        if (!isBroken(error) || tries >= STREAM_TRIES || this.#signal.aborted) {
+        if (this.#signal.aborted) {
+          return;
+        }
+        if (!isBroken(error) || tries >= STREAM_TRIES) {
           throw error;
         }
       }

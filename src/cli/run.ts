@@ -58,8 +58,12 @@ export async function runContent(context: CliContext, request: RunRequest): Prom
   });
   const stopPlatform = new AbortController();
   const serving = platform.run(stopPlatform.signal);
+  const fate =
+    values.dataDir === undefined
+      ? "it ended unfinished, with the platform that ran it"
+      : "it goes on when a platform runs on that data folder again";
   try {
-    return await runOn(context, platform.url, request);
+    return await runOn(context, platform.url, request, fate);
   } finally {
     stopPlatform.abort();
     await serving;
@@ -107,6 +111,7 @@ async function runOn(
   context: CliContext,
   serverUrl: string,
   { content, payload, values, json }: RunRequest,
+  fate?: string,
 ): Promise<ExitReason> {
   const api = new Api({ url: serverUrl, token: values.token?.reveal(), signal: context.signal });
   const registered = await api.postObject("/api/catalog/register", { content });
@@ -122,5 +127,5 @@ async function runOn(
   if (id === "") {
     throw new AppError("internal", "ANSWER_UNEXPECTED", "The server gave no execution id");
   }
-  return await followExecution(context, api, id, { json });
+  return await followExecution(context, api, id, { json, fate });
 }

@@ -9,6 +9,8 @@ import { ExecutionTree, visitLines } from "./tree.ts";
 export interface FollowFlags {
   /** Only the outcome, as JSON. */
   readonly json?: boolean | undefined;
+  /** What becomes of the execution when the command is stopped; default: it goes on. */
+  readonly fate?: string | undefined;
 }
 
 const REDRAW_MS = 100;
@@ -31,7 +33,7 @@ export async function followExecution(
   }
   screen.end();
   if (context.signal.aborted) {
-    context.note(`Stopped watching; execution ${id} goes on.`);
+    context.note(`Stopped watching execution ${id}: ${flags.fate ?? "it goes on"}.`);
     return "failed";
   }
   return await showOutcome(context, api, id, flags);

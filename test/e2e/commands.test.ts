@@ -43,6 +43,36 @@ describe("noetl run", () => {
   );
 
   test(
+    "stopped by SIGINT it says what became of the execution, and does not pass for a success",
+    async () => {
+      const dir = makeScratchDir("stopped");
+      const started = join(dir, "started");
+      const file = join(dir, "endless.yaml");
+      const command = `touch ${started}; sleep 600`;
+      const tool = JSON.stringify({ kind: "shell", command });
+      await Bun.write(
+        file,
+        `apiVersion: noetl.io/v2
+kind: Playbook
+metadata: {name: endless}
+workflow:
+  - {step: start, tool: ${tool}}
+`,
+      );
+      const child = Bun.spawn([await noetlBinary(), "run", file], {
+        env: { PATH: "/usr/bin:/bin", TMPDIR: dir },
+        stdout: "ignore",
+        stderr: "pipe",
+      });
+      await waitFor("the task", () => existsSync(started));
+      child.kill("SIGINT");
+      expect(await new Response(child.stderr).text()).toContain("it ended unfinished");
+      expect(await child.exited).toBe(1);
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "refuses a document with errors, with line and column",
     async () => {
       const file = join(makeScratchDir("bad"), "bad.yaml");
