@@ -66,19 +66,19 @@ export class Api {
   }
 
   /** Waits for the end and demands `COMPLETED`. */
-  async completed(id: string, pollMs: number): Promise<Execution> {
-    const end = await this.ended(id, pollMs);
+  async completed(id: string, pollMs: number, endMs = END_MS): Promise<Execution> {
+    const end = await this.ended(id, pollMs, endMs);
     if (end.status !== "COMPLETED") {
       throw new Error(`Execution ${id} ended ${end.status}: ${JSON.stringify(end.error)}`);
     }
     return end;
   }
 
-  async ended(id: string, pollMs: number): Promise<Execution> {
-    const deadline = performance.now() + END_MS;
+  async ended(id: string, pollMs: number, endMs = END_MS): Promise<Execution> {
+    const deadline = performance.now() + endMs;
     while (!TERMINAL.has(await this.status(id))) {
       if (performance.now() > deadline) {
-        throw new Error(`Execution ${id} has not ended after ${END_MS} ms`);
+        throw new Error(`Execution ${id} has not ended after ${endMs} ms`);
       }
       await sleep(pollMs);
     }

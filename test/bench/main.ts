@@ -12,7 +12,7 @@ import { startPlatform } from "./platform.ts";
 import type { Result } from "./report.ts";
 import { limitsTable, resultTable, summarize } from "./report.ts";
 import type { Figure } from "./workloads.ts";
-import { WORKLOADS } from "./workloads.ts";
+import { SINGLE_ROUND, WORKLOADS } from "./workloads.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -49,8 +49,8 @@ async function run(folder: string): Promise<void> {
       throw new Error(`No workload ${letter}: there are ${Object.keys(WORKLOADS).join(", ")}`);
     }
     const rounds: (readonly Figure[])[] = [];
-    // Idle is one long look at nothing: more rounds would only take time.
-    for (let round = 0; round < (letter === "I" ? 1 : Number(options.rounds)); round++) {
+    const count = SINGLE_ROUND.has(letter) ? 1 : Number(options.rounds);
+    for (let round = 0; round < count; round++) {
       rounds.push(await workload({ platform, limits }));
     }
     results.push(...summarize(rounds));

@@ -39,6 +39,29 @@ export function parallelLoop(language: Language, items: number, maxInFlight: num
   ]);
 }
 
+/** Catalog path `bench/large_<kind>`: a loop of `count` items, and a step that checks what it gave. */
+export function largeLoop(kind: "noop" | "python"): string {
+  const input = { number: "{{ item }}" };
+  const tool =
+    kind === "noop"
+      ? { kind, result: { square: "{{ item * item }}" } }
+      : { kind, input, code: "result = {'square': number * number}" };
+  const code = [
+    "items = gathered['results']",
+    "exact = all(item['square'] == index * index for index, item in enumerate(items))",
+    "result = {'length': len(items), 'is_exact': exact}",
+  ].join("\n");
+  const loop = {
+    in: "{{ range(count) | list }}",
+    iterator: "item",
+    spec: { mode: "parallel", max_in_flight: 64 },
+  };
+  return playbook(`large_${kind}`, [
+    { step: "items", loop, tool, next: { arcs: [{ step: "check" }] } },
+    { step: "check", tool: { kind: "python", input: { gathered: "{{ items }}" }, code } },
+  ]);
+}
+
 /** Catalog path `bench/single`: one step. */
 export function single(): string {
   return playbook("single", [

@@ -1,6 +1,7 @@
-/** The five workloads and the idle check. Each gives its figures for one round. */
+/** The workloads and the idle check. Each gives its figures for one round. */
 
 import { sleep } from "../../src/core/clock.ts";
+import { runLargeLoop } from "./large-loop.ts";
 import type { Limits } from "./limits.ts";
 import type { Platform } from "./platform.ts";
 import type { Language } from "./playbooks.ts";
@@ -22,9 +23,20 @@ export interface Context {
   readonly limits: Limits;
 }
 
-/** Letter of the workload in the issue; `I` is the idle check. */
+/** By letter; `I` is the idle check, `L` takes minutes. */
 export const WORKLOADS: Readonly<Record<string, (context: Context) => Promise<readonly Figure[]>>> =
-  { A: runChain, B: runParallelLoop, C: runFlood, D: runTrigger, E: runHeavyChain, I: runIdle };
+  {
+    A: runChain,
+    B: runParallelLoop,
+    C: runFlood,
+    D: runTrigger,
+    E: runHeavyChain,
+    I: runIdle,
+    L: runLargeLoop,
+  };
+
+/** Measured once in a run: more rounds would only take time. */
+export const SINGLE_ROUND: ReadonlySet<string> = new Set(["I", "L"]);
 
 const LANGUAGES: readonly Language[] = ["javascript", "python"];
 const CHAIN_STEPS = 40;
