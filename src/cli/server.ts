@@ -22,7 +22,8 @@ import { createOrchestrator } from "../orchestrator/orchestrator.ts";
 import type { RpcEvent } from "../rpc/call.ts";
 import type { ControlHandlers, ExecutionSummary } from "../rpc/handlers.ts";
 import { createRpcServer } from "../rpc/server.ts";
-import { loadOrCreateKey, parseKey } from "../secrets/key.ts";
+import { loadOrCreateKeys, parseKey, parseKeys } from "../secrets/key.ts";
+import type { Sealer } from "../secrets/sealing.ts";
 import { createSealer } from "../secrets/sealing.ts";
 import type { HttpServer } from "../server/app.ts";
 import { createHttpServer } from "../server/app.ts";
@@ -73,7 +74,7 @@ export interface StartServerOptions {
 export async function startServer(options: StartServerOptions): Promise<RunningServer> {
   const { values, infrastructure, log } = options;
   await using stack = new AsyncDisposableStack();
-  const secrets = createSealer(await readKey(values, infrastructure));
+  const secrets = await openSealer(values, infrastructure);
   const store = stack.use(
     connectStore(infrastructure.databaseUrl.reveal(), {
       name: "noetl server",
@@ -178,12 +179,14 @@ const DATABASE_PATIENCE_MS = 30_000;
 /** A worker that has been silent for this long is shown as lost; its leases end sooner. */
 const WORKER_TIMEOUT_MS = 15_000;
 
-async function readKey(values: ServerValues, { dataDir }: Infrastructure): Promise<Uint8Array> {
+async function openSealer(values: ServerValues, { dataDir }: Infrastructure): Promise<Sealer> {
+  const older = parseKeys(values.encryptionOldKeys?.reveal() ?? "");
   if (values.encryptionKey !== undefined) {
-    return parseKey(values.encryptionKey.reveal());
+    return createSealer(parseKey(values.encryptionKey.reveal()), older);
   }
   mkdirSync(dataDir, { recursive: true });
-  return await loadOrCreateKey(join(dataDir, "encryption.key"));
+  const [current, ...others] = await loadOrCreateKeys(join(dataDir, "encryption.key"));
+  return createSealer(current, [...others, ...older]);
 }
 
 async function prepareSchema(store: Store, { skipMigration }: ServerValues): Promise<void> {

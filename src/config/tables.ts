@@ -182,6 +182,13 @@ export const serverOptions = {
         "Key for credentials, base64 of 32 bytes; default: made once in the data folder. Several servers need the same",
     }),
   ),
+  encryptionOldKeys: secret(
+    optionalText({
+      hasFlag: false,
+      description:
+        "Earlier keys, with commas: open what they sealed until `noetl credentials rotate` has run",
+    }),
+  ),
   defaultPool: text({
     default: "default",
     description: "Pool of steps when neither they, the playbook nor the request name one",

@@ -23,13 +23,23 @@ export function parseKey(text: string): Uint8Array {
   return key;
 }
 
+/** Several keys with commas or line ends between them. @throws AppError invalid: SEAL_KEY_INVALID. */
+export function parseKeys(text: string): readonly Uint8Array[] {
+  return text
+    .split(/[\s,]+/)
+    .filter((part) => part !== "")
+    .map(parseKey);
+}
+
 /**
- * The key in the file at `path`, made with mode 0600 if there is none. Two processes that start at
- * the same time agree on one key.
+ * The keys in the file at `path`, one a line, the current one first; the file is made with mode 0600
+ * and one key if there is none. Two processes that start at the same time agree on one key.
  *
  * @throws AppError forbidden: SEAL_KEY_EXPOSED when others may read the file; SEAL_KEY_INVALID.
  */
-export async function loadOrCreateKey(path: string): Promise<Uint8Array> {
+export async function loadOrCreateKeys(
+  path: string,
+): Promise<readonly [Uint8Array, ...Uint8Array[]]> {
   if (!existsSync(path)) {
     await createKeyFile(path);
   }
@@ -42,7 +52,9 @@ export async function loadOrCreateKey(path: string): Promise<Uint8Array> {
         `others can read it (run \`chmod 600 ${path}\`)`,
     );
   }
-  return parseKey(await readFile(path, "utf8"));
+  const text = await readFile(path, "utf8");
+  const [current = parseKey(text), ...older] = parseKeys(text);
+  return [current, ...older];
 }
 
 /** Links a finished file into place: whoever finds the name finds a whole key behind it. */

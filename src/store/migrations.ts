@@ -1,4 +1,5 @@
 import init from "./migrations/0001_init.sql" with { type: "text" };
+import secrets from "./migrations/0005_secrets.sql" with { type: "text" };
 
 export interface Migration {
   /** Position in the history, from 1. Never reused, never reordered. */
@@ -8,4 +9,7 @@ export interface Migration {
 }
 
 /** Every migration, oldest first. Import attributes put the text in the compiled binary. */
-export const MIGRATIONS: readonly Migration[] = [{ version: 1, name: "init", text: init }];
+export const MIGRATIONS: readonly Migration[] = [
+  { version: 1, name: "init", text: init },
+  { version: 5, name: "secrets", text: secrets },
+];

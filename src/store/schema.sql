@@ -126,28 +126,60 @@ CREATE TABLE noetl.timer (
 -- Serves sweepDue.
 CREATE INDEX timer_due ON noetl.timer (due_at);
 
--- Values over the inline limit, by content.
-CREATE TABLE noetl.result (
+-- Bytes of stored values, once for each execution and content.
+CREATE TABLE noetl.result_body (
   execution_id  bigint NOT NULL,
-  sha256        text NOT NULL,                                 -- of the JSON text, hex
-  name          text NOT NULL,
-  size          bigint NOT NULL,                               -- bytes of the JSON text
+  sha256        text NOT NULL,                                 -- of the value's bytes, hex
+  body_id       bigint NOT NULL,                               -- key of the frames
+  type          text NOT NULL,                                 -- of the JSON value, or `binary`
+  size          bigint NOT NULL,                               -- bytes of the value
   stored_size   bigint NOT NULL,                               -- bytes after zstd
+  store         text NOT NULL CHECK (store IN ('postgres', 's3')),
+  frames        text NOT NULL,                                 -- bytes of each frame, comma-separated
   created_at    timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (execution_id, sha256)
 );
 
--- The zstd stream of a result in pieces of at most 1 MiB.
-CREATE TABLE noetl.result_chunk (
-  execution_id  bigint NOT NULL,
+-- Names of stored values: what references point to.
+CREATE TABLE noetl.result (
+  execution_id  bigint NOT NULL,                               -- of scope workflow: the root's
   sha256        text NOT NULL,
+  name          text NOT NULL CHECK (name <> ''),              -- step, `ctx.NAME`, or an artifact's
+  step          text,                                          -- that made it
+  scope         text NOT NULL CHECK (scope IN ('step', 'execution', 'workflow', 'permanent')),
+  content_type  text NOT NULL,
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  expires_at    timestamptz,                                   -- null: by scope alone
+  PRIMARY KEY (execution_id, sha256, name),
+  FOREIGN KEY (execution_id, sha256) REFERENCES noetl.result_body
+);
+
+-- Serves removeExpired.
+CREATE INDEX result_expired ON noetl.result (expires_at) WHERE expires_at IS NOT NULL;
+-- Serves removeStepScoped.
+CREATE INDEX result_of_step ON noetl.result (execution_id) WHERE scope = 'step';
+
+-- Frames of bodies in PostgreSQL: 1 MiB of the value each, the last one less; zstd.
+CREATE TABLE noetl.result_chunk (
+  body_id       bigint NOT NULL,
   position      integer NOT NULL,                              -- from 0
   data          bytea NOT NULL,
-  PRIMARY KEY (execution_id, sha256, position)
+  PRIMARY KEY (body_id, position)
 );
 
 -- Compressed already.
 ALTER TABLE noetl.result_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
+
+-- Bytes that nobody may read, yet or any more, and when they are to be removed.
+CREATE TABLE noetl.result_loose (
+  body_id       bigint PRIMARY KEY,
+  execution_id  bigint NOT NULL,
+  store         text NOT NULL,
+  due_at        timestamptz NOT NULL
+);
+
+-- Serves takeLoose.
+CREATE INDEX result_loose_due ON noetl.result_loose (due_at);
 
 -- Workers as they last described themselves.
 CREATE TABLE noetl.worker (
@@ -185,13 +217,32 @@ CREATE TABLE noetl.credential (
   updated_at    timestamptz NOT NULL DEFAULT now()
 );
 
--- Tokens fetched with credentials, encrypted, until they expire.
+-- Tokens fetched with credentials and values of keychain entries, encrypted, until they expire; see
+-- src/orchestrator/keychain-cache.ts.
 CREATE TABLE noetl.keychain (
   cache_key     text PRIMARY KEY,
-  sealed        text NOT NULL,
+  sealed        text,                                          -- null while fetched for the first time
   expires_at    timestamptz,
-  updated_at    timestamptz NOT NULL DEFAULT now()
+  updated_at    timestamptz NOT NULL DEFAULT now(),            -- when the value was fetched
+  name          text NOT NULL DEFAULT '',                      -- alias in the playbook, or credential
+  scope         text NOT NULL DEFAULT 'shared' CHECK (scope IN ('local', 'global', 'shared')),
+  catalog_id    bigint,                                        -- of the playbook; null if shared
+  execution_id  bigint,                                        -- that asked first; renewed on its behalf
+  version       integer NOT NULL DEFAULT 0,                    -- grows with each value
+  auto_renew    boolean NOT NULL DEFAULT false,
+  renew_at      timestamptz,                                   -- ahead of expires_at, while in use
+  lease_until   timestamptz,                                   -- somebody fetches a new value
+  access_count  bigint NOT NULL DEFAULT 0,
+  used_at       timestamptz NOT NULL DEFAULT now(),
+  created_at    timestamptz NOT NULL DEFAULT now()
 );
+
+-- Serves listKeychain.
+CREATE INDEX keychain_catalog ON noetl.keychain (catalog_id, name);
+-- Serves sweepDue (entries that are renewed ahead).
+CREATE INDEX keychain_renewal ON noetl.keychain (renew_at) WHERE auto_renew;
+-- Serves removeExpiredKeychain.
+CREATE INDEX keychain_expired ON noetl.keychain (expires_at);
 
 -- Who makes ids with which node number.
 CREATE TABLE noetl.node (

@@ -6,6 +6,7 @@ import schema from "../../../src/store/schema.sql" with { type: "text" };
 import { createTestDatabase } from "../../support/postgres.ts";
 
 const EMPTY = { isMigrated: false };
+const NEXT = (MIGRATIONS.at(-1)?.version ?? 0) + 1;
 
 /** Columns, constraints and indexes of the schema, as PostgreSQL itself describes them. */
 async function describeSchema(sql: Sql): Promise<unknown> {
@@ -44,15 +45,15 @@ test("migrate() applies each migration once, however many call it at a time", as
 
 test("migrate() applies what is missing and keeps the rest", async () => {
   await using db = await createTestDatabase();
-  const next = { version: 2, name: "extra", text: "CREATE TABLE noetl.extra (id int)" };
-  expect(await migrate(db.sql, [...MIGRATIONS, next])).toEqual([2]);
+  const next = { version: NEXT, name: "extra", text: "CREATE TABLE noetl.extra (id int)" };
+  expect(await migrate(db.sql, [...MIGRATIONS, next])).toEqual([NEXT]);
   expect(await db.sql`SELECT count(*)::int AS n FROM noetl.extra`).toEqual([{ n: 0 }] as never);
 });
 
 test("migrate() leaves nothing of a migration that fails", async () => {
   await using db = await createTestDatabase();
   const text = "CREATE TABLE noetl.extra (id int); SELECT no_such_function()";
-  const broken = { version: 2, name: "broken", text };
+  const broken = { version: NEXT, name: "broken", text };
   await expect(migrate(db.sql, [...MIGRATIONS, broken])).rejects.toThrow("no_such_function");
   const [row] = await db.sql`SELECT to_regclass('noetl.extra') AS extra`;
   expect(row?.["extra"]).toBeNull();
@@ -61,10 +62,10 @@ test("migrate() leaves nothing of a migration that fails", async () => {
 
 test("an older binary refuses a database after a breaking migration, and only then", async () => {
   await using db = await createTestDatabase();
-  const extra = { version: 2, name: "extra", text: "CREATE TABLE noetl.extra (id int)" };
+  const extra = { version: NEXT, name: "extra", text: "CREATE TABLE noetl.extra (id int)" };
   await migrate(db.sql, [...MIGRATIONS, extra]);
   await checkSchema(db.sql, MIGRATIONS);
-  const breaking = { version: 3, name: "breaking", text: "-- breaking\nDROP TABLE noetl.extra" };
+  const breaking = { version: NEXT + 1, name: "breaking", text: "-- breaking\nDROP TABLE noetl.extra" };
   await migrate(db.sql, [...MIGRATIONS, extra, breaking]);
   await expect(checkSchema(db.sql, MIGRATIONS)).rejects.toMatchObject({ code: "DATABASE_NEWER" });
   await expect(migrate(db.sql, MIGRATIONS)).rejects.toMatchObject({ code: "DATABASE_NEWER" });

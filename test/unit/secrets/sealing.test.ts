@@ -27,6 +27,21 @@ test("open() refuses another context, another key and changed text", () => {
   }
 });
 
+test("rewrap() moves a secret to the current key without opening it", () => {
+  const oldKey = new Uint8Array(KEY_BYTES).fill(8);
+  const before = createSealer(oldKey).seal({ token: "t" }, "a");
+  const both = createSealer(KEY, [oldKey]);
+  expect(both.open(before, "a")).toEqual({ token: "t" });
+  const after = both.rewrap(before);
+  expect(JSON.parse(after).ct).toBe(JSON.parse(before).ct);
+  expect(createSealer(KEY).open(after, "a")).toEqual({ token: "t" });
+  expect(both.rewrap(after)).toBe(after);
+  expect(both.keyIds).toHaveLength(2);
+  const text = "has key [0-9a-f]{8}. Give it the missing key in NOETL_ENCRYPTION_OLD_KEYS";
+  expect(() => createSealer(KEY).open(before, "a")).toThrow(new RegExp(text));
+  expect(() => createSealer(KEY).rewrap(before)).toThrow("Cannot open a secret sealed with key");
+});
+
 test("a key must have 32 bytes", () => {
   expect(() => createSealer(new Uint8Array(16))).toThrow("16 bytes");
 });
