@@ -3,6 +3,7 @@ import { totalmem } from "node:os";
 import type { Environment } from "./environment.ts";
 import { createHttpTool } from "./http.ts";
 import { createJavascriptTools } from "./javascript.ts";
+import { createNatsTool } from "./nats.ts";
 import { noopTool } from "./noop.ts";
 import { createPostgresTool } from "./postgres.ts";
 import { createPythonTool } from "./python.ts";
@@ -13,6 +14,7 @@ import type { Tool } from "./tool.ts";
 export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
   "http",
   "javascript",
+  "nats",
   "noop",
   "postgres",
   "python",
@@ -61,11 +63,13 @@ export function createTools(options: ToolsOptions): Tools {
     command: [...options.selfCommand, "__runner", "javascript"],
     runnerCountMax: options.runnerCountMax ?? RUNNER_COUNT_MAX,
   });
+  const nats = createNatsTool({ maxOutputBytes });
   const postgres = createPostgresTool({ maxOutputBytes });
   const tools = new Map<string, Tool>(
     [
       createHttpTool({ maxOutputBytes }),
       javascript.javascript,
+      nats,
       noopTool,
       postgres,
       python,
@@ -81,7 +85,7 @@ export function createTools(options: ToolsOptions): Tools {
       javascript.prestart();
     },
     close: async () => {
-      await Promise.all([python.close(), javascript.close(), postgres.close()]);
+      await Promise.all([python.close(), javascript.close(), nats.close(), postgres.close()]);
     },
   };
 }

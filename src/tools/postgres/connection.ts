@@ -1,6 +1,8 @@
 /** Which database a postgres task talks to. */
 import type { Json, JsonObject } from "../../core/json.ts";
 import { isJsonObject } from "../../core/json.ts";
+import type { Layers } from "../layers.ts";
+import { findText, loadAuth } from "../layers.ts";
 import type { ToolContext } from "../tool.ts";
 
 /** Plain data, so that its JSON text is the key of a pool. */
@@ -39,7 +41,7 @@ export async function findTarget(
   context: ToolContext,
 ): Promise<Target | undefined> {
   const { connection } = config;
-  const layers: readonly JsonObject[] = [
+  const layers: Layers = [
     config,
     typeof connection === "string" ? { url: connection } : mapOf(connection),
     ...(await loadAuth(config["auth"] ?? config["credential"], context)),
@@ -57,52 +59,17 @@ export async function findTarget(
   return target.url === undefined && target.host === undefined ? undefined : target;
 }
 
-/** A name, a list of names, or a map that names one or has the fields itself. */
-async function loadAuth(
-  auth: Json | undefined,
-  context: ToolContext,
-): Promise<readonly JsonObject[]> {
-  if (typeof auth === "string" && auth !== "") {
-    return [(await context.credential(auth)).data];
-  }
-  if (Array.isArray(auth)) {
-    return (await Promise.all(auth.map((item) => loadAuth(item, context)))).flat();
-  }
-  if (!isJsonObject(auth)) {
-    return [];
-  }
-  const named = await loadAuth(auth["credential"] ?? auth["name"], context);
-  const nested = await Promise.all(
-    Object.values(auth)
-      .filter((value) => isJsonObject(value) && value["credential"] !== undefined)
-      .map((value) => loadAuth(value, context)),
-  );
-  return [auth, ...named, ...nested.flat()];
-}
-
 function text<Name extends Exclude<keyof Target, "port">>(
   name: Name,
-  layers: readonly JsonObject[],
+  layers: Layers,
 ): Partial<Record<Name, string>> {
-  const value = find(name, layers);
+  const value = findText(layers, FIELDS[name]);
   return value === undefined ? {} : ({ [name]: value } as Partial<Record<Name, string>>);
 }
 
-function port(layers: readonly JsonObject[]): { readonly port?: number } {
-  const value = find("port", layers);
+function port(layers: Layers): { readonly port?: number } {
+  const value = findText(layers, FIELDS.port);
   return value === undefined ? {} : { port: Number(value) };
-}
-
-function find(name: keyof typeof FIELDS, layers: readonly JsonObject[]): string | undefined {
-  for (const layer of layers) {
-    for (const spelling of FIELDS[name]) {
-      const value = layer[spelling];
-      if (value !== undefined && value !== null && value !== "" && !isJsonObject(value)) {
-        return String(value);
-      }
-    }
-  }
-  return undefined;
 }
 
 function mapOf(value: Json | undefined): JsonObject {
