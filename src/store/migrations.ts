@@ -1,4 +1,5 @@
 import init from "./migrations/0001_init.sql" with { type: "text" };
+import results from "./migrations/0002_results.sql" with { type: "text" };
 import secrets from "./migrations/0005_secrets.sql" with { type: "text" };
 
 export interface Migration {
@@ -11,5 +12,6 @@ export interface Migration {
 /** Every migration, oldest first. Import attributes put the text in the compiled binary. */
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, name: "init", text: init },
+  { version: 2, name: "results", text: results },
   { version: 5, name: "secrets", text: secrets },
 ];

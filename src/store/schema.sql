@@ -175,7 +175,9 @@ CREATE TABLE noetl.result_loose (
   body_id       bigint PRIMARY KEY,
   execution_id  bigint NOT NULL,
   store         text NOT NULL,
-  due_at        timestamptz NOT NULL
+  due_at        timestamptz NOT NULL,
+  -- Being removed: no upload may make it readable any more.
+  is_taken      boolean NOT NULL DEFAULT false
 );
 
 -- Serves takeLoose.
