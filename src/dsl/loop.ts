@@ -2,26 +2,17 @@
 import type { Json } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import { isTemplate } from "../template/lexer.ts";
+import { readCursor } from "./cursor.ts";
 import { checkTemplates } from "./expression.ts";
-import type { Cursor, Loop, LoopFailure } from "./playbook.ts";
+import type { Loop, LoopFailure } from "./playbook.ts";
 import type { Fields } from "./report.ts";
 
 const LOOP_KEYS = ["in", "iterator", "spec", "cursor", "mode"];
 const MODES = ["sequential", "parallel", "cursor"] as const;
-const FRAME_KEYS = [
-  "max_rows",
-  "row_concurrency",
-  "process",
-  "lease_seconds",
-  "heartbeat_seconds",
-  "max_attempts",
-];
-const FRAME_IGNORED_KEYS = ["verify_ipc"];
-/** Accepted without a word: their defaults are what every fixture writes. */
-const FRAME_QUIET_KEYS = ["max_seconds", "max_bytes", "retry_mode"];
 const PARALLEL_IN_FLIGHT_DEFAULT = 16;
 
-export function readLoop(step: Fields): Loop | undefined {
+/** @param knownTools kinds of tools that workers may have: cursors run as tools. */
+export function readLoop(step: Fields, knownTools: ReadonlySet<string>): Loop | undefined {
   if (!step.has("loop")) {
     return undefined;
   }
@@ -30,7 +21,7 @@ export function readLoop(step: Fields): Loop | undefined {
   const spec = loop.fields("spec");
   spec.checkKeys(["mode", "max_in_flight", "policy", "frame"]);
   const mode = readMode(loop, spec);
-  const source = readSource(loop, mode);
+  const source = readSource(loop, mode, knownTools);
   return {
     iterator: readIterator(loop),
     mode,
@@ -61,13 +52,17 @@ function readIterator(loop: Fields): string {
   return iterator;
 }
 
-function readSource(loop: Fields, mode: Loop["mode"]): Pick<Loop, "in" | "cursor"> {
+function readSource(
+  loop: Fields,
+  mode: Loop["mode"],
+  knownTools: ReadonlySet<string>,
+): Pick<Loop, "in" | "cursor"> {
   const items = loop.get("in");
   if (items !== undefined && loop.has("cursor")) {
     loop.error("LOOP_SOURCE_INVALID", "cursor", 'a loop has either "in" or "cursor"');
   }
   if (mode === "cursor") {
-    return readCursorSource(loop);
+    return readCursorSource(loop, knownTools);
   }
   if (items === undefined) {
     const message = loop.has("cursor") ? 'a cursor needs "mode: cursor"' : 'a loop needs "in"';
@@ -78,40 +73,12 @@ function readSource(loop: Fields, mode: Loop["mode"]): Pick<Loop, "in" | "cursor
   return { in: items };
 }
 
-function readCursorSource(loop: Fields): Pick<Loop, "cursor"> {
+function readCursorSource(loop: Fields, knownTools: ReadonlySet<string>): Pick<Loop, "cursor"> {
   if (!loop.has("cursor")) {
     loop.report.error("LOOP_SOURCE_INVALID", loop.path, 'a loop in cursor mode needs "cursor"');
     return {};
   }
-  return { cursor: readCursor(loop) };
-}
-
-function readCursor(loop: Fields): Cursor {
-  const cursor = loop.fields("cursor");
-  cursor.checkKeys(["kind", "auth", "claim", "options"]);
-  checkTemplates(cursor.report, cursor.map, cursor.path);
-  if (!cursor.has("claim")) {
-    cursor.report.error(
-      "CURSOR_INVALID",
-      cursor.path,
-      'a cursor needs "claim", the statement that takes rows',
-    );
-  }
-  const frame = loop.fields("spec").fields("frame");
-  frame.checkKeys([...FRAME_KEYS, ...FRAME_QUIET_KEYS], FRAME_IGNORED_KEYS);
-  const auth = cursor.get("auth");
-  return {
-    kind: cursor.text("kind") ?? "postgres",
-    claim: cursor.text("claim") ?? "",
-    options: cursor.fields("options").map,
-    maxRows: frame.integer("max_rows", 1) ?? 1,
-    rowConcurrency: frame.integer("row_concurrency", 1) ?? 1,
-    process: frame.choice("process", ["row", "frame"], "CURSOR_INVALID") ?? "row",
-    leaseMs: (frame.integer("lease_seconds", 1) ?? 120) * 1000,
-    heartbeatMs: (frame.integer("heartbeat_seconds", 1) ?? 30) * 1000,
-    maxAttempts: frame.integer("max_attempts", 1) ?? 3,
-    ...(auth === undefined ? {} : { auth }),
-  };
+  return { cursor: readCursor(loop, knownTools) };
 }
 
 function readMaxInFlight(spec: Fields, mode: Loop["mode"]): number | string {

@@ -29,6 +29,18 @@ export interface ExecutorOptions {
   readonly timeoutMs?: number;
   /** A step whose arcs all fail to match fails the execution (`no_next_is_error`). */
   readonly isNoMatchError: boolean;
+  /** Absent: any number of executions run at once. */
+  readonly concurrency?: Concurrency;
+}
+
+/** At most `limit` executions whose key is the same run at once, of whatever playbooks. */
+export interface Concurrency {
+  /** Rendered when an execution is to start, with its workload. Absent: the playbook's path. */
+  readonly key?: string;
+  /** 1 to 10,000; a template is rendered with the key. */
+  readonly limit: number | string;
+  /** What happens to one more: it waits, is refused, or takes the place of the oldest. */
+  readonly onLimit: "queue" | "reject" | "cancel_oldest";
 }
 
 export interface Step {
@@ -72,8 +84,19 @@ export interface Task {
   readonly pool?: string;
   /** False: never run again after its worker was lost. */
   readonly isIdempotent: boolean;
+  /** Each try waits for a permit. */
+  readonly rateLimit?: RateLimit;
   /** Needs GPUs: decides the default pool. */
   readonly needsGpu: boolean;
+}
+
+/** Permits that all tasks with the same key share, in all executions and workers. */
+export interface RateLimit {
+  /** Rendered before each try. Absent: a key of the task's own, see src/worker/rate-limit.ts. */
+  readonly key?: string;
+  readonly perSecond: number;
+  /** Permits that an unused key gives at once; at least 1. */
+  readonly burst: number;
 }
 
 /** `target` keeps its scope: `ctx.name`, `iter.name`, `step.name` or a bare name. */
@@ -126,16 +149,27 @@ export interface Loop {
 /** `fail_fast`: stop at the first failed item. `continue`: never. A number: stop past that many. */
 export type LoopFailure = "fail_fast" | "continue" | { readonly maxFailures: number };
 
+/** A source of rows that are claimed, a frame at a time, until there are none. */
 export interface Cursor {
+  /** Of the tool that claims. */
   readonly kind: string;
-  readonly auth?: Json;
-  readonly claim: string;
-  readonly options: JsonObject;
+  /** Gives the next rows. Its templates read `__frame_max_rows`, `__frame_lease_seconds`, `__claim_id`. */
+  readonly claim: Task;
+  /** Keeps a frame's rows ours, every `heartbeatMs` while they are processed; reads `__frame_acks` too. */
+  readonly renew?: Task;
+  /** Tells the source which rows are done: `__frame_acks`, what the claim gave for them. */
+  readonly acknowledge?: Task;
+  /** What a claim is asked for. */
   readonly maxRows: number;
+  /** Of the rows that are one item, bytes of JSON; see `process`. */
+  readonly maxBytes: number;
+  /** Rows of one frame that run at a time. */
   readonly rowConcurrency: number;
+  /** `row`: each row is an item. `frame`: the list of a frame's rows is one. */
   readonly process: "row" | "frame";
   readonly leaseMs: number;
   readonly heartbeatMs: number;
+  /** Times that a claim or an item is handed out when workers are lost, the first included. */
   readonly maxAttempts: number;
 }
 

@@ -47,7 +47,7 @@ export function readStep(fields: Fields, context: Omit<TaskContext, "step">): Pl
   const spec = fields.fields("spec");
   spec.checkKeys(SPEC_KEYS, ["on_error"]);
   const { tasks, isPipeline, outputSelect } = readTool(fields, { ...context, step: name });
-  const loop = readLoop(fields);
+  const loop = readLoop(fields, context.knownTools);
   const step = {
     name,
     tasks,

@@ -352,27 +352,6 @@ describe("loops", () => {
       "{in: [1], iterator: x, spec: {mode: parallel, max_in_flight: '4', policy: {failure: {max_failures: 2}}}}",
       { in: [1], iterator: "x", mode: "parallel", maxInFlight: 4, failure: { maxFailures: 2 } },
     ],
-    [
-      "{iterator: x, cursor: {kind: postgres, auth: a, claim: SELECT 1}, spec: {mode: cursor, max_in_flight: 3, frame: {max_rows: 50, row_concurrency: 2, lease_seconds: 60}}}",
-      {
-        iterator: "x",
-        mode: "cursor",
-        maxInFlight: 3,
-        failure: "fail_fast",
-        cursor: {
-          kind: "postgres",
-          auth: "a",
-          claim: "SELECT 1",
-          options: {},
-          maxRows: 50,
-          rowConcurrency: 2,
-          process: "row",
-          leaseMs: 60_000,
-          heartbeatMs: 30_000,
-          maxAttempts: 3,
-        },
-      },
-    ],
   ])("%s", (loop, expected) => {
     expect(stepOf(`- {step: a, tool: {kind: noop}, loop: ${loop}}`).loop).toEqual(
       expected as never,
