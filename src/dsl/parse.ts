@@ -8,6 +8,7 @@ import { nearest } from "../template/nearest.ts";
 import { toText } from "../template/value.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { checkReachable, findEntry, linkSteps } from "./graph.ts";
+import { readConcurrency } from "./limits.ts";
 import type { ExecutorOptions, Playbook } from "./playbook.ts";
 import { readDuration } from "./policy.ts";
 import { Fields, Report } from "./report.ts";
@@ -120,7 +121,7 @@ function readExecutorSpec(executor: Fields): Fields {
   executor.checkKeys(["profile", "version", "requires", "spec", "pool", "priority"]);
   const spec = executor.fields("spec");
   spec.checkKeys(
-    ["entry_step", "no_next_is_error", "timeout", "pool", "priority"],
+    ["entry_step", "no_next_is_error", "timeout", "pool", "priority", "concurrency"],
     ["final_step", "policy"],
   );
   return spec;
@@ -129,11 +130,13 @@ function readExecutorSpec(executor: Fields): Fields {
 function readExecutor(executor: Fields, spec: Fields): ExecutorOptions {
   const pool = executor.text("pool") ?? spec.text("pool");
   const timeoutMs = readDuration(spec, "timeout");
+  const concurrency = readConcurrency(spec);
   return {
     priority: readPriority(executor.has("priority") ? executor : spec),
     isNoMatchError: spec.flag("no_next_is_error") ?? false,
     ...(pool === undefined ? {} : { pool }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(concurrency === undefined ? {} : { concurrency }),
   };
 }
 

@@ -3,6 +3,7 @@ import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import { suggestion } from "../template/nearest.ts";
 import { checkTemplates, readAssignments } from "./expression.ts";
+import { readRateLimit } from "./limits.ts";
 import type { Task } from "./playbook.ts";
 import type { Place } from "./policy.ts";
 import { readDuration, readPolicy, readRetryBlock } from "./policy.ts";
@@ -24,7 +25,10 @@ const TASK_KEYS = [
   "output",
   "output_select",
   "idempotent",
+  "rate_limit",
 ];
+/** What `spec` of a tool holds besides the older nesting of the tool's own fields. */
+const SPEC_KEYS = ["policy", "timeout", "rate_limit"];
 /** Known beside the tool's own fields, and handed on with them. */
 const SHARED_KEYS = ["auth", "gpu", "gpus", "resources", "desc", "description", "pool"];
 /** Leftovers of older forms. */
@@ -163,6 +167,7 @@ function readTask(step: Fields, draft: Draft, place: Place, context: TaskContext
   rejectKeys(fields);
   const policy = readTaskPolicy(fields, kind, place);
   const timeoutMs = readTimeout(fields);
+  const rateLimit = readRateLimit(fields, kind);
   const pool = typeof fields.get("pool") === "string" ? fields.text("pool") : undefined;
   const config = readConfig(fields, kind, pool !== undefined);
   checkNeeds(step, fields, kind);
@@ -175,6 +180,7 @@ function readTask(step: Fields, draft: Draft, place: Place, context: TaskContext
     isIdempotent: fields.flag("idempotent") ?? true,
     needsGpu: needsGpu(fields),
     ...(policy === undefined ? {} : { policy }),
+    ...(rateLimit === undefined ? {} : { rateLimit }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(pool === undefined ? {} : { pool }),
   };
@@ -198,7 +204,7 @@ function readKind(fields: Fields, context: TaskContext): string {
 /** The older nesting of a tool's own fields below `spec`. */
 function liftSpec(fields: Fields): Fields {
   const spec = fields.fields("spec");
-  const nested = Object.keys(spec.map).filter((key) => key !== "policy" && key !== "timeout");
+  const nested = Object.keys(spec.map).filter((key) => !SPEC_KEYS.includes(key));
   if (nested.length === 0) {
     return fields;
   }
