@@ -1,5 +1,6 @@
 import init from "./migrations/0001_init.sql" with { type: "text" };
 import results from "./migrations/0002_results.sql" with { type: "text" };
+import admission from "./migrations/0003_admission.sql" with { type: "text" };
 import triggers from "./migrations/0004_triggers.sql" with { type: "text" };
 import secrets from "./migrations/0005_secrets.sql" with { type: "text" };
 
@@ -14,6 +15,7 @@ export interface Migration {
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, name: "init", text: init },
   { version: 2, name: "results", text: results },
+  { version: 3, name: "admission", text: admission },
   { version: 4, name: "triggers", text: triggers },
   { version: 5, name: "secrets", text: secrets },
 ];

@@ -47,14 +47,44 @@ CREATE TABLE noetl.execution (
   dedup_key     text,
   created_at    timestamptz NOT NULL DEFAULT now(),
   ended_at      timestamptz,
-  CHECK ((ended_at IS NULL) = (status IN ('pending', 'running')))
+  -- Of a playbook that limits how many of its executions run at once, see admission.ts:
+  concurrency_key   text,                                      -- null: not limited, or not known yet
+  concurrency_limit integer CHECK (concurrency_limit > 0),
+  on_limit          text CHECK (on_limit IN ('queue', 'reject', 'cancel_oldest')),
+  queue_priority    smallint,
+  -- Held by the unfinished row itself; of one that has ended: nobody has passed it on yet.
+  place             text CHECK (place IN ('queued', 'held')),
+  place_since       timestamptz,
+  cancels           bigint,                                    -- whose place a queued one is to get
+  CHECK ((ended_at IS NULL) = (status IN ('pending', 'running'))),
+  CHECK (place IS NULL OR (
+    concurrency_key IS NOT NULL AND concurrency_limit IS NOT NULL AND on_limit IS NOT NULL
+    AND queue_priority IS NOT NULL AND place_since IS NOT NULL
+  ))
 ) WITH (fillfactor = 80);
 
--- Serves listExecutions by status, countExecutions, sweepDue (pending children).
+-- Serves listExecutions by status, countExecutions.
 CREATE INDEX execution_status ON noetl.execution (status, execution_id);
 -- Serves listExecutions by parent.
 CREATE INDEX execution_parent ON noetl.execution (parent_id, execution_id)
   WHERE parent_id IS NOT NULL;
+
+-- Serves admitQueued and queue positions.
+CREATE INDEX execution_queued
+  ON noetl.execution (concurrency_key, queue_priority DESC, place_since, execution_id)
+  WHERE place = 'queued' AND ended_at IS NULL;
+-- Serves chooseVictims.
+CREATE INDEX execution_taking ON noetl.execution (concurrency_key, place_since, execution_id)
+  WHERE place = 'queued' AND ended_at IS NULL AND on_limit = 'cancel_oldest';
+-- Serves admitQueued and chooseVictims.
+CREATE INDEX execution_held ON noetl.execution (concurrency_key, place_since, execution_id)
+  WHERE place = 'held' AND ended_at IS NULL;
+-- Serves admitQueued and sweepDue (places that nobody has passed on).
+CREATE INDEX execution_freed ON noetl.execution (concurrency_key)
+  WHERE place IS NOT NULL AND ended_at IS NOT NULL;
+-- Serves sweepDue (executions that were to be started by whoever made or admitted them).
+CREATE INDEX execution_unstarted ON noetl.execution (execution_id)
+  WHERE status = 'pending' AND place IS DISTINCT FROM 'queued';
 
 -- Which execution a dedup key stands for, until it expires.
 CREATE TABLE noetl.dedup (
@@ -100,13 +130,15 @@ CREATE TABLE noetl.command (
   notified_at   timestamptz,                                   -- written late, for rows still open
   created_at    timestamptz NOT NULL DEFAULT now(),
   payload       json NOT NULL,                                 -- see src/engine/command.ts
+  bell_id       bigint,                                        -- notification that brought it for another
   PRIMARY KEY (execution_id, command_id),
   CHECK ((status = 'queued') = (lease_until IS NULL)),
   CHECK (status <> 'running' OR worker_id IS NOT NULL)
 ) WITH (fillfactor = 70);
 
--- Serves poolDepths and listForgotten.
-CREATE INDEX command_queued ON noetl.command (pool, available_at) WHERE status = 'queued';
+-- Serves claimCommands (more urgent ones), poolDepths and listForgotten.
+CREATE INDEX command_queued ON noetl.command (pool, priority DESC, available_at)
+  WHERE status = 'queued';
 -- Serves sweepDue (commands that nobody was told of).
 CREATE INDEX command_unnotified ON noetl.command (available_at)
   WHERE status = 'queued' AND notified_at IS NULL;
@@ -371,3 +403,10 @@ CREATE TABLE noetl.subscription_dedup (
 
 -- Serves removeExpiredKeys.
 CREATE INDEX subscription_dedup_expired ON noetl.subscription_dedup (expires_at);
+
+-- Rate limits, by key; a key without a row has all its permits. Milliseconds since 1970.
+CREATE TABLE noetl.rate (
+  rate_key      text PRIMARY KEY,
+  spent_until   double precision NOT NULL,                     -- permits up to here are given out
+  line_until    double precision NOT NULL                      -- times up to here are promised
+) WITH (fillfactor = 50);
