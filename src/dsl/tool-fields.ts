@@ -11,10 +11,11 @@ interface ToolFields {
   readonly code?: readonly string[];
 }
 
+const CODE_TAKES = ["code", "script", "libs", "env", "cwd", "python", "modules", "requirements"];
 const CODE_FIELDS: ToolFields = {
   needs: ["code", "script"],
   needsText: "code or a script",
-  takes: ["code", "script", "libs", "env", "cwd", "python", "modules", "requirements"],
+  takes: CODE_TAKES,
   code: ["code", "libs"],
 };
 const SQL_NEEDS = ["command", "query", "commands", "script"];
@@ -104,6 +105,24 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
     },
   ],
   ["noop", { needs: [], needsText: "", takes: ["message", "result"] }],
+  [
+    "script",
+    {
+      needs: ["script", "code", "source"],
+      needsText: "a script",
+      takes: [
+        ...CODE_TAKES,
+        "source",
+        "uri",
+        "language",
+        "shell",
+        "memory_mb",
+        "job",
+        "credential",
+      ],
+      code: ["code", "script", "libs"],
+    },
+  ],
   ["nats", { needs: ["operation"], needsText: "an operation" }],
   ["container", { needs: ["image"], needsText: "an image" }],
   ["rhai", { needs: ["code"], needsText: "code", code: ["code"] }],

@@ -26,7 +26,7 @@ interface Cut {
   readonly data: ScopeData;
 }
 
-const CODE_KINDS = new Set(["python", "javascript", "typescript"]);
+const CODE_KINDS = new Set(["python", "javascript", "typescript", "script"]);
 const ASKS_FOR_ALL = /\b(context|variables)\b/;
 
 const mentions = new WeakMap<Step, StepMentions>();

@@ -1,13 +1,14 @@
 /** Runs JavaScript and TypeScript in processes of their own that are kept warm. */
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
+import type { Code } from "./code/load.ts";
+import { loadCode } from "./code/load.ts";
+import { checkCode } from "./code/source.ts";
 import { taskEnvironment } from "./environment.ts";
 import type { RunnerPoolOptions } from "./javascript/pool.ts";
 import { RunnerPool } from "./javascript/pool.ts";
 import type { RunnerTask } from "./javascript/protocol.ts";
 import { MemoryGuard } from "./memory-guard.ts";
-import type { Script } from "./script.ts";
-import { checkScript, loadScript } from "./script.ts";
 import { stoppedFailure } from "./stopped.ts";
 import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
 
@@ -36,9 +37,9 @@ export function createJavascriptTools(options: JavascriptToolOptions): Javascrip
   const create = (language: Language): Tool => ({
     kind: language,
     summary: `runs ${language} code: \`code\` or \`script\`; gives \`result\`, or what it returns`,
-    check: checkScript,
+    check: checkCode,
     run: async (call, context) => {
-      const script = await loadScript(call.config, `${call.label}.${EXTENSION[language]}`);
+      const script = await loadCode(call, `${call.label}.${EXTENSION[language]}`, context);
       return "kind" in script
         ? { ok: false, failure: script }
         : await runScript(pool, taskOf(call, script, language, options), call.config, context);
@@ -70,7 +71,7 @@ async function runScript(
 
 function taskOf(
   call: ToolCall,
-  script: Script,
+  script: Code,
   language: Language,
   options: JavascriptToolOptions,
 ): RunnerTask {

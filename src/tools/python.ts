@@ -2,14 +2,15 @@
 import type { Json } from "../core/json.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
+import type { Code } from "./code/load.ts";
+import { loadCode } from "./code/load.ts";
+import { checkCode } from "./code/source.ts";
 import { taskEnvironment } from "./environment.ts";
 import { MemoryGuard } from "./memory-guard.ts";
 import type { PythonChild, PythonHostOptions } from "./python/host.ts";
 import { PythonHost, PythonMissingError } from "./python/host.ts";
 import type { PythonTask } from "./python/task.ts";
 import { runPythonTask } from "./python/task.ts";
-import type { Script } from "./script.ts";
-import { checkScript, loadScript } from "./script.ts";
 import { stoppedFailure } from "./stopped.ts";
 import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
 
@@ -32,7 +33,7 @@ export function createPythonTool(options: PythonToolOptions): PythonTool {
   return {
     kind: "python",
     summary: "runs Python code: `code` or `script`; gives `result`, or what it returns",
-    check: checkScript,
+    check: checkCode,
     run: (call, context) => runCall({ host, guard, options }, call, context),
     prestart: () => host.start(),
     close: () => host.close(),
@@ -50,7 +51,7 @@ async function runCall(
   call: ToolCall,
   context: ToolContext,
 ): Promise<ToolOutcome> {
-  const script = await loadScript(call.config, `${call.label}.py`);
+  const script = await loadCode(call, `${call.label}.py`, context);
   if ("kind" in script) {
     return { ok: false, failure: script };
   }
@@ -84,7 +85,7 @@ async function takeChild(host: PythonHost): Promise<PythonChild | Failure> {
   }
 }
 
-function taskOf(call: ToolCall, script: Script, options: PythonToolOptions): PythonTask {
+function taskOf(call: ToolCall, script: Code, options: PythonToolOptions): PythonTask {
   const { config } = call;
   return {
     ...script,

@@ -7,6 +7,7 @@ import { createNatsTool } from "./nats.ts";
 import { noopTool } from "./noop.ts";
 import { createPostgresTool } from "./postgres.ts";
 import { createPythonTool } from "./python.ts";
+import { createScriptTool } from "./script.ts";
 import { createShellTool } from "./shell.ts";
 import type { Tool } from "./tool.ts";
 
@@ -18,6 +19,7 @@ export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
   "noop",
   "postgres",
   "python",
+  "script",
   "shell",
   "typescript",
   "playbook",
@@ -64,6 +66,7 @@ export function createTools(options: ToolsOptions): Tools {
     runnerCountMax: options.runnerCountMax ?? RUNNER_COUNT_MAX,
   });
   const nats = createNatsTool({ maxOutputBytes });
+  const shell = createShellTool({ env });
   const postgres = createPostgresTool({ maxOutputBytes });
   const tools = new Map<string, Tool>(
     [
@@ -73,7 +76,8 @@ export function createTools(options: ToolsOptions): Tools {
       noopTool,
       postgres,
       python,
-      createShellTool({ env }),
+      createScriptTool({ ...javascript, python, shell }),
+      shell,
       javascript.typescript,
     ].map((tool) => [tool.kind, tool]),
   );

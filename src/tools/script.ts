@@ -1,92 +1,108 @@
-/** Where the code of a `python`, `javascript` or `typescript` task is: inline or in a file. */
+/** Runs a script from wherever it is, with the tool of its language. */
 import type { Json, JsonObject } from "../core/json.ts";
-import { isJsonObject } from "../core/json.ts";
-import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
+import { loadCode } from "./code/load.ts";
+import { checkCode, codeName, findCode } from "./code/source.ts";
+import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
 
-export interface Script {
-  readonly code: string;
-  /** Shown in tracebacks. */
-  readonly file: string;
+export interface ScriptToolOptions {
+  readonly python: Tool;
+  readonly javascript: Tool;
+  readonly typescript: Tool;
+  readonly shell: Tool;
 }
 
-type Source =
-  | { readonly type: "inline"; readonly code: string }
-  | { readonly type: "file"; readonly path: string }
-  | { readonly type: "unknown"; readonly problem: string };
+type Language = keyof ScriptToolOptions;
 
-/** Sentences about what is missing; empty when the code can be found. */
-export function checkScript(config: JsonObject): readonly string[] {
-  const source = findSource(config);
-  return source.type === "unknown" ? [source.problem] : [];
+/** By name, and by extension of the file. */
+const LANGUAGES: ReadonlyMap<string, Language> = new Map<string, Language>([
+  ["python", "python"],
+  ["py", "python"],
+  ["javascript", "javascript"],
+  ["js", "javascript"],
+  ["mjs", "javascript"],
+  ["typescript", "typescript"],
+  ["ts", "typescript"],
+  ["shell", "shell"],
+  ["sh", "shell"],
+  ["bash", "shell"],
+]);
+
+/** What the kernel takes as one argument of a process, with room for wider characters. */
+const SHELL_LENGTH_MAX = 100_000;
+
+const JOB_PROBLEM =
+  "`job` describes a Kubernetes job, which this tool does not start: the script runs on a worker; choose that by `pool`, and write `timeout` and `env` beside `script`";
+
+export function createScriptTool(tools: ScriptToolOptions): Tool {
+  return {
+    kind: "script",
+    summary: "runs `script` (inline, file, http or s3) as python, javascript, typescript or shell",
+    check: checkScriptTask,
+    run: async (call, context) => {
+      const { language } = languageOf(call.config);
+      return language === "shell"
+        ? await runShell(tools.shell, call, context)
+        : await tools[language].run(call, context);
+    },
+  };
 }
 
-/** The code, read anew for each task; a `Failure` when there is none. Paths are the worker's. */
-export async function loadScript(
-  config: JsonObject,
-  defaultFile: string,
-): Promise<Script | Failure> {
-  const source = findSource(config);
-  switch (source.type) {
-    case "inline":
-      return { code: source.code, file: defaultFile };
-    case "file":
-      return await readScript(source.path);
-    case "unknown":
-      return failure("schema", source.problem, { code: "CODE_MISSING" });
-  }
+function checkScriptTask(config: JsonObject): readonly string[] {
+  const { problem } = languageOf(config);
+  return [
+    ...checkCode(config),
+    ...(problem === undefined ? [] : [problem]),
+    ...(config["job"] === undefined ? [] : [JOB_PROBLEM]),
+  ];
 }
 
-async function readScript(path: string): Promise<Script | Failure> {
-  try {
-    return { code: await Bun.file(path).text(), file: path };
-  } catch {
-    return failure("not_found", `the script file "${path}" cannot be read on this worker`, {
-      code: "SCRIPT_NOT_FOUND",
-    });
+async function runShell(shell: Tool, call: ToolCall, context: ToolContext): Promise<ToolOutcome> {
+  const script = await loadCode(call, `${call.label}.sh`, context);
+  if ("kind" in script) {
+    return { ok: false, failure: script };
   }
+  if (script.code.length > SHELL_LENGTH_MAX) {
+    const message = `a shell script has at most ${SHELL_LENGTH_MAX} characters, this one ${script.code.length}`;
+    return { ok: false, failure: failure("limit", message, { code: "SCRIPT_TOO_LARGE" }) };
+  }
+  const { cwd, env } = call.config;
+  const named = wantedLanguage(call.config)?.toLowerCase() === "bash" ? "bash" : undefined;
+  const program = call.config["shell"] ?? named ?? shebang(script.code) ?? "sh";
+  const config = { ...onlyGiven({ cwd, env }), shell: program, command: script.code };
+  return await shell.run({ ...call, config }, context);
 }
 
-function findSource(config: JsonObject): Source {
-  const { code, script, source } = config;
-  if (typeof code === "string") {
-    return { type: "inline", code };
+/** `language`, else the file's extension, else python. */
+function languageOf(config: JsonObject): {
+  readonly language: Language;
+  readonly problem?: string;
+} {
+  const wanted = wantedLanguage(config) ?? "python";
+  const language = LANGUAGES.get(wanted.toLowerCase());
+  if (language !== undefined) {
+    return { language };
   }
-  if (script !== undefined) {
-    return sourceOfScript(script);
-  }
-  if (typeof source === "string") {
-    return { type: "inline", code: source };
-  }
-  if (isJsonObject(source)) {
-    return sourceOfScript({ uri: config["uri"] ?? null, source });
-  }
-  return { type: "unknown", problem: "`code` is missing (or `script`)" };
+  const known = "python, javascript, typescript or shell";
+  const problem = `\`language\` must be ${known}; "${wanted}" is none of them`;
+  return { language: "python", problem };
 }
 
-function sourceOfScript(script: Json): Source {
-  if (typeof script === "string") {
-    return script.includes("\n")
-      ? { type: "inline", code: script }
-      : { type: "file", path: script };
+function wantedLanguage(config: JsonObject): string | undefined {
+  const { language } = config;
+  if (typeof language === "string" && language !== "") {
+    return language;
   }
-  if (!isJsonObject(script)) {
-    return { type: "unknown", problem: "`script` must be a map or text" };
-  }
-  const source = isJsonObject(script["source"]) ? script["source"] : {};
-  const inline = script["code"] ?? script["content"] ?? source["code"] ?? source["content"];
-  if (typeof inline === "string") {
-    return { type: "inline", code: inline };
-  }
-  const type = source["type"] ?? script["type"] ?? "file";
-  const uri = script["uri"] ?? script["path"] ?? source["path"];
-  if (type !== "file" && type !== "local") {
-    return {
-      type: "unknown",
-      problem: `\`script.source.type\` ${JSON.stringify(type)} is not supported, use file or inline`,
-    };
-  }
-  return typeof uri === "string"
-    ? { type: "file", path: uri.replace(/^file:\/\//, "") }
-    : { type: "unknown", problem: "`script.uri` is missing" };
+  return /\.([a-z0-9]+)$/i.exec(codeName(findCode(config)) ?? "")?.[1];
+}
+
+/** Program of a script's first line: `#!/bin/bash`. */
+function shebang(code: string): string | undefined {
+  return /^#!\s*(?:\/usr\/bin\/env\s+)?(\S+)/.exec(code)?.[1];
+}
+
+function onlyGiven(map: Readonly<Record<string, Json | undefined>>): JsonObject {
+  return Object.fromEntries(
+    Object.entries(map).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
 }

@@ -8,7 +8,7 @@ import type { PipelineRun } from "../engine/pipeline.ts";
 import { currentTask, taskScope } from "../engine/pipeline.ts";
 import { hasTemplate, mentionedNames } from "../template/render.ts";
 
-const CODE_KINDS: ReadonlySet<string> = new Set(["python", "javascript", "typescript"]);
+const CODE_KINDS: ReadonlySet<string> = new Set(["python", "javascript", "typescript", "script"]);
 const CODE_FIELDS = ["code", "script"] as const;
 const NONE: ReadonlySet<string> = new Set();
 /** Jinja's own functions. */

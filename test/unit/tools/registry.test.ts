@@ -20,6 +20,7 @@ describe("createTools()", () => {
       noop: 0,
       postgres: 1,
       python: 1,
+      script: 1,
       shell: 1,
       typescript: 1,
     });
