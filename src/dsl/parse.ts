@@ -7,7 +7,7 @@ import { isJsonObject } from "../core/json.ts";
 import { nearest } from "../template/nearest.ts";
 import { toText } from "../template/value.ts";
 import type { Diagnostic } from "./diagnostic.ts";
-import { checkReachable, findEntry, linkSteps } from "./graph.ts";
+import { checkReachable, findEntry, findFinal, linkSteps } from "./graph.ts";
 import { readConcurrency } from "./limits.ts";
 import type { ExecutorOptions, Playbook } from "./playbook.ts";
 import { readDuration } from "./policy.ts";
@@ -68,15 +68,19 @@ function readPlaybook(root: Fields, options: ParseOptions): Playbook {
   const executor = root.fields("executor");
   const workbook = new Workbook(root);
   const placed = readWorkflow(root).map((fields) => readStep(fields, { ...options, workbook }));
-  const steps = linkSteps(root.report, placed);
   const executorSpec = readExecutorSpec(executor);
+  const finalStep = findFinal(executorSpec, placed);
+  const steps = linkSteps(root.report, placed, finalStep);
   const entryStep = findEntry(executorSpec, steps);
-  checkReachable(root.report, placed, steps, entryStep);
+  checkReachable(root.report, placed, { steps, entry: entryStep, final: finalStep });
   return {
     ...readMetadata(root),
     entryStep,
     workload: root.fields("workload").map,
-    executor: readExecutor(executor, executorSpec),
+    executor: {
+      ...readExecutor(executor, executorSpec),
+      ...(finalStep === undefined ? {} : { finalStep }),
+    },
     keychain: readKeychain(root),
     steps,
   };
@@ -121,8 +125,8 @@ function readExecutorSpec(executor: Fields): Fields {
   executor.checkKeys(["profile", "version", "requires", "spec", "pool", "priority"]);
   const spec = executor.fields("spec");
   spec.checkKeys(
-    ["entry_step", "no_next_is_error", "timeout", "pool", "priority", "concurrency"],
-    ["final_step", "policy"],
+    ["entry_step", "final_step", "no_next_is_error", "timeout", "pool", "priority", "concurrency"],
+    ["policy"],
   );
   return spec;
 }

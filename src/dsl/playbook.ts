@@ -27,6 +27,8 @@ export interface ExecutorOptions {
   readonly priority: number;
   /** Limit for the whole execution. */
   readonly timeoutMs?: number;
+  /** Runs once more when all has come to rest, however the execution went. */
+  readonly finalStep?: string;
   /** A step whose arcs all fail to match fails the execution (`no_next_is_error`). */
   readonly isNoMatchError: boolean;
   /** Absent: any number of executions run at once. */

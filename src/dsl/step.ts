@@ -93,12 +93,25 @@ function readStepInput(fields: Fields): Step["input"] {
   return readInput(fields);
 }
 
+/** `spec.timeout`; also `policy.lifecycle.timeout_s` and `deadline_s`, the shorter one counts. */
+function readStepTimeout(fields: Fields, spec: Fields): number | undefined {
+  const timeoutMs = readDuration(spec.has("timeout") ? spec : fields, "timeout");
+  const lifecycle = spec.fields("policy").fields("lifecycle");
+  lifecycle.checkKeys(["timeout_s", "deadline_s"]);
+  const limits = [
+    timeoutMs,
+    readDuration(lifecycle, "timeout_s"),
+    readDuration(lifecycle, "deadline_s"),
+  ].filter((limit) => limit !== undefined);
+  return limits.length === 0 ? undefined : Math.min(...limits);
+}
+
 function readOptions(
   fields: Fields,
   spec: Fields,
 ): Pick<Step, "description" | "timeoutMs" | "pool"> {
   const description = fields.text(fields.firstOf(["desc", "description"]) ?? "desc");
-  const timeoutMs = readDuration(spec.has("timeout") ? spec : fields, "timeout");
+  const timeoutMs = readStepTimeout(fields, spec);
   const pool = fields.text("pool") ?? spec.text("pool");
   return {
     ...(description === undefined ? {} : { description }),
@@ -109,8 +122,11 @@ function readOptions(
 
 function readStepPolicy(spec: Fields): Pick<Step, "admit" | "failure"> {
   const policy = spec.fields("policy");
-  policy.checkKeys(["admit", "failure"], ["lifecycle", "emit"]);
+  policy.checkKeys(["admit", "failure", "lifecycle"], ["emit"]);
   const owner = isJsonObject(policy.get("failure")) ? policy.fields("failure") : policy;
+  if (owner !== policy) {
+    owner.checkKeys(["mode"]);
+  }
   const key = owner === policy ? "failure" : "mode";
   return {
     admit: readAdmit(policy),
@@ -130,6 +146,9 @@ function readAdmit(policy: Fields): readonly AdmitRule[] {
   }
   const admit = policy.fields("admit");
   admit.checkKeys(["mode", "rules"]);
+  if (admit.choice("mode", ["exclusive", "inclusive"], "POLICY_INVALID") === "inclusive") {
+    admit.warn("FIELD_IGNORED", "mode", "the first rule that matches decides, whatever the mode");
+  }
   return admit.list("rules").flatMap((item, index) => {
     const rule = Fields.of(admit.report, item, `${admit.at("rules")}[${index}]`);
     return readAdmitRule(rule) ?? [];

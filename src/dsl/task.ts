@@ -9,6 +9,7 @@ import type { Place } from "./policy.ts";
 import { readDuration, readPolicy, readRetryBlock } from "./policy.ts";
 import { Fields } from "./report.ts";
 import { toolFields } from "./tool-fields.ts";
+import { checkWait, WAIT_KIND } from "./wait.ts";
 import type { Workbook } from "./workbook.ts";
 
 /** Fields of a task that are not the tool's own. */
@@ -35,7 +36,7 @@ const SHARED_KEYS = ["auth", "gpu", "gpus", "resources", "desc", "description", 
 const IGNORED_KEYS = ["task", "assert", "iterator", "sink"];
 const REJECTED_KEYS = ["eval", "expr", "case"];
 /** Kinds that the server itself knows, whatever tools the workers have. */
-const BUILT_IN_KINDS = ["noop", "playbook", "workbook"];
+const BUILT_IN_KINDS = ["noop", "playbook", WAIT_KIND, "workbook"];
 
 export interface TaskContext {
   readonly step: string;
@@ -171,6 +172,9 @@ function readTask(step: Fields, draft: Draft, place: Place, context: TaskContext
   const pool = typeof fields.get("pool") === "string" ? fields.text("pool") : undefined;
   const config = readConfig(fields, kind, pool !== undefined);
   checkNeeds(step, fields, kind);
+  if (kind === WAIT_KIND) {
+    checkWait(fields);
+  }
   return {
     label,
     kind,

@@ -97,6 +97,14 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
     },
   ],
   [
+    "wait",
+    {
+      needs: ["duration", "until", "signal"],
+      needsText: "a duration, a time (until) or a signal",
+      takes: ["duration", "until", "signal", "deadline", "on_timeout"],
+    },
+  ],
+  [
     "shell",
     {
       needs: ["command", "cmds", "script"],

@@ -3,21 +3,18 @@ import type { ExecutionId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import type { PipelineState } from "./command.ts";
-import { taskData } from "./cut.ts";
 import type { ChildEnd, NewChild } from "./decision.ts";
 import type { Draft } from "./draft.ts";
-import { loopItem } from "./draft.ts";
 import type { Failure } from "./failure.ts";
 import { failure, templateFailure } from "./failure.ts";
 import type { TaskOutcome } from "./output.ts";
 import type { PipelineRun, RenderedTask } from "./pipeline.ts";
-import { briefRetried, currentTask, renderTask, settleTask } from "./pipeline.ts";
+import { currentTask, renderTask } from "./pipeline.ts";
 import type { OpenChild, Visit } from "./record.ts";
 import { placeOf, runKey } from "./record.ts";
+import { runOf, settleRun } from "./server-task.ts";
 import { startOf } from "./state.ts";
 import { placedFailure } from "./stop.ts";
-
-export const PLAYBOOK_KIND = "playbook";
 
 /** Deepest child of a top-level execution, which itself has depth 0. */
 export const DEPTH_MAX = 16;
@@ -70,12 +67,6 @@ export function onCancelledChild(draft: Draft, visit: Visit, child: OpenChild): 
   draft.touched.push(visit);
 }
 
-function runOf(draft: Draft, visit: Visit, key: number, pipeline: PipelineState): PipelineRun {
-  const step = draft.stepOf(visit);
-  const data = taskData(draft.state, step, loopItem(draft, visit, key));
-  return { step, pipeline, data, options: draft.scopeOptions };
-}
-
 function settleChild(
   draft: Draft,
   visit: Visit,
@@ -84,23 +75,10 @@ function settleChild(
   outcome: TaskOutcome,
   childId: ExecutionId | undefined,
 ): void {
-  const next = settleTask(run, outcome);
-  const place = { ...placeOf(visit, key), ...(childId === undefined ? {} : { childId }) };
-  if (next.kind === "next" || next.kind === "retry") {
-    const pipeline = { ...next.pipeline, ...briefRetried(next.pipeline) };
-    draft.emit({ type: "child.done", ...place, value: null, pipeline });
-    const delayMs = next.kind === "retry" ? next.delayMs : 0;
-    draft.continuations.push({ visit, key, pipeline, delayMs });
-    return;
-  }
-  const { value, ctx } = next;
-  const error =
-    next.kind === "failed" ? { error: placedFailure(next.error, visit, key) } : undefined;
-  draft.emit({ type: "child.done", ...place, value, ...error, ...briefRetried(next) });
-  if (Object.keys(ctx).length > 0) {
-    draft.emit({ type: "ctx.updated", values: ctx, step: visit.step });
-  }
-  draft.touched.push(visit);
+  const id = childId === undefined ? {} : { childId };
+  settleRun(draft, { visit, key, run, outcome }, (end) =>
+    draft.emit({ type: "child.done", ...placeOf(visit, key), ...id, ...end }),
+  );
 }
 
 /** What is to start, or why it cannot. */

@@ -14,18 +14,27 @@ import { RefNeededError } from "../template/scope.ts";
 import { mergeDeep } from "./assign.ts";
 import { onCancelledChild, onChildDone, onChildTimeout } from "./child.ts";
 import { PIPELINE_START } from "./command.ts";
-import type { ChildEnd, Decision, EngineInput, Environment, ExecutionStart } from "./decision.ts";
+import type {
+  ChildEnd,
+  Decision,
+  EngineInput,
+  Environment,
+  ExecutionStart,
+  Refusal,
+} from "./decision.ts";
 import { dispatchNext } from "./dispatch.ts";
 import { Draft } from "./draft.ts";
-import type { EventOf, TimerPurpose } from "./event.ts";
+import type { EventOf, Place, TimerPurpose } from "./event.ts";
 import { exitFailed, exitOk } from "./exit.ts";
 import { failure, templateFailure } from "./failure.ts";
 import { advanceLoop } from "./loop.ts";
 import type { OpenTimer, Visit } from "./record.ts";
-import { runKey, visitKey } from "./record.ts";
+import { placeKey, runKey, visitKey } from "./record.ts";
 import { onLeaseExpired, onReport } from "./report.ts";
+import { resume } from "./resume.ts";
 import { continueRun } from "./run.ts";
 import { buildScope } from "./scope.ts";
+import { onSignal } from "./signal.ts";
 import type { ExecutionState } from "./state.ts";
 import { findVisit, isStopping, isTerminal } from "./state.ts";
 import {
@@ -36,6 +45,7 @@ import {
   onStepTimeout,
 } from "./stop.ts";
 import { resultOf } from "./view.ts";
+import { onWaitDue } from "./wait.ts";
 
 /**
  * Decides what follows from `input` and applies it to `state`. The caller commits all of it or drops
@@ -50,25 +60,28 @@ export function decide(
 ): Decision {
   const draft = new Draft(state, environment);
   try {
-    const isAccepted = accept(draft, input);
-    if (isAccepted) {
+    const accepted = accept(draft, input);
+    if (accepted === true) {
       settle(draft);
     }
-    return draft.decision(!isAccepted);
+    return draft.decision(accepted);
   } catch (error) {
     if (error instanceof RefNeededError) {
       throw error;
     }
     endByBug(draft, error);
-    return draft.decision(false);
+    return draft.decision(true);
   }
 }
 
 /** False when the input has no meaning for the state: it came late, or twice. */
-function accept(draft: Draft, input: EngineInput): boolean {
+function accept(draft: Draft, input: EngineInput): boolean | Refusal {
   const { state } = draft;
   if (input.kind === "start") {
     return state.status === "pending" && acceptStart(draft, input.start);
+  }
+  if (input.kind === "retry") {
+    return resume(draft, input);
   }
   if (state.status !== "running") {
     return false;
@@ -84,6 +97,8 @@ function accept(draft: Draft, input: EngineInput): boolean {
     }
     case "child_done":
       return acceptChild(draft, input.child);
+    case "signal":
+      return onSignal(draft, input.signal);
     case "cancel":
       return state.cancelling === undefined && acceptCancel(draft, input.reason);
     case "finalize":
@@ -94,11 +109,12 @@ function accept(draft: Draft, input: EngineInput): boolean {
 }
 
 function acceptStart(draft: Draft, start: ExecutionStart): boolean {
-  const { executionId, path, version, payload, pool, parent } = start;
+  const { executionId, path, version, payload, pool, parent, origin } = start;
   const { executor } = draft.state.playbook;
   const more = {
     ...(pool === undefined ? {} : { pool }),
     ...(parent === undefined ? {} : { parent }),
+    ...(origin === undefined ? {} : { origin }),
   };
   const base = { type: "playbook.started", executionId, path, version, ...more } as const;
   try {
@@ -158,6 +174,9 @@ function acceptTimer(
       }
       return true;
     }
+    case "wait":
+      acceptWait(draft, purpose);
+      return true;
     case "retry": {
       const visit = findVisit(draft.state, purpose);
       if (visit !== undefined) {
@@ -167,6 +186,13 @@ function acceptTimer(
     }
     default:
       return unreachable(purpose);
+  }
+}
+
+function acceptWait(draft: Draft, place: Place): void {
+  const wait = draft.state.waits.get(placeKey(place));
+  if (wait !== undefined) {
+    onWaitDue(draft, wait);
   }
 }
 
@@ -230,7 +256,7 @@ function settle(draft: Draft): void {
       if (isOpen(draft, visit)) {
         advance(draft, visit);
       }
-    } else if (!dispatchNext(draft)) {
+    } else if (!dispatchNext(draft) && !startFinalStep(draft)) {
       break;
     }
   }
@@ -255,14 +281,28 @@ function advance(draft: Draft, visit: Visit): void {
   }
 }
 
+/** Once all has come to rest the final step runs, however the execution went; not after a cancel. */
+function startFinalStep(draft: Draft): boolean {
+  const { state } = draft;
+  const { finalStep } = state.playbook.executor;
+  const isDue = finalStep !== undefined && !state.isFinishing && state.cancelling === undefined;
+  if (!isDue || isTerminal(state) || isBusy(state)) {
+    return false;
+  }
+  draft.emit({ type: "playbook.finishing", step: finalStep });
+  return true;
+}
+
 /** Ends the execution when nothing is outstanding. */
 function finish(draft: Draft): void {
   const { state } = draft;
-  const isBusy = state.commands.size + state.children.size + state.retryCount > 0;
-  if (isTerminal(state) || isBusy) {
-    return;
+  if (!isTerminal(state) && !isBusy(state)) {
+    draft.emit(lastEvent(state));
   }
-  draft.emit(lastEvent(state));
+}
+
+function isBusy({ commands, children, waits, retryCount }: ExecutionState): boolean {
+  return commands.size + children.size + waits.size + retryCount > 0;
 }
 
 function lastEvent(
@@ -272,7 +312,8 @@ function lastEvent(
     return { type: "playbook.cancelled", reason: state.cancelling.reason };
   }
   if (state.failing !== undefined) {
-    return { type: "playbook.failed", error: state.failing.error };
+    const error = state.isFinishing ? state.failure : undefined;
+    return { type: "playbook.failed", error: error ?? state.failing.error };
   }
   assert(state.visits.size + state.waiting.size === 0, "no token is left when nothing runs");
   return state.failure === undefined

@@ -4,7 +4,7 @@ import type { TimeMs } from "../core/clock.ts";
 import type { CommandId, ExecutionId, NewId, TimerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { CommandPayload, CommandReport } from "./command.ts";
-import type { ExecutionEvent, TimerPurpose } from "./event.ts";
+import type { ExecutionEvent, ExecutionOrigin, TimerPurpose } from "./event.ts";
 import type { Failure } from "./failure.ts";
 
 export type ExecutionStatus = "pending" | "running" | "completed" | "failed" | "cancelled";
@@ -18,6 +18,9 @@ export type EngineInput =
   | { readonly kind: "timer"; readonly timerId: TimerId; readonly purpose: TimerPurpose }
   | { readonly kind: "child_done"; readonly child: ChildEnd }
   | { readonly kind: "cancel"; readonly reason: string }
+  | { readonly kind: "signal"; readonly signal: Signal }
+  /** A finished execution goes on from what failed or was cut off. */
+  | ({ readonly kind: "retry" } & RetryRequest)
   /** Ends the execution from outside, whatever its state (`/finalize`). */
   | { readonly kind: "finalize"; readonly status: "completed" | "failed"; readonly reason: string };
 
@@ -29,6 +32,25 @@ export interface ExecutionStart {
   readonly payload: JsonObject;
   readonly pool?: string;
   readonly parent?: { readonly executionId: ExecutionId; readonly depth: number };
+  readonly origin?: ExecutionOrigin;
+}
+
+/** Sent from outside to whoever waits for its name. */
+export interface Signal {
+  readonly name: string;
+  readonly payload: Json;
+  /** Who sent it, for people. */
+  readonly sender?: string;
+  /** The same key again is taken for the same signal. */
+  readonly dedupKey?: string;
+  /** For all that wait for it now; for the next one if none does. */
+  readonly isBroadcast?: boolean;
+}
+
+export interface RetryRequest {
+  /** Only these of the steps that failed or were cut off; absent: all. The others stay as they are. */
+  readonly steps?: readonly string[];
+  readonly reason?: string;
 }
 
 export interface ChildEnd {
@@ -70,6 +92,15 @@ export interface Decision {
   readonly cancelChildren: readonly ExecutionId[];
   /** What the sender of a report is told. */
   readonly isStale: boolean;
+  /** Set when the input is one that the state does not allow; nothing changes then. */
+  readonly refusal?: Refusal;
+}
+
+/** Why an input from outside is refused, for its sender. */
+export interface Refusal {
+  /** For example `EXECUTION_RUNNING`. */
+  readonly code: string;
+  readonly message: string;
 }
 
 export interface NewCommand {

@@ -3,6 +3,7 @@ import type { Step } from "../dsl/playbook.ts";
 import { evaluateGuard } from "../template/render.ts";
 import { routingData } from "./cut.ts";
 import type { Draft } from "./draft.ts";
+import type { Place } from "./event.ts";
 import { exitFailed } from "./exit.ts";
 import type { Failure } from "./failure.ts";
 import { failure, templateFailure } from "./failure.ts";
@@ -38,16 +39,23 @@ export function dispatchNext(draft: Draft): boolean {
   return false;
 }
 
-function enter(draft: Draft, { step: name, tokenCount }: Ready): void {
+/** Of a retry: the visit is admitted and begins anew, without a token; a loop keeps its results. */
+export function enterAgain(draft: Draft, { step, visit }: Pick<Place, "step" | "visit">): void {
+  enter(draft, { step, tokenCount: 0 }, visit);
+}
+
+function enter(draft: Draft, { step: name, tokenCount }: Ready, resumes?: number): void {
   const { state } = draft;
   const step = state.graph.step(name);
+  const again = resumes === undefined ? {} : { resumes };
   const admission = admit(draft, step);
   if (admission === false) {
-    draft.emit({ type: "step.skipped", step: name, tokenCount, reason: "not admitted" });
+    const reason = "not admitted";
+    draft.emit({ type: "step.skipped", step: name, tokenCount, reason, ...again });
     return;
   }
   const number = (state.steps.get(name)?.visits ?? 0) + 1;
-  draft.emit({ type: "step.entered", step: name, visit: number, tokenCount });
+  draft.emit({ type: "step.entered", step: name, visit: number, tokenCount, ...again });
   const visit = findVisit(state, { step: name, visit: number });
   if (visit === undefined) {
     return;
@@ -69,6 +77,8 @@ function begin(draft: Draft, visit: Visit, step: Step): void {
   }
   if (loop === undefined) {
     startRun(draft, visit, SINGLE);
+  } else if (visit.loop !== undefined) {
+    draft.touched.push(visit);
   } else {
     startLoop(draft, visit, loop);
   }

@@ -9,6 +9,7 @@ import type {
   NewChild,
   NewCommand,
   NewTimer,
+  Refusal,
   RequeuedCommand,
 } from "./decision.ts";
 import type { ExecutionEvent, TimerPurpose } from "./event.ts";
@@ -75,7 +76,8 @@ export class Draft {
     return this.state.graph.step(visit.step);
   }
 
-  decision(isStale: boolean): Decision {
+  /** @param accepted false when the input was stale. */
+  decision(accepted: boolean | Refusal): Decision {
     const dropped = new Set(this.state.droppedTimers);
     const started = new Set(this.#timers.map(({ timerId }) => timerId));
     return {
@@ -88,7 +90,8 @@ export class Draft {
       stopTimers: [...dropped].filter((timerId) => !started.has(timerId)),
       children: this.children,
       cancelChildren: this.cancelChildren,
-      isStale,
+      isStale: accepted !== true,
+      ...(typeof accepted === "object" ? { refusal: accepted } : {}),
     };
   }
 }

@@ -30,10 +30,14 @@ export type ExecutionEvent =
       readonly parent?: { readonly executionId: ExecutionId; readonly depth: number };
       /** Pool named by the request (`execution_pool`). */
       readonly pool?: string;
+      /** The execution that this one starts over (`rerun`) or continues (`retry`). */
+      readonly origin?: ExecutionOrigin;
     }
   | ({
       readonly type: "step.entered" /** Tokens that met here. */;
       readonly tokenCount: number;
+      /** Of a retry: the visit that failed or was cut off, and whose loop results are kept. */
+      readonly resumes?: number;
     } & Place)
   /** Not admitted: the tokens end here. */
   | {
@@ -41,6 +45,8 @@ export type ExecutionEvent =
       readonly step: string;
       readonly tokenCount: number;
       readonly reason: string;
+      /** As in `step.entered`. */
+      readonly resumes?: number;
     }
   /** The visit has failed (timeout, `fail_fast`): what it still runs is being cancelled. */
   | ({ readonly type: "step.failing"; readonly error: Failure } & Place)
@@ -101,6 +107,28 @@ export type ExecutionEvent =
       /** Set when the run goes on: a retry, or further tasks. */
       readonly pipeline?: PipelineState;
     } & Place)
+  /** A task waits here, at the server, for a time or a signal. */
+  | ({ readonly type: "wait.started"; readonly pipeline: PipelineState } & WaitGoal & Place)
+  | ({
+      readonly type: "wait.done";
+      /** Position of the signal that it was waiting for; absent: the time has come, or ran out. */
+      readonly signalSeq?: number;
+      /** As in `child.done`, like the three that follow. */
+      readonly value: Json;
+      readonly error?: Failure;
+      readonly retries?: Retries;
+      readonly pipeline?: PipelineState;
+    } & Place)
+  /** Kept until a wait of that name takes it; a broadcast is for all that wait for it now. */
+  | {
+      readonly type: "signal.received";
+      readonly name: string;
+      readonly payload: Json;
+      readonly sender?: string;
+      /** The same key again is the same signal. */
+      readonly dedupKey?: string;
+      readonly isBroadcast?: boolean;
+    }
   | { readonly type: "ctx.updated"; readonly values: JsonObject; readonly step: string }
   | ({ readonly type: "loop.done"; readonly stats: LoopStats } & Place)
   | ({
@@ -128,9 +156,36 @@ export type ExecutionEvent =
       readonly error: Failure;
       readonly mode: "drain" | "fail_fast";
     }
+  /** All has come to rest: the final step runs, whatever the outcome was. */
+  | { readonly type: "playbook.finishing"; readonly step: string }
+  /** A retry: the only event that may follow a terminal one. */
+  | {
+      readonly type: "playbook.resumed";
+      /** Visits that failed or were cut off and that enter again. */
+      readonly visits: readonly Pick<Place, "step" | "visit">[];
+      readonly reason?: string;
+    }
   | { readonly type: "playbook.completed"; readonly result: Json }
   | { readonly type: "playbook.failed"; readonly error: Failure }
   | { readonly type: "playbook.cancelled"; readonly reason: string };
+
+/** An execution that another one comes from. */
+export interface ExecutionOrigin {
+  readonly executionId: ExecutionId;
+  readonly kind: "retry" | "rerun";
+}
+
+/** What a `kind: wait` task waits for. */
+export interface WaitGoal {
+  /** Absent: only for the time. */
+  readonly signal?: string;
+  /** Absent: as long as it takes. */
+  readonly dueMs?: number;
+  /** True: at `dueMs` it has waited in vain. */
+  readonly isDeadline: boolean;
+  /** In vain: the task fails with kind `timeout`, or ends without a payload. */
+  readonly onTimeout: "fail" | "continue";
+}
 
 /** Common to both ends of a command. */
 export interface CallEnd {
@@ -148,6 +203,8 @@ export type TimerPurpose =
   | { readonly kind: "step_timeout"; readonly step: string; readonly visit: number }
   /** The run at this place goes on: its retry delay at the server is over. */
   | ({ readonly kind: "retry" } & Place)
+  /** The wait at this place is over, or in vain. */
+  | ({ readonly kind: "wait" } & Place)
   /** Limit of a sub-playbook task. */
   | { readonly kind: "child_timeout"; readonly childId: ExecutionId }
   /** Commands not confirmed gone by then are declared lost. */
@@ -165,6 +222,7 @@ export interface RecordedEvent {
   readonly event: ExecutionEvent;
 }
 
+/** Each ends the log, or is followed by `playbook.resumed`. */
 export const TERMINAL_EVENTS: ReadonlySet<EventType> = new Set([
   "playbook.completed",
   "playbook.failed",

@@ -1,8 +1,10 @@
-/** How events change the open commands, children and timers. */
+/** How events change the open commands, children, waits and timers. */
 import { assert, unreachable } from "../core/assert.ts";
 import type { EventOf } from "./event.ts";
 import { dropTimer, recordOf, visitOf } from "./fold-place.ts";
 import { countRetries, endRun, moveRun } from "./fold-run.ts";
+import { addWait, dropWait, takeSignal } from "./fold-wait.ts";
+import { placeKey } from "./record.ts";
 import type { ExecutionState } from "./state.ts";
 
 export function applyIssued(
@@ -67,6 +69,29 @@ export function applyChildDone(state: ExecutionState, event: EventOf<"child.done
   }
 }
 
+export function applyWaitStarted(
+  state: ExecutionState,
+  event: EventOf<"wait.started">,
+  timeMs: number,
+): void {
+  const { type: _, ...wait } = event;
+  addWait(state, { ...wait, startedAtMs: timeMs, timerId: undefined });
+  moveRun(state, event, { pipeline: event.pipeline });
+}
+
+export function applyWaitDone(state: ExecutionState, event: EventOf<"wait.done">): void {
+  const wait = dropWait(state, event);
+  if (wait?.signal !== undefined && event.signalSeq !== undefined) {
+    takeSignal(state, wait.signal, event.signalSeq);
+  }
+  countRetries(state, event, event.retries ?? event.pipeline?.retries);
+  if (event.pipeline === undefined) {
+    endRun(state, event, { value: event.value, error: event.error });
+  } else {
+    moveRun(state, event, { pipeline: event.pipeline });
+  }
+}
+
 export function applyTimerStarted(state: ExecutionState, event: EventOf<"timer.started">): void {
   const { timerId, purpose, dueMs } = event;
   state.timers.set(timerId, { purpose, dueMs });
@@ -78,6 +103,12 @@ export function applyTimerStarted(state: ExecutionState, event: EventOf<"timer.s
       const child = state.children.get(purpose.childId);
       assert(child !== undefined, `child ${purpose.childId} is open`);
       child.timerId = timerId;
+      return;
+    }
+    case "wait": {
+      const wait = state.waits.get(placeKey(purpose));
+      assert(wait !== undefined, `${placeKey(purpose)} waits`);
+      wait.timerId = timerId;
       return;
     }
     case "retry":

@@ -3,8 +3,9 @@ import type { Retries } from "./command.ts";
 import type { Place } from "./event.ts";
 import { dropTimer, recordOf, visitOf } from "./fold-place.ts";
 import { setValue } from "./fold-value.ts";
+import { dropWait } from "./fold-wait.ts";
 import type { Run, RunOutcome, Visit } from "./record.ts";
-import { runKey } from "./record.ts";
+import { placeOf, runKey } from "./record.ts";
 import type { ExecutionState } from "./state.ts";
 
 /** Changes a run, which begins with its first change. */
@@ -30,6 +31,7 @@ export function moveRun(state: ExecutionState, place: Place, change: Partial<Run
 function beginItem(visit: Visit, key: number): void {
   if (visit.loop !== undefined) {
     visit.loop.next = Math.max(visit.loop.next, key + 1);
+    visit.loop.again.delete(key);
   }
 }
 
@@ -63,10 +65,16 @@ export function endRun(state: ExecutionState, place: Place, outcome: RunOutcome)
   }
 }
 
-export function dropRun(state: ExecutionState, place: Place): Visit {
+function dropRun(state: ExecutionState, place: Place): Visit {
   const visit = visitOf(state, place);
   visit.runs.delete(runKey(place));
   return visit;
+}
+
+/** The run is over without an outcome. */
+export function stopRun(visit: Visit, key: number): void {
+  visit.runs.delete(key);
+  visit.loop?.stopped.push(key);
 }
 
 export function stopAll(state: ExecutionState, timeMs: number): void {
@@ -75,7 +83,7 @@ export function stopAll(state: ExecutionState, timeMs: number): void {
   }
 }
 
-/** Marks commands and children as told to stop; runs that wait for a retry simply end. */
+/** Marks commands and children as told to stop; runs that wait at the server simply end. */
 export function stopRuns(state: ExecutionState, visit: Visit, timeMs: number): void {
   for (const [key, run] of visit.runs) {
     const command = run.commandId && state.commands.get(run.commandId);
@@ -89,8 +97,9 @@ export function stopRuns(state: ExecutionState, visit: Visit, timeMs: number): v
       state.retryCount--;
       dropTimer(state, run.timerId);
     }
+    dropWait(state, placeOf(visit, key));
     if (!command && !child) {
-      visit.runs.delete(key);
+      stopRun(visit, key);
     }
   }
 }

@@ -7,6 +7,7 @@ import { stopRuns } from "./fold-run.ts";
 import { addToken, takeTokens } from "./fold-token.ts";
 import { setValue } from "./fold-value.ts";
 import { arcId } from "./graph.ts";
+import type { LoopProgress } from "./record.ts";
 import { visitKey } from "./record.ts";
 import type { ExecutionState } from "./state.ts";
 
@@ -28,12 +29,32 @@ export function applyEntered(
     visit: event.visit,
     enteredAtMs: timeMs,
     runs: new Map(),
-    loop: undefined,
+    loop: loopAgain(state, event),
     outcome: undefined,
     failing: undefined,
     timerId: undefined,
   });
   state.running.set(event.step, (state.running.get(event.step) ?? 0) + 1);
+}
+
+/** The loop of the visit that this one resumes: its good items stay, the others run again. */
+function loopAgain(
+  state: ExecutionState,
+  { step, resumes }: EventOf<"step.entered">,
+): LoopProgress | undefined {
+  if (resumes === undefined) {
+    return undefined;
+  }
+  const key = visitKey({ step, visit: resumes });
+  const before = state.unfinished.get(key)?.visit;
+  state.unfinished.delete(key);
+  if (before?.loop === undefined) {
+    return undefined;
+  }
+  const { loop, runs } = before;
+  const failed = loop.errors.map(({ index }) => index);
+  const again = [...failed, ...loop.stopped, ...loop.again, ...runs.keys()];
+  return { ...loop, errors: [], stopped: [], again: new Set(again.sort((a, b) => a - b)) };
 }
 
 export function applyStepFailing(
@@ -54,6 +75,8 @@ export function applyLoopStarted(state: ExecutionState, event: EventOf<"loop.sta
     succeeded: 0,
     results: new Array<Json>(event.items.length).fill(null),
     errors: [],
+    stopped: [],
+    again: new Set(),
   };
 }
 
@@ -77,6 +100,9 @@ export function applyExited(
   record.error = event.error;
   if (event.error !== undefined) {
     setValue(state, visit, event.error);
+    if (event.isHandled !== true && !state.isFinishing) {
+      state.unfinished.set(visitKey(event), { visit, error: event.error });
+    }
   }
   leave(state, event);
 }

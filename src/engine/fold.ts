@@ -1,6 +1,5 @@
 /** How each event changes the state. Used by state.ts alone; see there. */
 import { assert, unreachable } from "../core/assert.ts";
-import type { ExecutionStatus } from "./decision.ts";
 import type { EventOf, ExecutionEvent } from "./event.ts";
 import {
   applyChildDone,
@@ -9,13 +8,18 @@ import {
   applyRetried,
   applyTimerFired,
   applyTimerStarted,
+  applyWaitDone,
+  applyWaitStarted,
 } from "./fold-call.ts";
+import { applyFailing, applyFinishing, applyResumed, end } from "./fold-end.ts";
 import { recordOf, visitOf } from "./fold-place.ts";
-import { countRetries, dropRun, endRun, moveRun, stopAll } from "./fold-run.ts";
+import { countRetries, endRun, moveRun, stopAll, stopRun } from "./fold-run.ts";
 import { applyEntered, applyExited, applyLoopStarted, applyStepFailing } from "./fold-step.ts";
 import { addToken, takeTokens } from "./fold-token.ts";
 import { setValue } from "./fold-value.ts";
+import { applySignal } from "./fold-wait.ts";
 import { START } from "./graph.ts";
+import { runKey, visitKey } from "./record.ts";
 import type { ExecutionState } from "./state.ts";
 
 export function foldEvent(state: ExecutionState, event: ExecutionEvent, timeMs: number): void {
@@ -28,6 +32,7 @@ export function foldEvent(state: ExecutionState, event: ExecutionEvent, timeMs: 
       break;
     case "step.skipped":
       takeTokens(state, event.step, event.tokenCount);
+      state.unfinished.delete(visitKey({ step: event.step, visit: event.resumes ?? 0 }));
       recordOf(state, event.step).status = "skipped";
       break;
     case "step.failing":
@@ -49,7 +54,7 @@ export function foldEvent(state: ExecutionState, event: ExecutionEvent, timeMs: 
       break;
     case "command.cancelled":
       state.commands.delete(event.commandId);
-      dropRun(state, event);
+      stopRun(visitOf(state, event), runKey(event));
       break;
     case "call.done":
       state.commands.delete(event.commandId);
@@ -66,6 +71,15 @@ export function foldEvent(state: ExecutionState, event: ExecutionEvent, timeMs: 
       break;
     case "child.done":
       applyChildDone(state, event);
+      break;
+    case "wait.started":
+      applyWaitStarted(state, event, timeMs);
+      break;
+    case "wait.done":
+      applyWaitDone(state, event);
+      break;
+    case "signal.received":
+      applySignal(state, event, timeMs);
       break;
     case "ctx.updated":
       state.ctx = { ...state.ctx, ...event.values };
@@ -89,6 +103,12 @@ export function foldEvent(state: ExecutionState, event: ExecutionEvent, timeMs: 
       break;
     case "playbook.failing":
       applyFailing(state, event, timeMs);
+      break;
+    case "playbook.finishing":
+      applyFinishing(state, event, timeMs);
+      break;
+    case "playbook.resumed":
+      applyResumed(state, event);
       break;
     case "playbook.completed":
       state.result = event.result;
@@ -116,33 +136,4 @@ function applyStarted(
   state.start = event;
   state.startedAtMs = timeMs;
   addToken(state, state.playbook.entryStep, START);
-}
-
-function applyFailing(
-  state: ExecutionState,
-  event: EventOf<"playbook.failing">,
-  timeMs: number,
-): void {
-  state.failing = event;
-  state.failure ??= event.error;
-  if (event.mode === "fail_fast") {
-    stopAll(state, timeMs);
-  }
-}
-
-function end(state: ExecutionState, status: ExecutionStatus, timeMs: number): void {
-  state.status = status;
-  state.endedAtMs = timeMs;
-  for (const name of state.running.keys()) {
-    const record = recordOf(state, name);
-    record.status = "cancelled";
-    record.endedAtMs = timeMs;
-  }
-  state.droppedTimers.push(...state.timers.keys());
-  for (const open of [state.waiting, state.visits, state.running, state.commands]) {
-    open.clear();
-  }
-  state.children.clear();
-  state.timers.clear();
-  state.retryCount = 0;
 }

@@ -60,12 +60,12 @@ export function advanceLoop(draft: Draft, visit: Visit, loop: LoopProgress): voi
   const errorsMax = failureLimit(step.loop?.failure ?? "fail_fast");
   while (
     loop.errors.length <= errorsMax &&
-    loop.next < loop.items.length &&
+    hasMore(loop) &&
     visit.runs.size < loop.maxInFlight &&
     visit.failing === undefined &&
     !isHeld(draft.state)
   ) {
-    startRun(draft, visit, loop.next);
+    startRun(draft, visit, nextIndex(loop));
   }
   const error = loop.errors.length > errorsMax ? loop.errors[0]?.error : undefined;
   if (visit.failing !== undefined) {
@@ -73,9 +73,19 @@ export function advanceLoop(draft: Draft, visit: Visit, loop: LoopProgress): voi
   }
   if (error !== undefined && visit.runs.size > 0 && step.failure === "fail_fast") {
     failVisit(draft, visit, error);
-  } else if (visit.runs.size === 0 && (error !== undefined || loop.next >= loop.items.length)) {
+  } else if (visit.runs.size === 0 && (error !== undefined || !hasMore(loop))) {
     endLoop(draft, visit, loop, error);
   }
+}
+
+function hasMore({ again, next, items }: LoopProgress): boolean {
+  return again.size > 0 || next < items.length;
+}
+
+/** What a retry runs again comes first. */
+function nextIndex({ again, next }: LoopProgress): number {
+  const [first = next] = again;
+  return first;
 }
 
 function endLoop(draft: Draft, visit: Visit, loop: LoopProgress, error: Failure | undefined): void {

@@ -2,7 +2,7 @@
 import type { CommandId, ExecutionId, TimerId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import type { PipelineState, StepValue } from "./command.ts";
-import type { LoopStats, Place, TimerPurpose } from "./event.ts";
+import type { LoopStats, Place, TimerPurpose, WaitGoal } from "./event.ts";
 import type { Failure } from "./failure.ts";
 
 /** A token that has arrived at a step and waits there. */
@@ -45,7 +45,7 @@ export interface Visit {
 /** Key of the only run of a step without loop. */
 export const SINGLE = -1;
 
-/** One way through a step's tasks. At most one of the three ids is set. */
+/** One way through a step's tasks. At most one of the three ids is set; none while it waits. */
 export interface Run {
   /** Where it stands since it last left a worker; undefined: from the start. */
   pipeline: PipelineState | undefined;
@@ -70,6 +70,10 @@ export interface LoopProgress {
   readonly results: Json[];
   /** In order of time. */
   readonly errors: ItemError[];
+  /** Indexes whose run was stopped, so that they have no outcome. */
+  readonly stopped: number[];
+  /** Of a retry: indexes that are to run again, before `next`. */
+  readonly again: Set<number>;
 }
 
 export interface ItemError {
@@ -98,6 +102,32 @@ export interface OpenChild extends Place {
   timerId: TimerId | undefined;
 }
 
+/** A run that waits at the server. */
+export interface OpenWait extends Place, WaitGoal {
+  readonly startedAtMs: number;
+  /** Stands at the task that waits. */
+  readonly pipeline: PipelineState;
+  timerId: TimerId | undefined;
+}
+
+/** A signal that nobody has waited for yet. */
+export interface KeptSignal {
+  /** Position of its event. */
+  readonly seq: number;
+  readonly receivedAtMs: number;
+  readonly payload: Json;
+  readonly sender: string | undefined;
+  /** Of the payload's JSON text. */
+  readonly chars: number;
+}
+
+/** A visit that failed without being handled, or that the end of the execution cut off. */
+export interface Unfinished {
+  readonly visit: Visit;
+  /** Absent: cut off. */
+  readonly error: Failure | undefined;
+}
+
 export interface OpenTimer {
   readonly purpose: TimerPurpose;
   readonly dueMs: number;
@@ -109,6 +139,11 @@ export function visitKey({ step, visit }: Pick<Place, "step" | "visit">): string
 
 export function runKey({ index }: Pick<Place, "index">): number {
   return index ?? SINGLE;
+}
+
+/** Names a run in the whole execution. */
+export function placeKey(place: Place): string {
+  return `${visitKey(place)}:${runKey(place)}`;
 }
 
 /** Place of a run in its visit. */

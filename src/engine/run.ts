@@ -3,7 +3,7 @@ import type { CommandId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import type { Step, Task } from "../dsl/playbook.ts";
 import { hasTemplate, renderValue } from "../template/render.ts";
-import { PLAYBOOK_KIND, startChild } from "./child.ts";
+import { startChild } from "./child.ts";
 import type { CommandPayload, PipelineState } from "./command.ts";
 import { PIPELINE_START } from "./command.ts";
 import { taskData } from "./cut.ts";
@@ -14,14 +14,16 @@ import type { PipelineRun } from "./pipeline.ts";
 import { currentTask, taskScope } from "./pipeline.ts";
 import type { Visit } from "./record.ts";
 import { placeOf } from "./record.ts";
+import { isServerKind, WAIT_KIND } from "./server-task.ts";
 import { startOf } from "./state.ts";
 import { failVisit } from "./stop.ts";
+import { startWait } from "./wait.ts";
 
 export function startRun(draft: Draft, visit: Visit, key: number): void {
   continueRun(draft, { visit, key, pipeline: PIPELINE_START, delayMs: 0 });
 }
 
-/** Goes on at `pipeline.position`: with a child there, else with a command. */
+/** Goes on at `pipeline.position`: with a child or a wait there, else with a command. */
 export function continueRun(draft: Draft, continuation: Continuation): void {
   try {
     goOn(draft, continuation);
@@ -32,10 +34,12 @@ export function continueRun(draft: Draft, continuation: Continuation): void {
 
 function goOn(draft: Draft, { visit, key, pipeline, delayMs }: Continuation): void {
   const task = currentTask({ step: draft.stepOf(visit), pipeline });
-  if (task.kind !== PLAYBOOK_KIND) {
+  if (!isServerKind(task.kind)) {
     issueCommand(draft, visit, key, pipeline, delayMs);
   } else if (delayMs > 0) {
     draft.startTimer({ kind: "retry", ...placeOf(visit, key) }, delayMs);
+  } else if (task.kind === WAIT_KIND) {
+    startWait(draft, visit, key, pipeline);
   } else {
     startChild(draft, visit, key, pipeline);
   }

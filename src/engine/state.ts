@@ -15,7 +15,17 @@ import type { Failure } from "./failure.ts";
 import { foldEvent } from "./fold.ts";
 import type { Graph } from "./graph.ts";
 import { graphOf } from "./graph.ts";
-import type { OpenChild, OpenCommand, OpenTimer, StepRecord, Token, Visit } from "./record.ts";
+import type {
+  KeptSignal,
+  OpenChild,
+  OpenCommand,
+  OpenTimer,
+  OpenWait,
+  StepRecord,
+  Token,
+  Unfinished,
+  Visit,
+} from "./record.ts";
 import { visitKey } from "./record.ts";
 
 export interface ExecutionState {
@@ -43,10 +53,24 @@ export interface ExecutionState {
   /** Those that the parent waits for. */
   readonly children: Map<ExecutionId, OpenChild>;
   readonly timers: Map<TimerId, OpenTimer>;
+  /** Runs of `kind: wait` tasks, the oldest first; see placeKey. */
+  readonly waits: Map<string, OpenWait>;
+  /** Keys of those that wait for a signal, by its name; no empty sets. */
+  readonly listeners: Map<string, Set<string>>;
+  /** Received before anybody waited for them, by name, oldest first; no empty lists. */
+  readonly signals: Map<string, KeptSignal[]>;
+  /** Dedup keys of the newest signals, and their positions. */
+  readonly signalKeys: Map<string, number>;
   /** Runs that wait for a retry delay at the server. */
   retryCount: number;
   cancelling: EventOf<"playbook.cancelling"> | undefined;
   failing: EventOf<"playbook.failing"> | undefined;
+  /** True from `playbook.finishing` on: only the final step and what follows it run. */
+  isFinishing: boolean;
+  /** What a retry continues from, by visitKey. */
+  readonly unfinished: Map<string, Unfinished>;
+  /** Tokens that the end has stopped, by step: they go on with a retry. */
+  readonly rested: Map<string, Token[]>;
   /** The first failure that nothing handled. */
   failure: Failure | undefined;
   /** Step whose token ended last. */
@@ -76,9 +100,16 @@ export function createState(playbook: Playbook): ExecutionState {
     commands: new Map(),
     children: new Map(),
     timers: new Map(),
+    waits: new Map(),
+    listeners: new Map(),
+    signals: new Map(),
+    signalKeys: new Map(),
     retryCount: 0,
     cancelling: undefined,
     failing: undefined,
+    isFinishing: false,
+    unfinished: new Map(),
+    rested: new Map(),
     failure: undefined,
     lastStep: undefined,
     result: undefined,
@@ -114,7 +145,9 @@ export function findVisit(state: ExecutionState, place: Place): Visit | undefine
 /** Applies the next event of the log. Asserts on gaps and on events that cannot follow. */
 export function applyEvent(state: ExecutionState, recorded: RecordedEvent): void {
   assert(recorded.seq === state.seq + 1, `event ${recorded.seq} follows ${state.seq}`);
-  assert(!isTerminal(state), `no event follows the end, not even ${recorded.event.type}`);
+  const { type } = recorded.event;
+  const isResumed = type === "playbook.resumed";
+  assert(isTerminal(state) === isResumed, `${type} does not follow a status ${state.status}`);
   foldEvent(state, recorded.event, recorded.timeMs);
   state.seq = recorded.seq;
 }
@@ -131,8 +164,8 @@ function plain(value: unknown): Json {
     const pairs = [...value].map(([key, inner]): [string, Json] => [String(key), plain(inner)]);
     return pairs.sort(([a], [b]) => (a < b ? -1 : 1));
   }
-  if (Array.isArray(value)) {
-    return value.map(plain);
+  if (value instanceof Set || Array.isArray(value)) {
+    return [...value].map(plain);
   }
   if (typeof value === "object" && value !== null) {
     const entries = Object.entries(value).filter(([, inner]) => inner !== undefined);

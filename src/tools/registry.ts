@@ -11,7 +11,7 @@ import { createScriptTool } from "./script.ts";
 import { createShellTool } from "./shell.ts";
 import type { Tool } from "./tool.ts";
 
-/** Kinds that a playbook may use: the registry's, and two that the server itself runs. */
+/** Kinds that a playbook may use: the registry's, and three that the server itself runs. */
 export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
   "http",
   "javascript",
@@ -23,6 +23,7 @@ export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
   "shell",
   "typescript",
   "playbook",
+  "wait",
   "workbook",
 ]);
 

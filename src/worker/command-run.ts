@@ -2,7 +2,7 @@
  * Runs one command: the tasks of its pipeline, one after another, with the retries and jumps that
  * their policies ask for (src/engine/pipeline.ts decides, this file acts).
  *
- * Short waits are spent here; for longer ones, for a sub-playbook and for a task of another pool the
+ * Short waits are spent here; for longer ones, for what the server runs and for a task of another pool the
  * slot is given back (`yielded`), and the run goes on later from the state that is reported.
  */
 import { sleep } from "../core/clock.ts";
@@ -14,6 +14,7 @@ import { failure } from "../engine/failure.ts";
 import type { TaskOutcome } from "../engine/output.ts";
 import type { PipelineNext, PipelineRun } from "../engine/pipeline.ts";
 import { currentTask, retriedOf, settleTask } from "../engine/pipeline.ts";
+import { isServerKind } from "../engine/server-task.ts";
 import { CommandSecrets } from "./command-secrets.ts";
 import { stopReason } from "./held-commands.ts";
 import { LogGate } from "./log-gate.ts";
@@ -28,9 +29,6 @@ import { tryTask } from "./task-try.ts";
 
 /** Longer waits are not worth a slot. */
 const INLINE_WAIT_MS_MAX = 3000;
-/** Run by the server. */
-const PLAYBOOK = "playbook";
-
 export interface CommandRunOptions
   extends Pick<
     WorkerOptions,
@@ -134,11 +132,11 @@ class CommandRun {
     };
   }
 
-  /** A sub-playbook, or a task of another pool that this command has come to. */
+  /** A sub-playbook, a wait, or a task of another pool that this command has come to. */
   #isForOthers(): boolean {
     const task = currentTask(this.#run);
     const isElsewhere = task.pool !== undefined && task.pool !== this.#options.pool;
-    return task.kind === PLAYBOOK || (isElsewhere && this.#hasProgress);
+    return isServerKind(task.kind) || (isElsewhere && this.#hasProgress);
   }
 
   get #hasProgress(): boolean {
