@@ -57,6 +57,30 @@ export interface ServerMetrics {
   readonly rpcSeconds: Distribution;
   /** {endpoint: catalog_register|credentials_upsert|…, status: ok|error}. */
   readonly writeRequests: Tally;
+  /** {kind: scheduled|backfill|manual, outcome: started|skipped|failed}. */
+  readonly scheduleFirings: Tally;
+  /** From due (and its jitter) to started, of scheduled firings. */
+  readonly scheduleLagSeconds: Distribution;
+  /** {source: nats|webhook}. */
+  readonly subscriptionReceived: Tally;
+  /** {source, outcome: started|duplicate|filtered|error}. */
+  readonly subscriptionExecutions: Tally;
+  /** {controls}. */
+  readonly subscriptionDirectives: Tally;
+  /** {source}: messages that are kept until they are dispatched. */
+  readonly subscriptionSpooled: Tally;
+  /** {source}: size of what this server keeps. */
+  readonly subscriptionSpoolBytes: Level;
+  /** {downstream: dispatch, transition: open|half_open|closed}. */
+  readonly subscriptionCircuit: Tally;
+  /** {source}. */
+  readonly subscriptionDeadLettered: Tally;
+  /** {source}: dispatches of several messages. */
+  readonly subscriptionBatches: Tally;
+  /** {source}: messages in them. */
+  readonly subscriptionBatchMessages: Tally;
+  /** {source, reason: rate|in_flight}. */
+  readonly subscriptionRateLimited: Tally;
 }
 
 /** @param version shown by `noetl_server_build_info`. */
@@ -67,6 +91,8 @@ export function createServerMetrics(registry: MetricsRegistry, version: string):
     ...commandMetrics(registry),
     ...poolMetrics(registry),
     ...httpMetrics(registry),
+    ...scheduleMetrics(registry),
+    ...subscriptionMetrics(registry),
   };
 }
 
@@ -162,6 +188,44 @@ function httpMetrics(registry: MetricsRegistry) {
       "endpoint",
       "status",
     ]),
+  };
+}
+
+function scheduleMetrics(registry: MetricsRegistry) {
+  return {
+    scheduleFirings: registry.counter("noetl_schedule_firings_total", "Due times met or not.", [
+      "kind",
+      "outcome",
+    ]),
+    scheduleLagSeconds: registry.histogram("noetl_schedule_lag_seconds", "From due to started.", {
+      buckets: SECONDS_BUCKETS,
+    }),
+  };
+}
+
+function subscriptionMetrics(registry: MetricsRegistry) {
+  const counter = (name: string, help: string, ...labels: readonly string[]): Tally =>
+    registry.counter(`noetl_subscription_${name}_total`, help, labels);
+  return {
+    subscriptionReceived: counter("messages_received", "Messages that came.", "source"),
+    subscriptionExecutions: counter("executions", "What became of them.", "source", "outcome"),
+    subscriptionDirectives: counter("directives_applied", "Headers obeyed.", "controls"),
+    subscriptionSpooled: counter("spooled", "Messages kept to be dispatched.", "source"),
+    subscriptionSpoolBytes: registry.gauge(
+      "noetl_subscription_spool_bytes",
+      "Messages that this server keeps to dispatch.",
+      ["source"],
+    ),
+    subscriptionCircuit: counter(
+      "circuit_transitions",
+      "Circuit breakers that changed state.",
+      "downstream",
+      "transition",
+    ),
+    subscriptionDeadLettered: counter("dead_lettered", "Dead letters.", "source"),
+    subscriptionBatches: counter("batch_dispatch", "Dispatches of several messages.", "source"),
+    subscriptionBatchMessages: counter("batch_messages", "Messages in them.", "source"),
+    subscriptionRateLimited: counter("rate_limited", "Messages held back.", "source", "reason"),
   };
 }
 

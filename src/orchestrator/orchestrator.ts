@@ -22,6 +22,7 @@ import type {
 import type { ExecutionStatus } from "../engine/decision.ts";
 import type { RecordedEvent } from "../engine/event.ts";
 import type { ExecutionState } from "../engine/state.ts";
+import type { Overdue } from "../store/sweep.ts";
 import type { ResultRef } from "../template/scope.ts";
 import { Batcher } from "./batcher.ts";
 import { createClaims } from "./claim-commands.ts";
@@ -100,6 +101,8 @@ export interface Orchestrator {
     held: HeldCommand,
     name: string,
   ): Promise<ResolvedCredential>;
+  /** Calls back with what each sweep finds, for duties beside executions. */
+  onOverdue(listener: (overdue: Overdue) => void): () => void;
   /** Decimal id, unique over all servers. */
   newId(): Promise<string>;
   /** To be run as long as the orchestrator is used; stopped last first. */
@@ -162,12 +165,18 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   const workers = new WorkerLeases({ ...options, feed, leaseMs, heartbeatIntervalMs });
   const effects = new CommitEffects({ cache, feed, notifier, wheel, watch, workers, metrics });
   const relay = new Relay(options, notifier, leaseMs);
+  const overdueListeners = new Set<(overdue: Overdue) => void>();
   const sweeper = new Sweeper({
     ...options,
     clock,
     feed,
     notifier,
     relay,
+    onOverdue: (overdue) => {
+      for (const listener of overdueListeners) {
+        listener(overdue);
+      }
+    },
     intervalMs,
     outageMs: intervalMs * OUTAGE_SWEEPS,
     amnestyMs: heartbeatIntervalMs * AMNESTY_HEARTBEATS,
@@ -223,6 +232,10 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     getResult: (ref) => getResult(store.durable, ref),
     resolveCredential: (workerId, held, name) =>
       resolveCredential(options, workerId, { held, name }),
+    onOverdue: (listener) => {
+      overdueListeners.add(listener);
+      return () => overdueListeners.delete(listener);
+    },
     newId: async () => {
       await ids.acquire();
       return ids.newId();

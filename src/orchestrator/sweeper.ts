@@ -37,6 +37,8 @@ export interface SweeperOptions extends Pick<OrchestratorOptions, "store" | "met
   readonly feed: Feed;
   readonly notifier: Notifier;
   readonly relay: Relay;
+  /** Told what is due besides executions. */
+  readonly onOverdue: (overdue: Overdue) => void;
   readonly intervalMs: number;
   /** A gap between sweeps that counts as an outage. */
   readonly outageMs: number;
@@ -87,6 +89,7 @@ export class Sweeper {
     clock.adjust(overdue.nowMs, sentMs);
     this.#lastOkMs = performance.now();
     this.#act(overdue);
+    this.#options.onOverdue(overdue);
     await notifier.writeMarks();
     metrics.sweepSeconds.observe((performance.now() - startMs) / 1000);
   }

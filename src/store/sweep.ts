@@ -13,6 +13,17 @@ export interface Overdue {
   /** Children that were to be started by whoever made them. */
   readonly pending: readonly ExecutionId[];
   readonly unnotified: readonly QueuedCommand[];
+  /** Ids of schedules that somebody must look at. */
+  readonly schedules: readonly string[];
+  /** Every subscription that a server works on, or must. */
+  readonly subscriptions: readonly HeldSubscription[];
+}
+
+export interface HeldSubscription {
+  readonly subscriptionId: string;
+  readonly revision: number;
+  /** Undefined: nobody, or its lease has ended. */
+  readonly holder: string | undefined;
 }
 
 export interface DueTimer {
@@ -42,7 +53,7 @@ export interface SweepOptions {
 }
 
 interface SweepRow {
-  readonly kind: "now" | "timer" | "lease" | "pending" | "unnotified";
+  readonly kind: "now" | "timer" | "lease" | "pending" | "unnotified" | "schedule" | "subscription";
   readonly executionId: ExecutionId;
   readonly id: string;
   readonly attempt: number;
@@ -82,7 +93,19 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
     WHERE status = 'queued' AND notified_at IS NULL
       AND available_at <= now() - ${options.notifyGraceMs} * interval '1 millisecond'
     ORDER BY available_at
-    LIMIT ${options.notifyLimit})`;
+    LIMIT ${options.notifyLimit})
+    UNION ALL
+    (SELECT 'schedule', 0, schedule_id, 0, 0, '', '', NULL
+    FROM noetl.schedule
+    WHERE wake_at <= now()
+    ORDER BY wake_at
+    LIMIT ${options.limit})
+    UNION ALL
+    (SELECT 'subscription', 0, subscription_id, 0, revision, '', '',
+      CASE WHEN lease_until > now() THEN nullif(holder, '') END
+    FROM noetl.subscription
+    WHERE holder IS NOT NULL OR (source = 'nats' AND state IN ('active', 'draining'))
+    LIMIT ${options.limit})`;
   const of = (kind: SweepRow["kind"]): SweepRow[] => rows.filter((row) => row.kind === kind);
   return {
     nowMs: Number(of("now")[0]?.data ?? 0),
@@ -105,6 +128,12 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
       eventSeq,
       step,
       pool,
+    })),
+    schedules: of("schedule").map(({ id }) => id),
+    subscriptions: of("subscription").map(({ id, eventSeq, data }) => ({
+      subscriptionId: id,
+      revision: eventSeq,
+      holder: data ?? undefined,
     })),
   };
 }
