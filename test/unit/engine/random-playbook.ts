@@ -1,5 +1,5 @@
-/** Playbooks by chance: branches, joins, bounded cycles, loops, pipelines, failures, children. */
-import type { Json } from "../../../src/core/json.ts";
+/** Playbooks by chance: branches, joins, bounded cycles, loops, pipelines, failures, children, waits. */
+import type { Json, JsonObject } from "../../../src/core/json.ts";
 import type { Arc, Loop, LoopFailure, Playbook, Policy, Task } from "../../../src/dsl/playbook.ts";
 import type { StepSpec } from "./harness.ts";
 import { makePlaybook, makeRule } from "./harness.ts";
@@ -38,8 +38,9 @@ export function randomPlaybook(chance: Chance): Playbook {
     steps[`s${index}`] = randomStep(chance, index, count);
   }
   const timeout = chance.hits(5) ? { timeoutMs: 100_000 } : {};
+  const final = chance.hits(10) ? { finalStep: `s${chance.below(count)}` } : {};
   return makePlaybook(steps, {
-    executor: { priority: 5, isNoMatchError: chance.hits(3), ...timeout },
+    executor: { priority: 5, isNoMatchError: chance.hits(3), ...timeout, ...final },
     workload: { list: [1, 2, 3] },
   });
 }
@@ -65,12 +66,33 @@ function randomTasks(chance: Chance): readonly Partial<Task>[] {
   const count = chance.pick([1, 1, 2, 3]);
   return Array.from({ length: count }, () => ({
     isIdempotent: !chance.hits(10),
-    ...(chance.hits(20)
-      ? { kind: "playbook", config: { path: "child", wait: !chance.hits(20) } }
-      : {}),
+    ...randomServerTask(chance),
     ...(chance.hits(5) ? { timeoutMs: 20_000 } : {}),
     ...(chance.hits(40) ? { policy: randomPolicy(chance, count) } : {}),
   }));
+}
+
+/** Names that the simulated world sends. */
+export const SIGNALS = ["go", "stop"] as const;
+
+function randomServerTask(chance: Chance): Partial<Task> {
+  const roll = chance.below(100);
+  if (roll < 20) {
+    return { kind: "playbook", config: { path: "child", wait: !chance.hits(20) } };
+  }
+  return roll < 35 ? { kind: "wait", config: randomWait(chance) } : {};
+}
+
+function randomWait(chance: Chance): JsonObject {
+  const signal = chance.pick(SIGNALS);
+  return chance.pick<JsonObject>([
+    { duration: chance.below(30) },
+    { until: 1000 + chance.below(200) },
+    { signal },
+    { signal: "{{ 'go' }}", deadline: 5 + chance.below(60) },
+    { signal, deadline: "20s", on_timeout: "continue" },
+    { duration: chance.hits(30) ? "{{ nothing }}" : "{{ 1 + 1 }}", deadline: 1 },
+  ]);
 }
 
 function randomPolicy(chance: Chance, taskCount: number): Policy {

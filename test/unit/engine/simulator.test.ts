@@ -12,7 +12,7 @@ const only = process.env["TEST_SEED"];
 const first = only === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(only);
 const count = only === undefined ? SEED_COUNT : 1;
 
-test("executions survive any order of losses, repetitions, deaths and cancels", () => {
+test("executions survive any order of losses, repetitions, deaths, cancels and retries", () => {
   const tallies: Tally[] = [];
   for (let seed = first; seed < first + count; seed++) {
     try {
@@ -26,5 +26,7 @@ test("executions survive any order of losses, repetitions, deaths and cancels", 
     const statuses = new Set(tallies.map(({ status }) => status));
     expect(statuses).toEqual(new Set(["completed", "failed", "cancelled"]));
     expect(tallies.some(({ staleCount }) => staleCount > 0)).toBe(true);
+    expect(tallies.some(({ signalCount }) => signalCount > 0)).toBe(true);
+    expect(tallies.some((t) => t.retryCount > 0 && t.status === "completed")).toBe(true);
   }
 }, 60_000);

@@ -1,26 +1,31 @@
 /**
  * Runs a random playbook in a hostile world: reports are lost, repeated and reordered, workers die
  * with and without their reports arriving later, commits fail, timers fire late, children end as
- * they like, executions are cancelled. Checks after every decision what must hold always.
+ * they like, signals come once, twice or to nobody, executions are cancelled, and retried after their
+ * end. Checks after every decision what must hold always.
  */
 import type { CommandId, ExecutionId, TimerId, WorkerId } from "../../../src/core/ids.ts";
 import type { CommandOutcome, CommandPayload, CommandReport } from "../../../src/engine/command.ts";
 import type { ChildEnd, EngineInput } from "../../../src/engine/decision.ts";
-import { TERMINAL_EVENTS } from "../../../src/engine/event.ts";
 import { failure } from "../../../src/engine/failure.ts";
 import type { TaskOutcome } from "../../../src/engine/output.ts";
 import { currentTask, retriedOf, settleTask } from "../../../src/engine/pipeline.ts";
+import { isServerKind } from "../../../src/engine/server-task.ts";
 import { isTerminal } from "../../../src/engine/state.ts";
 import { Driver } from "./harness.ts";
-import { Chance, randomPlaybook } from "./random-playbook.ts";
+import { Chance, randomPlaybook, SIGNALS } from "./random-playbook.ts";
+import { check, checkLog } from "./simulator-log.ts";
 
 const TURN_COUNT_MAX = 4000;
+const RETRY_COUNT_MAX = 3;
 
 /** What has happened so far, to see that the worlds are not all alike. */
 export interface Tally {
   readonly status: string;
   readonly staleCount: number;
   readonly eventCount: number;
+  readonly retryCount: number;
+  readonly signalCount: number;
 }
 
 /** @throws when an invariant does not hold. */
@@ -49,10 +54,16 @@ class World {
   }
 
   run(): void {
-    const driver = this.#driver;
     const start = { executionId: "1" as ExecutionId, path: "p", version: 1, payload: {} };
     this.#give({ kind: "start", start });
-    for (let turn = 0; !isTerminal(driver.state); turn++) {
+    this.#runToEnd();
+    for (let retry = 0; retry < RETRY_COUNT_MAX && this.#retry(); retry++) {
+      this.#runToEnd();
+    }
+  }
+
+  #runToEnd(): void {
+    for (let turn = 0; !isTerminal(this.#driver.state); turn++) {
       if (turn > TURN_COUNT_MAX) {
         throw new Error("the execution does not come to an end");
       }
@@ -62,9 +73,30 @@ class World {
     this.#deliverLeftovers();
   }
 
+  /** False when there is nothing to retry, which must be so after a good end. */
+  #retry(): boolean {
+    const { state } = this.#driver;
+    if (!this.#chance.hits(50)) {
+      return false;
+    }
+    const names = [...state.unfinished.values()].map(({ visit }) => visit.step);
+    const only = names.length > 0 && this.#chance.hits(20) ? { steps: [names[0] ?? ""] } : {};
+    const decision = this.#give({ kind: "retry", ...only });
+    const isRefused = decision.refusal !== undefined;
+    check(isRefused === (state.status === "completed"), "all but a completed one can be retried");
+    check(!isRefused || decision.events.length === 0, "what is refused changes nothing");
+    return !isRefused;
+  }
+
   tally(): Tally {
     const { state, events } = this.#driver;
-    return { status: state.status, staleCount: this.#staleCount, eventCount: events.length };
+    return {
+      status: state.status,
+      staleCount: this.#staleCount,
+      eventCount: events.length,
+      retryCount: this.#driver.count("playbook.resumed"),
+      signalCount: this.#driver.count("signal.received"),
+    };
   }
 
   #turn(turn: number): void {
@@ -84,11 +116,36 @@ class World {
       this.#fireTimer();
     } else if (roll < 91) {
       this.#giveNonsense();
-    } else if (roll < 92 && chance.hits(15)) {
+    } else if (roll < 94) {
+      this.#signal();
+    } else if (roll < 95 && chance.hits(15)) {
       this.#give({ kind: "cancel", reason: "by chance" });
     } else if (turn > TURN_COUNT_MAX / 2 && chance.hits(1)) {
       this.#give({ kind: "cancel", reason: "at last" });
     }
+  }
+
+  /** Some keys come again. */
+  #signal(): void {
+    const chance = this.#chance;
+    const dedupKey = `key-${chance.below(20)}`;
+    const { state } = this.#driver;
+    const isKnown = state.signalKeys.has(dedupKey);
+    const decision = this.#give({
+      kind: "signal",
+      signal: {
+        name: chance.pick(SIGNALS),
+        payload: { v: chance.below(10) },
+        dedupKey,
+        ...(chance.hits(20) ? { isBroadcast: true } : {}),
+      },
+    });
+    const isTaken = decision.events.length > 0;
+    check(!(isKnown && isTaken), "a signal with a known key changes nothing");
+    check(
+      isKnown || isTaken || decision.refusal !== undefined,
+      "a new signal is taken, or refused with a reason",
+    );
   }
 
   /** A worker takes a command and runs it; its report may be lost, or arrive twice. */
@@ -115,7 +172,7 @@ class World {
     const { step, scope: data } = payload;
     for (let { pipeline } = payload; ; ) {
       const run = { step, pipeline, data, options: { nowMs: 0 } };
-      if (currentTask(run).kind === "playbook") {
+      if (isServerKind(currentTask(run).kind)) {
         return { status: "yielded", pipeline, delayMs: 0 };
       }
       const next = settleTask(run, this.#taskOutcome(data.loop?.index));
@@ -197,7 +254,8 @@ class World {
     const { timers, commands, children } = this.#driver;
     const due = [...timers.values()].sort((a, b) => a.dueMs - b.dueMs)[0];
     const isIdle = commands.size + children.size === 0;
-    const isSoon = due?.purpose.kind === "retry" || due?.purpose.kind === "cancel_deadline";
+    const kind = due?.purpose.kind;
+    const isSoon = kind === "retry" || kind === "cancel_deadline" || kind === "wait";
     if (due === undefined || !(isIdle || isSoon || this.#chance.hits(10))) {
       return;
     }
@@ -242,13 +300,17 @@ class World {
       "every child that is waited for runs",
     );
     if (!isTerminal(state)) {
-      const open = commands.size + state.children.size + timers.size;
+      const open = commands.size + state.children.size + timers.size + state.waits.size;
       check(open > 0, "a running execution has something outstanding");
     }
     for (const { purpose } of timers.values()) {
-      const isForVisit = purpose.kind === "step_timeout" || purpose.kind === "retry";
+      const isForVisit =
+        purpose.kind === "step_timeout" || purpose.kind === "retry" || purpose.kind === "wait";
       const key = isForVisit ? `${purpose.step}#${purpose.visit}` : "";
       check(!isForVisit || state.visits.has(key), "a timer belongs to something open");
+    }
+    for (const name of state.listeners.keys()) {
+      check(!state.signals.has(name), `nobody waits for ${name} while one is kept`);
     }
     for (const { loop, runs, step } of state.visits.values()) {
       check(loop === undefined || runs.size <= loop.maxInFlight, `max_in_flight of ${step} holds`);
@@ -257,45 +319,21 @@ class World {
 
   #checkEnd(): void {
     const { state, events } = this.#driver;
-    const terminal = events.filter(({ event }) => TERMINAL_EVENTS.has(event.type));
-    check(terminal.length === 1 && terminal[0] === events.at(-1), "one terminal event, the last");
-    const open = [state.waiting, state.visits, state.commands, state.children, state.timers];
+    const open = [
+      state.waiting,
+      state.visits,
+      state.commands,
+      state.children,
+      state.timers,
+      state.waits,
+      state.signals,
+    ];
     check(
       open.every(({ size }) => size === 0),
       "nothing is open after the end",
     );
     check(this.#driver.isSameAsReplay(), "a replay gives the live state");
-    this.#checkItems();
-    if (state.status === "completed") {
-      const entered = this.#driver.count("step.entered");
-      check(entered === this.#driver.count("step.exited"), "every visit ended");
-    }
-  }
-
-  /** Every item of every run ended at most once, and every item of a whole loop did. */
-  #checkItems(): void {
-    const ended = new Map<string, number>();
-    for (const { event } of this.#driver.events) {
-      const isEnd =
-        event.type === "call.done" ||
-        event.type === "call.error" ||
-        (event.type === "child.done" && event.pipeline === undefined);
-      if (isEnd) {
-        const key = `${event.step}#${event.visit}:${event.index ?? ""}`;
-        ended.set(key, (ended.get(key) ?? 0) + 1);
-      }
-      if (event.type === "loop.done") {
-        const { total, succeeded, failed } = event.stats;
-        const prefix = `${event.step}#${event.visit}:`;
-        const count = [...ended.keys()].filter((key) => key.startsWith(prefix)).length;
-        check(count === succeeded + failed, "the statistics count what ended");
-        check(failed > 0 || succeeded === total, "no item of a loop is lost");
-      }
-    }
-    check(
-      [...ended.values()].every((count) => count === 1),
-      "no run ends twice",
-    );
+    checkLog(events);
   }
 
   /** Whatever arrives after the end is stale. */
@@ -320,10 +358,4 @@ function makeReport(commandId: CommandId, attempt: number, outcome: CommandOutco
 
 function equalKeys(a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean {
   return a.size === b.size && [...a.keys()].every((key) => b.has(key));
-}
-
-function check(condition: boolean, rule: string): void {
-  if (!condition) {
-    throw new Error(`broken: ${rule}`);
-  }
 }
