@@ -53,3 +53,10 @@ export function findText(layers: Layers, spellings: readonly string[]): string |
   }
   return undefined;
 }
+
+/** The map without what is undefined. */
+export function onlyGiven(map: Readonly<Record<string, Json | undefined>>): JsonObject {
+  return Object.fromEntries(
+    Object.entries(map).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
+}

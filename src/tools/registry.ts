@@ -3,6 +3,7 @@ import { totalmem } from "node:os";
 import type { Environment } from "./environment.ts";
 import { createHttpTool } from "./http.ts";
 import { createJavascriptTools } from "./javascript.ts";
+import { createMcpTool } from "./mcp.ts";
 import { createNatsTool } from "./nats.ts";
 import { noopTool } from "./noop.ts";
 import { createPostgresTool } from "./postgres.ts";
@@ -15,6 +16,7 @@ import type { Tool } from "./tool.ts";
 export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
   "http",
   "javascript",
+  "mcp",
   "nats",
   "noop",
   "postgres",
@@ -73,6 +75,7 @@ export function createTools(options: ToolsOptions): Tools {
     [
       createHttpTool({ maxOutputBytes }),
       javascript.javascript,
+      createMcpTool({ maxOutputBytes }),
       nats,
       noopTool,
       postgres,

@@ -1,8 +1,9 @@
 /** Runs a script from wherever it is, with the tool of its language. */
-import type { Json, JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json.ts";
 import { failure } from "../engine/failure.ts";
 import { loadCode } from "./code/load.ts";
 import { checkCode, codeName, findCode } from "./code/source.ts";
+import { onlyGiven } from "./layers.ts";
 import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
 
 export interface ScriptToolOptions {
@@ -99,10 +100,4 @@ function wantedLanguage(config: JsonObject): string | undefined {
 /** Program of a script's first line: `#!/bin/bash`. */
 function shebang(code: string): string | undefined {
   return /^#!\s*(?:\/usr\/bin\/env\s+)?(\S+)/.exec(code)?.[1];
-}
-
-function onlyGiven(map: Readonly<Record<string, Json | undefined>>): JsonObject {
-  return Object.fromEntries(
-    Object.entries(map).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
-  );
 }

@@ -1,6 +1,7 @@
 /** Where the code of a task is, as its fields say. */
 import type { Json, JsonObject } from "../../core/json.ts";
 import { isJsonObject } from "../../core/json.ts";
+import { onlyGiven } from "../layers.ts";
 
 export type CodeSource =
   | { readonly type: "inline"; readonly code: string }
@@ -69,7 +70,7 @@ function sourceOf(script: Json, config: JsonObject): CodeSource {
   }
   const fields = { ...script, ...source, uri: script["uri"] ?? script["path"] ?? source["path"] };
   const type = source["type"] ?? script["type"] ?? typeOf(fields.uri);
-  return byType(type, withoutUndefined(fields), config);
+  return byType(type, onlyGiven(fields), config);
 }
 
 function typeOf(uri: Json | undefined): string {
@@ -116,7 +117,7 @@ function httpSource(fields: JsonObject): CodeSource {
     return unknown("`script.uri` (or `source.endpoint`) must be the address of the code");
   }
   const { method, headers, params, timeout, auth } = fields;
-  const request = withoutUndefined({ method, headers, params, timeout, auth });
+  const request = onlyGiven({ method, headers, params, timeout, auth });
   return { type: "http", url: address, request };
 }
 
@@ -130,11 +131,4 @@ function s3Source(fields: JsonObject): CodeSource {
 
 function unknown(problem: string): CodeSource {
   return { type: "unknown", problem };
-}
-
-function withoutUndefined(map: Readonly<Record<string, Json | undefined>>): JsonObject {
-  const entries = Object.entries(map).filter(
-    (entry): entry is [string, Json] => entry[1] !== undefined,
-  );
-  return Object.fromEntries(entries);
 }

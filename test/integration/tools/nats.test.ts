@@ -187,6 +187,7 @@ describe("streams", () => {
     expect(first).toMatchObject({ count: 2, acked: 0 });
     const [one = "", two = ""] = first["ack_ids"] as unknown as string[];
     expect(await perform("js_ack", { ack_ids: [one] })).toMatchObject({ count: 1, ack: "ack" });
+    await perform("js_ack", { ack_ids: [two], ack: "progress" });
     await perform("js_ack", { ack_ids: [two], ack: "nak" });
     const again = await perform("js_consume", { ...config, timeout_ms: 10_000 });
     expect(again).toMatchObject({ messages: [{ seq: 2, deliveries: 2 }] });

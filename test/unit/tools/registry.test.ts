@@ -16,6 +16,7 @@ describe("createTools()", () => {
     expect(Object.fromEntries(problems)).toEqual({
       http: 1,
       javascript: 1,
+      mcp: 1,
       nats: 1,
       noop: 0,
       postgres: 1,
