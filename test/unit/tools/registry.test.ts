@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { parseRetryAfter } from "../../../src/tools/http.ts";
+import { parseRetryAfter } from "../../../src/tools/http/answer.ts";
 import { createTools, KNOWN_TOOL_KINDS } from "../../../src/tools/registry.ts";
 
 const tools = createTools({ selfCommand: ["false"], env: {} });

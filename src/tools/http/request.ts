@@ -1,14 +1,17 @@
 /** Turns an http task's fields into a request. */
-import type { Json, JsonObject } from "../core/json.ts";
-import { isJsonObject } from "../core/json.ts";
-import type { Credential, ToolContext } from "./tool.ts";
+import type { Json, JsonObject } from "../../core/json.ts";
+import { isJsonObject } from "../../core/json.ts";
+import type { Credential, ToolContext } from "../tool.ts";
+import { multipartBody } from "./multipart.ts";
 
 export interface HttpRequest {
   readonly url: string;
   readonly method: string;
   readonly headers: Headers;
-  readonly body: string | undefined;
+  readonly body: HttpBody | undefined;
 }
+
+export type HttpBody = string | FormData | Uint8Array<ArrayBuffer>;
 
 /** `url` or its older name. */
 export function urlOf(config: JsonObject): Json | undefined {
@@ -24,7 +27,7 @@ export async function buildRequest(config: JsonObject, context: ToolContext): Pr
   const headers = new Headers(headerPairs(config["headers"]));
   applyAuth(headers, await findAuth(config, context));
   const canHaveBody = method !== "GET" && method !== "HEAD";
-  const body = canHaveBody ? encodeBody(config, headers) : undefined;
+  const body = canHaveBody ? await encodeBody(config, headers, context) : undefined;
   return { url: addParams(String(urlOf(config)), config["params"]), method, headers, body };
 }
 
@@ -47,8 +50,19 @@ function addParams(address: string, params: Json | undefined): string {
   return url.toString();
 }
 
-/** `json` before `form` before `body`, `data` and `payload`; text goes as it is, the rest as JSON. */
-function encodeBody(config: JsonObject, headers: Headers): string | undefined {
+/**
+ * `files` (with `form`) before `json` before `form` before `body_base64` before `body`, `data` and
+ * `payload`; text goes as it is, the rest as JSON.
+ */
+async function encodeBody(
+  config: JsonObject,
+  headers: Headers,
+  context: ToolContext,
+): Promise<HttpBody | undefined> {
+  if (present(config["files"])) {
+    headers.delete("content-type");
+    return await multipartBody(config["files"], config["form"], context);
+  }
   if (present(config["json"])) {
     return jsonBody(config["json"], headers);
   }
@@ -56,6 +70,11 @@ function encodeBody(config: JsonObject, headers: Headers): string | undefined {
   if (isJsonObject(form)) {
     setDefault(headers, "content-type", "application/x-www-form-urlencoded");
     return formBody(form);
+  }
+  const encoded = config["body_base64"];
+  if (typeof encoded === "string") {
+    setDefault(headers, "content-type", "application/octet-stream");
+    return Uint8Array.from(Buffer.from(encoded, "base64"));
   }
   const body = [config["body"], config["data"], config["payload"]].find(present);
   if (!present(body)) {
@@ -83,6 +102,19 @@ function formBody(form: JsonObject): string {
     }
   }
   return fields.toString();
+}
+
+/** The same request without what proves who asks: for an address that another service gave. */
+export function withoutAuth({ headers, ...request }: HttpRequest, config: JsonObject): HttpRequest {
+  const kept = new Headers(headerPairs(config["headers"]));
+  const type = headers.get("content-type");
+  if (type !== null) {
+    kept.set("content-type", type);
+  }
+  for (const name of ["authorization", "cookie", "proxy-authorization", "x-api-key"]) {
+    kept.delete(name);
+  }
+  return { ...request, headers: kept };
 }
 
 /** The credential that `auth` or `credential` names, or an explicit map with the fields of one. */
