@@ -10,10 +10,11 @@
  */
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
+import { outlinedObject } from "../template/ref.ts";
 import { Aliased, isResultRef } from "../template/scope.ts";
 import type { Failure } from "./failure.ts";
 import type { HttpParts, OkWord } from "./value.ts";
-import { failureJson, httpParts, member, presentTask } from "./value.ts";
+import { failureJson, httpParts, member, presentTask, signalPayload } from "./value.ts";
 
 /** How one try of a task ended. The same shape as the outcome of a tool. */
 export type TaskOutcome =
@@ -72,7 +73,7 @@ export function taskOutput(outcome: TaskOutcome, word: OkWord): Aliased {
 export function outputAliased(parts: OutputParts, word: OkWord): Aliased {
   const { error } = parts;
   const shown = parts.data instanceof Aliased ? parts.data.value : parts.data;
-  const http = httpOf(shown, parts);
+  const http = httpOf(isResultRef(shown) ? (outlinedObject(shown) ?? shown) : shown, parts);
   const data = dataAliased(parts.data, shown, http);
   const alias = (name: string): unknown => {
     switch (name) {
@@ -87,10 +88,15 @@ export function outputAliased(parts: OutputParts, word: OkWord): Aliased {
       case "pg":
         return error?.kind.startsWith("db_") === true ? { code: error.code } : undefined;
       default:
-        return member(data, name);
+        return member(data, name) ?? refName(parts.data, name);
     }
   };
   return new Aliased(lone(shown, error), alias, undefined, true);
+}
+
+/** `_ref`, `_size` … of a stored value whose outline is that of an http call. */
+function refName(data: Json | Aliased, name: string): unknown {
+  return data instanceof Aliased && name.startsWith("_") ? data.alias(name) : undefined;
 }
 
 /** `output.data`: the body of an http call, with the call's own names before the body's. */
@@ -99,7 +105,10 @@ function dataAliased(data: Json | Aliased, shown: Json, http: HttpParts | undefi
     return data;
   }
   if (http === undefined) {
-    const self: Aliased = new Aliased(shown, (name) => (name === "data" ? self : undefined));
+    const payload = signalPayload(shown);
+    const field = (name: string): unknown =>
+      payload === undefined ? undefined : member(payload, name);
+    const self: Aliased = new Aliased(shown, (name) => (name === "data" ? self : field(name)));
     return self;
   }
   const envelope: JsonObject = {

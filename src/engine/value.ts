@@ -101,6 +101,13 @@ export function httpParts(value: Json): HttpParts | undefined {
   };
 }
 
+/** Payload of the signal that a wait got; undefined for other data. */
+export function signalPayload(value: Json): Json | undefined {
+  return isJsonObject(value) && typeof value["signal"] === "string" && "timed_out" in value
+    ? value["payload"]
+    : undefined;
+}
+
 function isBareHttp(value: JsonObject): boolean {
   return httpParts(value) !== undefined && !("body" in value);
 }
@@ -213,7 +220,7 @@ export function member(target: unknown, name: string): unknown {
 
 function bodyField(value: Json, name: string): Json | undefined {
   const http = httpParts(value);
-  return http === undefined ? undefined : ownField(http.body, name);
+  return ownField(http === undefined ? signalPayload(value) : http.body, name);
 }
 
 function ownField(value: unknown, name: string): Json | undefined {

@@ -1,7 +1,7 @@
 /** What the API shows of an execution. */
 import type { Json, JsonObject } from "../core/json.ts";
 import type { Failure } from "./failure.ts";
-import type { StepRecord } from "./record.ts";
+import type { OpenWait, StepRecord } from "./record.ts";
 import type { ExecutionState } from "./state.ts";
 import { presentValue } from "./value.ts";
 
@@ -18,12 +18,69 @@ export interface StepView {
   /** Of the last finished visit. */
   readonly result: Json;
   readonly error: Failure | undefined;
+  /** Of a running step whose task waits for a time or a signal. */
+  readonly waiting?: WaitView;
+}
+
+/** The oldest wait of a step. */
+export interface WaitView {
+  readonly kind: "signal" | "time";
+  /** Its name. */
+  readonly signal?: string;
+  /** When the wait is over. */
+  readonly untilMs?: number;
+  /** When it is given up. */
+  readonly deadlineMs?: number;
+  readonly sinceMs: number;
+  /** Of a loop item. */
+  readonly index?: number;
+  /** Waits of the step, this one included: items of a loop wait side by side. */
+  readonly count: number;
 }
 
 /** Steps that were reached, in the order in which they were first. */
 export function stepViews(state: ExecutionState): readonly StepView[] {
   const waiting = [...state.waiting.keys()].filter((step) => !state.steps.has(step));
-  return [...[...state.steps.values()].map(viewOf), ...waiting.map(waitingView)];
+  const waits = waitViews(state);
+  const reached = [...state.steps.values()].map((record) => {
+    const wait = waits.get(record.step);
+    return wait === undefined ? viewOf(record) : { ...viewOf(record), waiting: wait };
+  });
+  return [...reached, ...waiting.map(waitingView)];
+}
+
+function endOf(
+  dueMs: number | undefined,
+  isDeadline: boolean,
+): Pick<WaitView, "untilMs" | "deadlineMs"> {
+  if (dueMs === undefined) {
+    return {};
+  }
+  return isDeadline ? { deadlineMs: dueMs } : { untilMs: dueMs };
+}
+
+/** What steps wait for right now, by step. */
+export function waitViews(state: ExecutionState): ReadonlyMap<string, WaitView> {
+  const views = new Map<string, WaitView>();
+  for (const wait of state.waits.values()) {
+    const first = views.get(wait.step);
+    views.set(
+      wait.step,
+      first === undefined ? waitView(wait) : { ...first, count: first.count + 1 },
+    );
+  }
+  return views;
+}
+
+function waitView({ signal, dueMs, isDeadline, startedAtMs, index }: OpenWait): WaitView {
+  return {
+    kind: signal === undefined ? "time" : "signal",
+    ...(signal === undefined ? {} : { signal }),
+    ...endOf(dueMs, isDeadline),
+    sinceMs: startedAtMs,
+    ...(index === undefined ? {} : { index }),
+    count: 1,
+  };
 }
 
 /** ctx as it stands. */
