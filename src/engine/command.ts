@@ -7,7 +7,10 @@ import type { Failure } from "./failure.ts";
 /** Everything a worker needs to run one command. Stored as JSON in the command's row. */
 export interface CommandPayload {
   /** The step, without arcs; its tasks from `pipeline.position` on are to run. */
-  readonly step: Pick<Step, "name" | "tasks" | "isPipeline" | "input" | "outputSelect">;
+  readonly step: Pick<Step, "name" | "tasks" | "isPipeline" | "input" | "outputSelect"> & {
+    /** Parts of the value that the server's templates read; absent: none. See reads.ts. */
+    readonly reads?: readonly (readonly (string | number)[])[];
+  };
   readonly pipeline: PipelineState;
   readonly scope: ScopeData;
   /** Limit for this command, from the step's remaining time. */
@@ -32,6 +35,25 @@ export interface PipelineState {
   readonly taskCount: number;
   /** Absent while no task was tried again. */
   readonly retries?: Retries;
+  /** Set while the next try waits for the time that this rate limit promised it. */
+  readonly permitKey?: string;
+}
+
+/** A try of a task that may start when its rate limit says so. */
+export interface PermitDemand {
+  /** Shared by all that count against the same limit; not empty. */
+  readonly key: string;
+  readonly perSecond: number;
+  /** At least 1. */
+  readonly burst: number;
+  /** True: it comes back at the time that an earlier answer gave, before all who ask first now. */
+  readonly isPromised: boolean;
+}
+
+/** Granted: it may start after the wait. Otherwise it is to ask again after the wait, as promised. */
+export interface PermitAnswer {
+  readonly isGranted: boolean;
+  readonly waitMs: number;
 }
 
 /** What policies made of failed tries in one run of a pipeline, all its tasks together. */

@@ -3,6 +3,7 @@
 import type { TimeMs } from "../core/clock.ts";
 import type { CommandId, ExecutionId, NewId, TimerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
+import type { Resolved } from "../template/scope.ts";
 import type { CommandPayload, CommandReport } from "./command.ts";
 import type { ExecutionEvent, ExecutionOrigin, TimerPurpose } from "./event.ts";
 import type { Failure } from "./failure.ts";
@@ -72,7 +73,7 @@ export interface Environment {
   /** Names visible as `env.*`. */
   readonly env: Readonly<Record<string, string>>;
   /** Stored results that templates touch in this decision, by `$ref`; see {@link RefNeededError}. */
-  readonly resolved: ReadonlyMap<string, Json>;
+  readonly resolved: Resolved;
 }
 
 /** Everything one decision changes. The orchestrator commits it all at once, or nothing. */

@@ -1,5 +1,5 @@
 /** How a task can fail. Data, because it crosses processes and is read by playbooks. */
-import { AppError } from "../core/errors.ts";
+import { TemplateError } from "../template/error.ts";
 
 export const FAILURE_KINDS = [
   "connection",
@@ -89,8 +89,10 @@ export function briefFailure(full: Failure): Failure {
  * @throws anything else that is given: a stored result that is needed, or a bug.
  */
 export function templateFailure(error: unknown): Failure {
-  if (error instanceof AppError && error.code === "TEMPLATE_ERROR") {
-    return failure("template", error.message, { code: error.code });
+  if (error instanceof TemplateError) {
+    return error.isLimit
+      ? failure("limit", error.message, { code: "RESULT_TOO_LARGE_HERE" })
+      : failure("template", error.message, { code: error.code });
   }
   throw error;
 }

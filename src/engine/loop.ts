@@ -2,9 +2,10 @@
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject, parseJson } from "../core/json.ts";
 import type { Loop, LoopFailure } from "../dsl/playbook.ts";
+import { joinRef, loadRef, splitRef } from "../template/ref.ts";
 import { renderValue } from "../template/render.ts";
 import type { Scope } from "../template/scope.ts";
-import { isResultRef, RefNeededError } from "../template/scope.ts";
+import { isResultRef } from "../template/scope.ts";
 import { routingData } from "./cut.ts";
 import type { Draft } from "./draft.ts";
 import { exitFailed, exitOk } from "./exit.ts";
@@ -20,6 +21,8 @@ import { isList, loopList } from "./value.ts";
 
 /** Most items of one loop. */
 export const ITEM_COUNT_MAX = 1_000_000;
+/** A stored list that is larger is not loaded to be iterated over. */
+const LOADED_BYTES_MAX = 4 * 1024 * 1024;
 
 type Items =
   | { readonly ok: true; readonly items: readonly Json[] }
@@ -127,16 +130,22 @@ function notIterable(message: string, code: string): Items {
   return { ok: false, failure: failure("schema", message, { code }) };
 }
 
-/** @throws RefNeededError */
+/** A long list stays where it is: its items are references that workers resolve one by one. */
 function load(draft: Draft, value: Json): Json {
   if (!isResultRef(value)) {
     return value;
   }
-  const loaded = draft.environment.resolved.get(value.$ref);
-  if (loaded === undefined) {
-    throw new RefNeededError(value.$ref);
+  const { resolved } = draft.environment;
+  const { type, length = 0, size, $ref } = value;
+  if (type !== "array" || size <= LOADED_BYTES_MAX) {
+    return loadRef(value, resolved);
   }
-  return loaded;
+  const { base, pointer } = splitRef($ref);
+  return Array.from({ length: Math.min(length, ITEM_COUNT_MAX + 1) }, (_, index) => ({
+    $ref: joinRef(base, [...pointer, index]),
+    size,
+    type: "object",
+  }));
 }
 
 function parseText(text: string): Json | undefined {

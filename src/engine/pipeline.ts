@@ -31,7 +31,7 @@ export interface PipelineRun {
   readonly step: PipelineStep;
   readonly pipeline: PipelineState;
   readonly data: ScopeData;
-  readonly options: Pick<ScopeOptions, "nowMs" | "resolved" | "env">;
+  readonly options: Pick<ScopeOptions, "nowMs" | "resolved" | "env" | "keychain">;
 }
 
 export type PipelineNext =
@@ -77,7 +77,7 @@ export function taskScope(run: PipelineRun, word: OkWord = "ok"): Scope {
   const result = previous === undefined ? undefined : pipeline.results[previous];
   const names: Record<string, unknown> = { _attempt: pipeline.tries + 1 };
   if (result !== undefined) {
-    names["_prev"] = taskAliased(result);
+    names["_prev"] = taskAliased(result, options.resolved ?? new Map());
   }
   return buildScope(data, { ...options, okWord: word, pipeline, names });
 }

@@ -1,7 +1,7 @@
 /** Runs: one way through a step's tasks, as commands for workers and children of the engine. */
 import type { CommandId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
-import type { Step, Task } from "../dsl/playbook.ts";
+import type { Playbook, Step, Task } from "../dsl/playbook.ts";
 import { hasTemplate, renderValue } from "../template/render.ts";
 import { startChild } from "./child.ts";
 import type { CommandPayload, PipelineState } from "./command.ts";
@@ -12,6 +12,7 @@ import { loopItem } from "./draft.ts";
 import { templateFailure } from "./failure.ts";
 import type { PipelineRun } from "./pipeline.ts";
 import { currentTask, taskScope } from "./pipeline.ts";
+import { readsOf } from "./reads.ts";
 import type { Visit } from "./record.ts";
 import { placeOf } from "./record.ts";
 import { isServerKind, WAIT_KIND } from "./server-task.ts";
@@ -69,7 +70,7 @@ function issueCommand(
     priority: draft.state.playbook.executor.priority,
     availableAtMs: draft.nowMs + delayMs,
     payload: {
-      step: stepPayload(step),
+      step: stepPayload(draft.state.playbook, step),
       pipeline,
       scope,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
@@ -79,9 +80,13 @@ function issueCommand(
 
 const payloads = new WeakMap<Step, CommandPayload["step"]>();
 
-function stepPayload(step: Step): CommandPayload["step"] {
+function stepPayload(playbook: Playbook, step: Step): CommandPayload["step"] {
   const { name, tasks, isPipeline, input, outputSelect } = step;
-  const known = payloads.get(step) ?? { name, tasks, isPipeline, input, outputSelect };
+  const reads = readsOf(playbook, name);
+  const known = payloads.get(step) ?? {
+    ...{ name, tasks, isPipeline, input, outputSelect },
+    ...(reads.length === 0 ? {} : { reads }),
+  };
   payloads.set(step, known);
   return known;
 }

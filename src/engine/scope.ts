@@ -2,8 +2,9 @@
  * Names that templates see, built the same way on server and worker. Later names win over earlier:
  * `path` and `version` < workload keys < steps < ctx keys < fixed names < loop names < pipeline.
  */
-import type { Json, JsonObject } from "../core/json.ts";
-import type { Scope } from "../template/scope.ts";
+import type { JsonObject } from "../core/json.ts";
+import { TemplateFault } from "../template/error.ts";
+import type { Resolved, Scope } from "../template/scope.ts";
 import { Aliased } from "../template/scope.ts";
 import type { LoopItem, PipelineState, ScopeData } from "./command.ts";
 import type { OkWord } from "./value.ts";
@@ -13,9 +14,11 @@ export interface ScopeOptions {
   /** What `now()` gives. */
   readonly nowMs: number;
   /** Stored results that are at hand, by `$ref`; default none. */
-  readonly resolved?: ReadonlyMap<string, Json>;
+  readonly resolved?: Resolved;
   /** `env.*`; default empty. */
   readonly env?: Readonly<Record<string, string>>;
+  /** `keychain.*`: what workers know; default {@link NO_KEYCHAIN}. */
+  readonly keychain?: Aliased;
   /** How `.status` of a step says that it went well; default `ok`. See {@link okWord}. */
   readonly okWord?: OkWord;
   /** Where the pipeline stands: sibling labels, `results`, `iter.*`, bare names, its `ctx.*`. */
@@ -24,7 +27,19 @@ export interface ScopeOptions {
   readonly names?: Readonly<Record<string, unknown>>;
 }
 
-const NOTHING: ReadonlyMap<string, Json> = new Map();
+const NOTHING: Resolved = new Map();
+
+/** Fails whoever reads from it: secrets neither decide a route nor enter what is stored. */
+export const NO_KEYCHAIN: Aliased = new Aliased(
+  {},
+  (name) => {
+    throw new TemplateFault(
+      `keychain.${name} is known to workers alone, in the fields of a task: not in loop, set, next or when, nor in the payload of a playbook`,
+    );
+  },
+  {},
+  true,
+);
 
 export function buildScope(data: ScopeData, options: ScopeOptions): Scope {
   const { pipeline, nowMs, okWord = "ok", resolved = NOTHING } = options;
@@ -37,7 +52,7 @@ export function buildScope(data: ScopeData, options: ScopeOptions): Scope {
   Object.assign(names, steps, ctx, fixedNames(data, ctx, steps, options));
   addLoop(names, data.loop, pipeline);
   if (pipeline !== undefined) {
-    addPipeline(names, pipeline);
+    addPipeline(names, pipeline, resolved);
   }
   Object.assign(names, options.names);
   return { names, resolved, nowMs };
@@ -77,11 +92,7 @@ export function loopNames(loop: LoopItem | undefined): JsonObject {
   return { loop_index: index, _index: index, _total: total, [iterator]: item };
 }
 
-function stepNames(
-  data: ScopeData,
-  word: OkWord,
-  resolved: ReadonlyMap<string, Json>,
-): Record<string, Aliased> {
+function stepNames(data: ScopeData, word: OkWord, resolved: Resolved): Record<string, Aliased> {
   const names: Record<string, Aliased> = {};
   for (const [name, value] of Object.entries(data.steps)) {
     names[name] = stepAliased(value, word, resolved);
@@ -103,6 +114,7 @@ function fixedNames(
     ctx,
     steps: stepsAliased(data, steps),
     env: options.env ?? {},
+    keychain: options.keychain ?? NO_KEYCHAIN,
     ...(data.parentExecutionId === undefined
       ? {}
       : { parent_execution_id: data.workload["parent_execution_id"] ?? data.parentExecutionId }),
@@ -146,10 +158,14 @@ function addLoop(
   };
 }
 
-function addPipeline(names: Record<string, unknown>, { results, locals }: PipelineState): void {
+function addPipeline(
+  names: Record<string, unknown>,
+  { results, locals }: PipelineState,
+  resolved: Resolved,
+): void {
   for (const [label, value] of Object.entries(results)) {
-    names[label] = taskAliased(value);
+    names[label] = taskAliased(value, resolved);
   }
-  names["results"] = labelsAliased(results);
+  names["results"] = labelsAliased(results, resolved);
   Object.assign(names, locals);
 }

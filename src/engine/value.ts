@@ -5,10 +5,12 @@
  */
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
-import type { ResultRef } from "../template/scope.ts";
-import { Aliased, isResultRef, RefNeededError } from "../template/scope.ts";
+import { findLoaded, loadRef, outlined, outlinedObject } from "../template/ref.ts";
+import type { Resolved, ResultRef } from "../template/scope.ts";
+import { Aliased, isResultRef, UnreadableRef } from "../template/scope.ts";
 import type { StepValue } from "./command.ts";
 import type { Failure } from "./failure.ts";
+import { parseAddress, placeUri } from "./result.ts";
 
 /** What `status` says of a success: `success` where the template compares with that word. */
 export type OkWord = "ok" | "success";
@@ -61,10 +63,13 @@ export function presentPipeline(results: Json): Json {
   const labels = Object.fromEntries(
     Object.entries(results).map(([label, value]) => [label, presentTask(value)]),
   );
-  const fields = Object.values(labels).filter(
-    (value) => isJsonObject(value) && !isResultRef(value),
-  );
-  return Object.assign({}, ...fields, labels);
+  return Object.assign({}, ...Object.values(labels).map(fieldsOf), labels);
+}
+
+/** What a task's data adds to its pipeline: the fields of a map, as far as they are at hand. */
+function fieldsOf(value: Json): Json {
+  const fields = isResultRef(value) ? outlinedObject(value) : value;
+  return fields !== undefined && isJsonObject(fields) ? fields : {};
 }
 
 function presentLoop(value: Json, presentItem: (item: Json) => Json): Json {
@@ -118,16 +123,12 @@ export function failureJson(error: Failure): JsonObject {
 }
 
 /** A step's value under its name, with `.data`, `.status`, `.error`, `.result` and `.context`. */
-export function stepAliased(
-  stored: StepValue,
-  okWord: OkWord,
-  resolved: ReadonlyMap<string, Json>,
-): Aliased {
+export function stepAliased(stored: StepValue, okWord: OkWord, resolved: Resolved): Aliased {
   const shown = presentValue(stored);
   if (isResultRef(shown)) {
     return refAliased(shown, stored, okWord, resolved);
   }
-  const list = stored.shape === "loop" ? loopList(shown) : undefined;
+  const list = stored.shape === "loop" ? itemsAliased(shown, stored, resolved) : undefined;
   const labels = stored.shape === "pipeline" ? stored.value : undefined;
   const alias = (name: string): unknown => {
     switch (name) {
@@ -141,71 +142,124 @@ export function stepAliased(
       case "error":
         return stored.error === undefined ? undefined : failureJson(stored.error);
       case "results":
-        return list ?? (labels === undefined ? undefined : labelsAliased(labels));
+        return list ?? (labels === undefined ? undefined : labelsAliased(labels, resolved));
       default:
-        return list === undefined ? bodyField(shown, name) : ownField(shown, name);
+        return list === undefined
+          ? (bodyField(shown, name, resolved) ?? labelField(labels, name, resolved))
+          : ownField(shown, name);
     }
   };
-  const self = new Aliased(shown, alias, list ?? shown);
+  const self: Aliased = new Aliased(shown, alias, list?.operand ?? shown);
   return self;
 }
 
+/** The results of a loop; items that are stored apart resolve themselves one by one. */
+function itemsAliased(
+  shown: Json,
+  { itemShape }: StepValue,
+  resolved: Resolved,
+): Aliased | undefined {
+  const list = loopList(shown);
+  if (list?.some(isResultRef) !== true) {
+    return list === undefined ? undefined : new Aliased(list, () => undefined);
+  }
+  const shape = itemShape ?? "task";
+  const items: readonly unknown[] = list.map((item) =>
+    isResultRef(item)
+      ? refAliased(item, { value: item, status: "ok", shape }, "ok", resolved)
+      : item,
+  );
+  return new Aliased(list, () => undefined, items as Json);
+}
+
+/** A field of a task's data that is stored apart, without an outline that names all its fields. */
+function labelField(labels: Json | undefined, name: string, resolved: Resolved): unknown {
+  if (labels === undefined || !isJsonObject(labels)) {
+    return undefined;
+  }
+  for (const value of Object.values(labels).reverse()) {
+    const isOpen = isResultRef(value) && value.type === "object" && !outlinedObject(value);
+    const found = isOpen ? member(taskAliased(value, resolved), name) : undefined;
+    if (found !== undefined) {
+      return found;
+    }
+  }
+  return undefined;
+}
+
 /** A task's data inside its pipeline. */
-export function taskAliased(value: Json): Aliased {
+export function taskAliased(value: Json, resolved: Resolved): Aliased {
+  if (isResultRef(value)) {
+    return refAliased(value, { value, status: "ok", shape: "task" }, "ok", resolved);
+  }
   const shown = presentTask(value);
   const alias = (name: string): unknown =>
-    name === "data" || name === "result" || name === "context" ? self : bodyField(shown, name);
+    SELF_NAMES.has(name) ? self : bodyField(shown, name, resolved);
   const self = new Aliased(shown, alias);
   return self;
 }
 
 /** `results` of a pipeline: each task's data by label. */
-export function labelsAliased(results: Json): Aliased {
+export function labelsAliased(results: Json, resolved: Resolved): Aliased {
   const alias = (label: string): unknown => {
     const value = ownField(results, label);
-    return value === undefined ? undefined : taskAliased(value);
+    return value === undefined ? undefined : taskAliased(value, resolved);
   };
   return new Aliased(results, alias, results, true);
 }
 
-/** A stored result: names that say where it is, everything else from the loaded value. */
+const SELF_NAMES = new Set(["data", "result", "context"]);
+
+/**
+ * A stored value: names that say where it is, everything else from its outline where that knows, else
+ * from the loaded value.
+ */
 function refAliased(
   ref: ResultRef,
   stored: StepValue,
   okWord: OkWord,
-  resolved: ReadonlyMap<string, Json>,
+  resolved: Resolved,
 ): Aliased {
   const alias = (name: string): unknown => {
     switch (name) {
       case "_ref":
-      case "_uri":
         return ref.$ref;
+      case "_uri":
+        return uriOf(ref);
       case "_store":
         return ref.size < KV_BYTES_MAX ? "kv" : "disk";
       case "_size":
         return ref.size;
-      case "result":
-      case "context":
-        return self;
       default:
-        return selected(ref, name) ?? member(load(), name);
+        return aliasInside(name);
     }
   };
-  const load = (): Aliased => {
-    const value = resolved.get(ref.$ref);
-    if (value === undefined) {
-      throw new RefNeededError(ref.$ref);
-    }
-    return stepAliased({ ...stored, value }, okWord, resolved);
+  const aliasInside = (name: string): unknown => {
+    const value = findLoaded(ref, resolved) ?? outlinedObject(ref) ?? known(name);
+    const inner = stepAliased({ ...stored, value }, okWord, resolved);
+    const found = member(inner, name);
+    return found === inner ? self : found;
   };
-  const self = new Aliased(ref, alias, ref, true);
+  /** Something that has the name, if that much is known; else the loaded value. */
+  const known = (name: string): Json => {
+    const part = outlined(ref, name);
+    if (part.isKnown && part.value !== undefined) {
+      return { [name]: part.value };
+    }
+    return ref.type === "object" || ref.type === "binary" ? loadRef(ref, resolved) : null;
+  };
+  const loaded = resolved.get(ref.$ref);
+  const isLoaded = loaded !== undefined && !(loaded instanceof UnreadableRef);
+  const operand = isLoaded ? presentValue({ ...stored, value: loaded }) : ref;
+  const self = new Aliased(ref, alias, operand, true);
   return self;
 }
 
-/** A field that `output_select` kept beside the reference. */
-function selected(ref: ResultRef, name: string): Json | undefined {
-  const fields = ref["fields"];
-  return fields === undefined ? undefined : ownField(fields, name);
+function uriOf({ $ref, index }: ResultRef): string {
+  const address = parseAddress($ref);
+  return address?.kind === "content" && address.pointer.length === 0
+    ? placeUri(address.executionId, address.name, index)
+    : $ref;
 }
 
 /** One name of a value as templates look it up: its own first, unless it is alias-first. */
@@ -218,11 +272,19 @@ export function member(target: unknown, name: string): unknown {
   return ownField(target, name);
 }
 
-function bodyField(value: Json, name: string): Json | undefined {
+function bodyField(value: Json, name: string, resolved: Resolved): unknown {
   const http = httpParts(value);
-  return ownField(http === undefined ? signalPayload(value) : http.body, name);
+  if (http === undefined) {
+    return ownField(signalPayload(value), name);
+  }
+  return isResultRef(http.body)
+    ? member(taskAliased(http.body, resolved), name)
+    : ownField(http.body, name);
 }
 
+/** A reference has no fields of its own: they are in the value that it stands for. */
 function ownField(value: unknown, name: string): Json | undefined {
-  return isJsonObject(value) && Object.hasOwn(value, name) ? value[name] : undefined;
+  return isJsonObject(value) && !isResultRef(value) && Object.hasOwn(value, name)
+    ? value[name]
+    : undefined;
 }

@@ -65,7 +65,7 @@ export function checkTemplate(text: string): void {
 
 export function toTemplateError(text: string, error: unknown): unknown {
   return error instanceof TemplateFault
-    ? new TemplateError(text, error.message, { cause: error.cause })
+    ? new TemplateError(text, error.message, { cause: error.cause ?? error })
     : error;
 }
 

@@ -8,10 +8,13 @@ export class TemplateError extends AppError {
   override readonly name = "TemplateError";
   /** The cause alone, without the template's text. */
   readonly reason: string;
+  /** True: it would have read more than may be loaded. */
+  readonly isLimit: boolean;
 
   constructor(template: string, reason: string, options: { readonly cause?: unknown } = {}) {
     super("invalid", "TEMPLATE_ERROR", `Cannot render ${shorten(template)}: ${reason}`, options);
     this.reason = reason;
+    this.isLimit = options.cause instanceof TemplateLimitFault;
   }
 }
 
@@ -19,6 +22,9 @@ export class TemplateError extends AppError {
 export class TemplateFault extends Error {
   override readonly name = "TemplateFault";
 }
+
+/** The template looks into a stored value that is too large to be loaded here. */
+export class TemplateLimitFault extends TemplateFault {}
 
 function shorten(template: string): string {
   const text = template.trim().replaceAll(/\s+/g, " ");

@@ -15,7 +15,7 @@ import type { Token } from "./lexer.ts";
 import { readString } from "./lexer.ts";
 import type { Names } from "./names.ts";
 import { suggestion } from "./nearest.ts";
-import type { Path } from "./path.ts";
+import type { Path, Probe } from "./path.ts";
 
 export type Operand =
   | { readonly kind: "path"; readonly path: Path }
@@ -245,7 +245,9 @@ class ExpressionWriter {
     if (this.#next?.text !== "(") {
       const steps = readSteps(this.#tokens, this.#position);
       this.#position = steps.end;
-      return this.#names.variable({ root: token.text, steps: steps.steps });
+      const probe = readProbe(this.#tokens, steps.end);
+      const path = { root: token.text, steps: steps.steps };
+      return this.#names.variable(probe === undefined ? path : { ...path, probe });
     }
     if (token.text === "now") {
       this.#expect("(");
@@ -274,6 +276,19 @@ function readSteps(
     steps.push(step.step);
     end = step.end;
   }
+}
+
+const LENGTH_FILTERS = new Set(["count", "len", "length"]);
+const PRESENCE_TESTS = new Set(["None", "defined", "none", "undefined"]);
+
+/** What is asked of a path that ends before `position`, if that is less than its value. */
+function readProbe(tokens: readonly Token[], position: number): Probe | undefined {
+  const [sign, first, second] = tokens.slice(position, position + 3).map(({ text }) => text);
+  if (sign === "|" && LENGTH_FILTERS.has(first ?? "") && second !== "(") {
+    return "length";
+  }
+  const test = first === "not" ? second : first;
+  return sign === "is" && PRESENCE_TESTS.has(test ?? "") ? "presence" : undefined;
 }
 
 function readStep(

@@ -16,6 +16,8 @@ export interface Filter {
   readonly isDeep: boolean;
   /** True when a value that is there passes unread: a step stays a step, a reference unloaded. */
   readonly isTransparent: boolean;
+  /** True when it wants nothing of the value but its length. */
+  readonly isLength: boolean;
 }
 
 type FilterRun = (
@@ -68,10 +70,19 @@ const DEEP: Readonly<Record<string, FilterRun>> = {
 /** By the name that templates use. */
 export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   ...Object.entries(SHALLOW).map(
-    ([name, run]) => [name, { run, isDeep: false, isTransparent: run === useDefault }] as const,
+    ([name, run]) =>
+      [
+        name,
+        {
+          run,
+          isDeep: false,
+          isTransparent: run === useDefault,
+          isLength: run === readLength,
+        },
+      ] as const,
   ),
   ...Object.entries(DEEP).map(
-    ([name, run]) => [name, { run, isDeep: true, isTransparent: false }] as const,
+    ([name, run]) => [name, { run, isDeep: true, isTransparent: false, isLength: false }] as const,
   ),
 ]);
 
@@ -102,7 +113,29 @@ function useDefault(
   return isMissing ? fallback : value;
 }
 
+/** Key that no data of playbooks has. */
+const LENGTH_MARK = "\u0000length";
+
+/** Stands for a value of which only the length is known. */
+export function lengthMark(length: number): object {
+  return { [LENGTH_MARK]: length };
+}
+
+function readMark(value: unknown): unknown {
+  if (value instanceof Map) {
+    return value.get(LENGTH_MARK);
+  }
+  return typeof value === "object" && value !== null && LENGTH_MARK in value
+    ? value[LENGTH_MARK]
+    : undefined;
+}
+
+/** @param value may also be a {@link lengthMark}. */
 function readLength(value: unknown): number {
+  const mark = readMark(value);
+  if (typeof mark === "number") {
+    return mark;
+  }
   if (typeof value === "string") {
     return [...value].length;
   }

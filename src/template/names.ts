@@ -46,7 +46,7 @@ export class Names {
 
   /** The variable that holds the value of `path`. */
   variable(path: Path): string {
-    const key = JSON.stringify([path.root, ...path.steps]);
+    const key = JSON.stringify([path.probe ?? "", path.root, ...path.steps]);
     const known = this.#variables.get(key);
     if (known !== undefined) {
       return known.name;

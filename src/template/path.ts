@@ -5,14 +5,21 @@
 import type { Json } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import { TemplateFault } from "./error.ts";
+import { lengthMark } from "./filter.ts";
+import { findLoaded, loadRef, outlined, outlinedLength } from "./ref.ts";
 import type { ResultRef, Scope } from "./scope.ts";
-import { Aliased, isResultRef, RefNeededError } from "./scope.ts";
+import { Aliased, isResultRef } from "./scope.ts";
 
 export interface Path {
   readonly root: string;
   /** Names and indexes, negative ones counting from the end. */
   readonly steps: readonly (string | number)[];
+  /** What is wanted of the value, where that is less than all of it. */
+  readonly probe?: Probe;
 }
+
+/** `length`: a mark of its length, if it is a reference that knows it. `presence`: true if it is not null. */
+export type Probe = "length" | "presence";
 
 /** Deeper data is no data: the recursive conversions stop here. */
 const DEPTH_MAX = 200;
@@ -33,6 +40,16 @@ export function lookUp(path: Path, scope: Scope): unknown {
   return value;
 }
 
+/** What the path's probe wants of a value; undefined where the probe has no answer of its own. */
+export function probe(path: Path, value: unknown, scope: Scope): unknown {
+  const operand = value instanceof Aliased ? value.operand : value;
+  if (path.probe === "length") {
+    const length = outlinedLength(operand, scope.resolved);
+    return length === undefined ? undefined : lengthMark(length);
+  }
+  return path.probe === "presence" && operand !== undefined && operand !== null ? true : undefined;
+}
+
 function stepInto(value: unknown, step: string | number, scope: Scope): unknown {
   if (value instanceof Aliased) {
     return typeof step === "number"
@@ -40,7 +57,7 @@ function stepInto(value: unknown, step: string | number, scope: Scope): unknown 
       : stepIntoAliased(value, step, scope);
   }
   if (isResultRef(value)) {
-    return stepInto(load(value, scope), step, scope);
+    return stepIntoRef(value, step, scope);
   }
   if (Array.isArray(value) || typeof value === "string") {
     return typeof step === "number" ? value.at(step) : undefined;
@@ -48,29 +65,38 @@ function stepInto(value: unknown, step: string | number, scope: Scope): unknown 
   return isJsonObject(value) ? ownValue(value, String(step)) : undefined;
 }
 
+/** Of the loaded value if that is at hand, else of its outline. */
+function stepIntoRef(ref: ResultRef, step: string | number, scope: Scope): unknown {
+  const loaded = findLoaded(ref, scope.resolved);
+  if (loaded === undefined) {
+    const known = outlined(ref, step);
+    if (known.isKnown) {
+      return known.value;
+    }
+  }
+  return stepInto(loaded ?? loadRef(ref, scope.resolved), step, scope);
+}
+
 function stepIntoAliased(value: Aliased, step: string, scope: Scope): unknown {
   const aliased = value.isAliasFirst ? value.alias(step) : undefined;
   if (aliased !== undefined) {
     return aliased;
   }
-  const target = isResultRef(value.value) ? load(value.value, scope) : value.value;
-  const own = isJsonObject(target) ? ownValue(target, step) : undefined;
+  const own = ownOrStored(value.value, step, scope);
   return own === undefined && !value.isAliasFirst ? value.alias(step) : own;
 }
 
-/** The stored result behind a reference. @throws RefNeededError if it is not loaded. */
-export function load(ref: ResultRef, scope: Scope): Json {
-  const value = scope.resolved.get(ref.$ref);
-  if (value === undefined) {
-    throw new RefNeededError(ref.$ref);
+function ownOrStored(value: Json, step: string, scope: Scope): unknown {
+  if (isResultRef(value)) {
+    return stepIntoRef(value, step, scope);
   }
-  return value;
+  return isJsonObject(value) ? ownValue(value, step) : undefined;
 }
 
 /** What filters and operators work on. References inside the value stay. */
 export function toOperand(value: unknown, scope: Scope): unknown {
   const operand = value instanceof Aliased ? value.operand : value;
-  return isResultRef(operand) ? toOperand(load(operand, scope), scope) : operand;
+  return isResultRef(operand) ? toOperand(loadRef(operand, scope.resolved), scope) : operand;
 }
 
 /** As {@link toOperand}, with every reference inside the value replaced by what it stands for. */

@@ -21,7 +21,9 @@ import type { Program, ProgramResult } from "./machine.ts";
 import { MACHINE } from "./machine.ts";
 import type { Needs } from "./names.ts";
 import { NOW_VARIABLE } from "./names.ts";
-import { lookUp, toDeepOperand, toOperand } from "./path.ts";
+import type { Path } from "./path.ts";
+import { lookUp, probe, toDeepOperand, toOperand } from "./path.ts";
+import { outlinedLength } from "./ref.ts";
 import type { Scope } from "./scope.ts";
 import { Aliased } from "./scope.ts";
 import { isGuardTrue, toJson, toText } from "./value.ts";
@@ -137,6 +139,11 @@ function runChain(chain: Chain, scope: Scope): Json {
     if (filter.isTransparent && operands.length === 1 && isPresent(value)) {
       continue;
     }
+    const length = filter.isLength ? knownLength(value, scope) : undefined;
+    if (length !== undefined) {
+      value = length;
+      continue;
+    }
     const target = filter.isDeep ? toDeepOperand(value, scope) : toOperand(value, scope);
     const values = operands.map((operand) => toDeepOperand(readOperand(operand, scope), scope));
     value = filter.run(target, values, {});
@@ -145,6 +152,10 @@ function runChain(chain: Chain, scope: Scope): Json {
     return value.value;
   }
   return chain.calls.length === 0 ? ((value ?? null) as Json) : toJson(value);
+}
+
+function knownLength(value: unknown, scope: Scope): number | undefined {
+  return outlinedLength(value instanceof Aliased ? value.operand : value, scope.resolved);
 }
 
 function isPresent(value: unknown): boolean {
@@ -168,7 +179,7 @@ function runProgram(
 function buildContext(needs: Needs, scope: Scope): object {
   const entries: [string, unknown][] = [];
   for (const { name, path } of needs.variables) {
-    entries.push([name, toDeepOperand(lookUp(path, scope), scope)]);
+    entries.push([name, readVariable(path, scope)]);
   }
   for (const name of needs.wholes) {
     entries.push([name, toDeepOperand(lookUp({ root: name, steps: [] }, scope), scope)]);
@@ -177,6 +188,11 @@ function buildContext(needs: Needs, scope: Scope): object {
     entries.push([NOW_VARIABLE, new Date(scope.nowMs).toISOString()]);
   }
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+}
+
+function readVariable(path: Path, scope: Scope): unknown {
+  const value = lookUp(path, scope);
+  return probe(path, value, scope) ?? toDeepOperand(value, scope);
 }
 
 function readText(result: ProgramResult): string {

@@ -2,18 +2,48 @@
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 
-/** A value that is stored apart: resolves itself when a template looks inside. */
+/** A value that is stored apart: resolves itself when a template looks inside. See ref.ts. */
 export interface ResultRef extends JsonObject {
-  /** `noetl://execution/<id>/result/<name>/<sha256>`. */
+  /** `noetl://execution/<id>/result/<name>/<sha256>`, of a part of that with `#/name/0` behind it. */
   readonly $ref: string;
-  /** Bytes of the JSON text. */
+  /** Bytes of the value, about so many of a part. */
   readonly size: number;
-  readonly type: "object" | "array" | "string" | "number" | "boolean" | "null";
+  /** `binary`: no JSON, read as text or base64. */
+  readonly type: "object" | "array" | "string" | "number" | "boolean" | "null" | "binary";
+  /** Elements of a list, names of a map, characters of a text. */
+  readonly length?: number;
+  /** Parts by name or index: values, or references to them. */
+  readonly fields?: JsonObject;
+  /** True: there are more names than `fields` has. */
+  readonly isPartial?: boolean;
+  /** Beginning of the JSON text, for people. */
+  readonly preview?: string;
+  /** Item of a loop that it is the value of. */
+  readonly index?: number;
 }
 
+const SCHEME = "noetl://";
+
+/** Data of others may have a `$ref` as well, such as a JSON schema: that is none of ours. */
 export function isResultRef(value: unknown): value is ResultRef {
-  return isJsonObject(value) && typeof value["$ref"] === "string";
+  if (!isJsonObject(value)) {
+    return false;
+  }
+  const { $ref: ref, size } = value;
+  return typeof ref === "string" && ref.startsWith(SCHEME) && typeof size === "number";
 }
+
+/** In place of a stored value that may not be loaded where the template is rendered. */
+export class UnreadableRef {
+  readonly reason: string;
+
+  constructor(reason: string) {
+    this.reason = reason;
+  }
+}
+
+/** Stored values that are at hand, by `$ref`. */
+export type Resolved = ReadonlyMap<string, Json | UnreadableRef>;
 
 /** Thrown when a template looks into a result that is not in {@link Scope.resolved}: load, repeat. */
 export class RefNeededError extends Error {
@@ -57,8 +87,7 @@ export class Aliased {
 export interface Scope {
   /** Json, {@link Aliased} or undefined by top-level name. Looked up with own keys only. */
   readonly names: Readonly<Record<string, unknown>>;
-  /** Stored results that are at hand, by `$ref`. */
-  readonly resolved: ReadonlyMap<string, Json>;
+  readonly resolved: Resolved;
   /** What `now()` gives. */
   readonly nowMs: number;
 }

@@ -22,7 +22,7 @@ function createStore(maxBytes: number) {
 }
 
 const signal = new AbortController().signal;
-const reference = (name: string) => ({ $ref: name, size: 100, type: "string" });
+const reference = (name: string) => ({ $ref: `noetl://${name}`, size: 100, type: "string" });
 
 test("what was loaded is kept while there is room, the oldest leaves first", async () => {
   const { store, asked } = createStore(250);
@@ -68,5 +68,9 @@ test("expand() puts values in the place of references at any depth", async () =>
   const refs = new CommandRefs(store, signal);
   const value: Json = { list: [1, reference("a")], deep: { b: reference("b") }, plain: null };
   const expanded = await refs.expand(value, (ref) => `value of ${ref}`);
-  expect(expanded).toEqual({ list: [1, "value of a"], deep: { b: "value of b" }, plain: null });
+  expect(expanded).toEqual({
+    list: [1, "value of noetl://a"],
+    deep: { b: "value of noetl://b" },
+    plain: null,
+  });
 });
