@@ -13,13 +13,17 @@ import type { Logger } from "../observability/log.ts";
 import type { AckWindow } from "./ack-window.ts";
 import { createAckWindow } from "./ack-window.ts";
 import { busUnavailable } from "./bus-error.ts";
-import type { CommandConsumer, CommandMessage, PullingConsumer } from "./command-consumer.ts";
-import { createCommandConsumer } from "./command-consumer.ts";
+import type { CommandConsumer, CommandMessage } from "./command-consumer.ts";
+import { readCommand } from "./command-consumer.ts";
 import type { BusConnectionOptions } from "./connection.ts";
 import { connectNats, watchConnection } from "./connection.ts";
 import type { LogPage, LogQuery, LogSource } from "./log-stream.ts";
 import { encodeLogs, followLogs, readLogs } from "./log-stream.ts";
+import type { MessageBroker, MessageSourceOptions } from "./message-source.ts";
+import { announce, createMessageSource } from "./message-source.ts";
 import { encodeNotification } from "./notification.ts";
+import type { Consumer, PullingConsumer } from "./pull-consumer.ts";
+import { createPullConsumer } from "./pull-consumer.ts";
 import {
   commandConsumerConfig,
   commandStreamConfig,
@@ -67,7 +71,7 @@ export interface PoolLag {
   readonly unackedCount: number;
 }
 
-export interface Bus extends AsyncDisposable {
+export interface Bus extends MessageBroker {
   readonly isConnected: boolean;
   /**
    * Resolves once stored, or known by `messageId` already. Many may be in flight.
@@ -199,7 +203,7 @@ class JetStreamBus implements Bus {
       filter: poolFilter(this.#prefix, pool),
       maxAckPending: this.#maxAckPending,
     });
-    const consumer = createCommandConsumer({
+    const consumer = createPullConsumer({
       connection: this.#connection,
       stream: this.#stream,
       durableName,
@@ -209,6 +213,7 @@ class JetStreamBus implements Bus {
       },
       countPulls: async () =>
         (await consumerInfo(this.#manager, this.#stream, durableName))?.num_waiting,
+      read: readCommand,
       onMessages,
       onUndecodable: () => this.#emit({ type: "undecodable", pool }),
       onRepaired: () => this.#emit({ type: "repaired", pool }),
@@ -242,6 +247,19 @@ class JetStreamBus implements Bus {
   ): AsyncGenerator<LogPage, void, undefined> {
     await this.ensureStreams();
     yield* followLogs(this.#logs, executionId, query);
+  }
+
+  async consume(options: MessageSourceOptions): Promise<Consumer> {
+    const broker = {
+      connection: this.#connection,
+      manager: this.#manager,
+      consumers: this.#consumers,
+    };
+    return await this.#ask(() => createMessageSource(broker, options));
+  }
+
+  announce(subject: string, text: string, headers: Readonly<Record<string, string>>): void {
+    announce(this.#connection, subject, text, headers);
   }
 
   async ping(): Promise<number> {
@@ -296,6 +314,9 @@ class JetStreamBus implements Bus {
     try {
       return await Promise.race([request(), this.#loss.promise]);
     } catch (cause) {
+      if (cause instanceof AppError) {
+        throw cause;
+      }
       throw busUnavailable(`JetStream did not answer: ${errorMessage(cause)}`, cause);
     }
   }
