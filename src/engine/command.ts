@@ -1,7 +1,7 @@
 /** What passes between the engine and the workers: commands, claims, reports, heartbeats. */
 import type { CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
-import type { Step } from "../dsl/playbook.ts";
+import type { Cursor, Step } from "../dsl/playbook.ts";
 import type { Failure } from "./failure.ts";
 
 /** Everything a worker needs to run one command. Stored as JSON in the command's row. */
@@ -15,6 +15,21 @@ export interface CommandPayload {
   readonly scope: ScopeData;
   /** Limit for this command, from the step's remaining time. */
   readonly timeoutMs?: number;
+  /** Set for the claim of a cursor: it reports a {@link ClaimedFrame}. */
+  readonly frame?: FrameShape;
+}
+
+/** How the rows of a claim become items. */
+export type FrameShape = Pick<Cursor, "process" | "maxBytes">;
+
+/** What a claim is worth. */
+export interface ClaimedFrame {
+  /** Each may be a reference. */
+  readonly items: readonly Json[];
+  /** In rows, which may be fewer items. */
+  readonly rowCount: number;
+  /** By item, what acknowledges it; absent if the source does not want that. */
+  readonly acks?: readonly Json[];
 }
 
 /** Where a pipeline stands between two tasks. A new run starts from {@link PIPELINE_START}. */
@@ -133,8 +148,9 @@ export interface GrantedCommand extends Omit<ClaimedCommand, "payload"> {
   readonly payload: string;
 }
 
-/** Answer for each command that a worker asked for. */
+/** Answer for each command that a worker asked for, named by `commandId`. */
 export type ClaimOutcome<Command = ClaimedCommand> =
+  /** `command` may be another, more urgent one: then that asked for goes on waiting. */
   | { readonly commandId: CommandId; readonly status: "claimed"; readonly command: Command }
   /** Finished, cancelled, held by another worker, or a later attempt: drop the message. */
   | { readonly commandId: CommandId; readonly status: "gone" }

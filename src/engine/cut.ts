@@ -19,6 +19,8 @@ interface StepMentions {
   readonly tasks: Mentions;
   /** By what the engine evaluates: loop, admit rules, `set`, arcs. */
   readonly routing: Mentions;
+  /** By the tasks of its cursor. */
+  readonly cursor: Mentions;
 }
 
 interface Cut {
@@ -42,6 +44,11 @@ export function readsContext(task: Task): boolean {
 export function taskData(state: ExecutionState, step: Step, loop: LoopItem | undefined): ScopeData {
   const data = cached(state, `${step.name}#tasks`, () => mentionsOf(step).tasks);
   return loop === undefined ? data : { ...data, loop };
+}
+
+/** What the templates of the step's cursor may read. */
+export function cursorData(state: ExecutionState, step: Step): ScopeData {
+  return cached(state, `${step.name}#cursor`, () => mentionsOf(step).cursor);
 }
 
 /** What the step's loop, admit rules, `set` and arcs may read. */
@@ -104,6 +111,7 @@ function mentionsOf(step: Step): StepMentions {
   const known = mentions.get(step) ?? {
     tasks: taskMentions(step),
     routing: routingMentions(step),
+    cursor: cursorMentions(step),
   };
   mentions.set(step, known);
   return known;
@@ -127,6 +135,12 @@ function routingMentions(step: Step): Mentions {
   collect(step.set, names);
   collect(step.next.arcs, names);
   collect(step.admit, names);
+  return names;
+}
+
+function cursorMentions(step: Step): Mentions {
+  const names = new Set<string>();
+  collect(step.loop?.cursor, names);
   return names;
 }
 

@@ -14,6 +14,7 @@ import { RefNeededError } from "../template/scope.ts";
 import { mergeDeep } from "./assign.ts";
 import { onCancelledChild, onChildDone, onChildTimeout } from "./child.ts";
 import { PIPELINE_START } from "./command.ts";
+import { advanceCursor, renewFrame } from "./cursor.ts";
 import type {
   ChildEnd,
   Decision,
@@ -177,6 +178,9 @@ function acceptTimer(
     case "wait":
       acceptWait(draft, purpose);
       return true;
+    case "frame_renewal":
+      renewFrame(draft, purpose);
+      return true;
     case "retry": {
       const visit = findVisit(draft.state, purpose);
       if (visit !== undefined) {
@@ -274,6 +278,8 @@ function advance(draft: Draft, visit: Visit): void {
     }
   } else if (visit.loop !== undefined) {
     advanceLoop(draft, visit, visit.loop);
+  } else if (visit.cursor !== undefined) {
+    advanceCursor(draft, visit, visit.cursor);
   } else if (visit.outcome?.error !== undefined) {
     exitFailed(draft, visit, visit.outcome.error);
   } else if (visit.outcome !== undefined) {

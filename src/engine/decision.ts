@@ -52,6 +52,8 @@ export interface RetryRequest {
   /** Only these of the steps that failed or were cut off; absent: all. The others stay as they are. */
   readonly steps?: readonly string[];
   readonly reason?: string;
+  /** Only if that is its last event; absent: whatever has happened since. */
+  readonly atSeq?: number;
 }
 
 export interface ChildEnd {
@@ -109,6 +111,8 @@ export interface NewCommand {
   readonly step: string;
   readonly visit: number;
   readonly index?: number;
+  /** Of what a cursor's puller does itself. */
+  readonly puller?: number;
   /** Kind of the first task it runs. */
   readonly tool: string;
   readonly pool: string;

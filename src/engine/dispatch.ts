@@ -77,7 +77,7 @@ function begin(draft: Draft, visit: Visit, step: Step): void {
   }
   if (loop === undefined) {
     startRun(draft, visit, SINGLE);
-  } else if (visit.loop !== undefined) {
+  } else if (visit.loop !== undefined || visit.cursor !== undefined) {
     draft.touched.push(visit);
   } else {
     startLoop(draft, visit, loop);

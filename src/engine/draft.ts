@@ -12,7 +12,7 @@ import type {
   Refusal,
   RequeuedCommand,
 } from "./decision.ts";
-import type { ExecutionEvent, TimerPurpose } from "./event.ts";
+import type { CursorPhase, ExecutionEvent, TimerPurpose } from "./event.ts";
 import type { Visit } from "./record.ts";
 import { SINGLE } from "./record.ts";
 import type { ScopeOptions } from "./scope.ts";
@@ -25,6 +25,8 @@ export interface Continuation {
   readonly key: number;
   readonly pipeline: PipelineState;
   readonly delayMs: number;
+  /** Of a puller's run that begins; one that goes on has it in the state. */
+  readonly phase?: CursorPhase;
 }
 
 export class Draft {
@@ -99,6 +101,10 @@ export class Draft {
 /** The loop item that a run works on; undefined outside loops. */
 export function loopItem(draft: Draft, visit: Visit, key: number): LoopItem | undefined {
   const iterator = draft.stepOf(visit).loop?.iterator;
+  const claimed = visit.cursor?.items.get(key);
+  if (visit.cursor !== undefined && iterator !== undefined && claimed !== undefined) {
+    return { iterator, item: claimed.item, index: key, total: visit.cursor.total };
+  }
   if (visit.loop === undefined || iterator === undefined || key === SINGLE) {
     return undefined;
   }

@@ -11,12 +11,22 @@ export interface Place {
   readonly visit: number;
   /** Of a loop item, from 0. */
   readonly index?: number;
+  /** Of what a cursor's puller does itself, from 0. */
+  readonly puller?: number;
 }
+
+/**
+ * What a puller of a cursor does by a command. `next`: as `claim`, after it has acknowledged what
+ * was processed; `settle`: acknowledges only, because nothing more is claimed.
+ */
+export type CursorPhase = "claim" | "next" | "renew" | "settle";
 
 export interface LoopStats {
   readonly total: number;
   readonly succeeded: number;
   readonly failed: number;
+  /** Of a cursor: frames that had rows. */
+  readonly frames?: number;
 }
 
 export type ExecutionEvent =
@@ -54,12 +64,27 @@ export type ExecutionEvent =
       readonly type: "loop.started";
       readonly items: readonly Json[];
       readonly maxInFlight: number;
+      /** Kind of the cursor that items come from; `maxInFlight` is the number of its pullers then. */
+      readonly cursor?: string;
     } & Place)
+  /** A claim of a cursor ended well. Its items are those that follow the ones before, in order. */
+  | ({
+      readonly type: "loop.frame";
+      /** Empty: there was nothing to claim. */
+      readonly items: readonly Json[];
+      /** In rows, which may be fewer items. */
+      readonly rowCount: number;
+      /** What acknowledges each item, if the source wants that. */
+      readonly acks?: readonly Json[];
+    } & CallEnd &
+      Place)
   | ({
       readonly type: "command.issued";
       readonly commandId: CommandId;
       readonly pool: string;
       readonly attempt: 1;
+      /** Of a puller. */
+      readonly phase?: CursorPhase;
     } & Place)
   /** Its worker was lost or gave it back; `attempt` is the new fence. */
   | ({
@@ -205,6 +230,13 @@ export type TimerPurpose =
   | ({ readonly kind: "retry" } & Place)
   /** The wait at this place is over, or in vain. */
   | ({ readonly kind: "wait" } & Place)
+  /** The rows of the puller's frame are to be kept ours. */
+  | {
+      readonly kind: "frame_renewal";
+      readonly step: string;
+      readonly visit: number;
+      readonly puller: number;
+    }
   /** Limit of a sub-playbook task. */
   | { readonly kind: "child_timeout"; readonly childId: ExecutionId }
   /** Commands not confirmed gone by then are declared lost. */

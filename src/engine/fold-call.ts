@@ -1,6 +1,7 @@
 /** How events change the open commands, children, waits and timers. */
 import { assert, unreachable } from "../core/assert.ts";
 import type { EventOf } from "./event.ts";
+import { beginPhase, pullerOf } from "./fold-cursor.ts";
 import { dropTimer, recordOf, visitOf } from "./fold-place.ts";
 import { countRetries, endRun, moveRun } from "./fold-run.ts";
 import { addWait, dropWait, takeSignal } from "./fold-wait.ts";
@@ -12,7 +13,7 @@ export function applyIssued(
   event: EventOf<"command.issued">,
   timeMs: number,
 ): void {
-  const { type: _, attempt, commandId, pool, ...place } = event;
+  const { type: _, attempt, commandId, pool, phase, ...place } = event;
   state.commands.set(commandId, {
     ...place,
     commandId,
@@ -22,6 +23,9 @@ export function applyIssued(
     losses: 0,
     cancelledAtMs: undefined,
   });
+  if (phase !== undefined) {
+    beginPhase(state, event, phase);
+  }
   moveRun(state, event, { commandId });
 }
 
@@ -115,6 +119,9 @@ export function applyTimerStarted(state: ExecutionState, event: EventOf<"timer.s
       state.retryCount++;
       moveRun(state, purpose, { timerId });
       return;
+    case "frame_renewal":
+      pullerOf(state, purpose).timerId = timerId;
+      return;
     case "execution_timeout":
     case "cancel_deadline":
       return;
@@ -130,5 +137,8 @@ export function applyTimerFired(state: ExecutionState, event: EventOf<"timer.fir
   if (timer.purpose.kind === "retry") {
     state.retryCount--;
     moveRun(state, timer.purpose, { timerId: undefined });
+  }
+  if (timer.purpose.kind === "frame_renewal") {
+    pullerOf(state, timer.purpose).timerId = undefined;
   }
 }

@@ -4,6 +4,7 @@ import type { ExecutionStatus } from "./decision.ts";
 import type { EventOf } from "./event.ts";
 import type { Failure } from "./failure.ts";
 import { failure } from "./failure.ts";
+import { dropRenewals } from "./fold-cursor.ts";
 import { dropTimer, recordOf } from "./fold-place.ts";
 import { stopAll } from "./fold-run.ts";
 import { addToken } from "./fold-token.ts";
@@ -76,8 +77,9 @@ function putAside(state: ExecutionState, timeMs: number): void {
       state.rested.set(step, tokens);
     }
   }
-  for (const { timerId } of state.visits.values()) {
-    dropTimer(state, timerId);
+  for (const visit of state.visits.values()) {
+    dropTimer(state, visit.timerId);
+    dropRenewals(state, visit);
   }
   for (const open of [state.waiting, state.visits, state.running]) {
     open.clear();

@@ -1,6 +1,7 @@
 /** How runs of a visit begin, change, end and are stopped. */
 import type { Retries } from "./command.ts";
 import type { Place } from "./event.ts";
+import { beginCursorItem, dropRenewals, endCursorRun } from "./fold-cursor.ts";
 import { dropTimer, recordOf, visitOf } from "./fold-place.ts";
 import { setValue } from "./fold-value.ts";
 import { dropWait } from "./fold-wait.ts";
@@ -17,8 +18,10 @@ export function moveRun(state: ExecutionState, place: Place, change: Partial<Run
     Object.assign(run, change);
     return;
   }
-  beginItem(visit, key);
-  recordOf(state, place.step).attempts++;
+  if (place.puller === undefined) {
+    beginItem(visit, key);
+    recordOf(state, place.step).attempts++;
+  }
   visit.runs.set(key, {
     pipeline: undefined,
     commandId: undefined,
@@ -32,6 +35,9 @@ function beginItem(visit: Visit, key: number): void {
   if (visit.loop !== undefined) {
     visit.loop.next = Math.max(visit.loop.next, key + 1);
     visit.loop.again.delete(key);
+  }
+  if (visit.cursor !== undefined) {
+    beginCursorItem(visit.cursor, key);
   }
 }
 
@@ -50,6 +56,10 @@ export function countRetries(
 export function endRun(state: ExecutionState, place: Place, outcome: RunOutcome): void {
   const visit = dropRun(state, place);
   const { loop } = visit;
+  if (visit.cursor !== undefined) {
+    endCursorRun(state, place, outcome);
+    return;
+  }
   if (loop === undefined) {
     visit.outcome = outcome;
     setValue(state, visit, outcome.error);
@@ -85,6 +95,7 @@ export function stopAll(state: ExecutionState, timeMs: number): void {
 
 /** Marks commands and children as told to stop; runs that wait at the server simply end. */
 export function stopRuns(state: ExecutionState, visit: Visit, timeMs: number): void {
+  dropRenewals(state, visit);
   for (const [key, run] of visit.runs) {
     const command = run.commandId && state.commands.get(run.commandId);
     const child = run.childId && state.children.get(run.childId);

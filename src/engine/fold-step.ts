@@ -2,12 +2,13 @@
 import { assert } from "../core/assert.ts";
 import type { Json } from "../core/json.ts";
 import type { EventOf } from "./event.ts";
+import { cursorAgain, dropRenewals, newCursor } from "./fold-cursor.ts";
 import { dropTimer, recordOf, stepOf, visitOf } from "./fold-place.ts";
 import { stopRuns } from "./fold-run.ts";
 import { addToken, takeTokens } from "./fold-token.ts";
 import { setValue } from "./fold-value.ts";
 import { arcId } from "./graph.ts";
-import type { LoopProgress } from "./record.ts";
+import type { LoopProgress, Visit } from "./record.ts";
 import { visitKey } from "./record.ts";
 import type { ExecutionState } from "./state.ts";
 
@@ -17,6 +18,7 @@ export function applyEntered(
   timeMs: number,
 ): void {
   takeTokens(state, event.step, event.tokenCount);
+  const again = progressOf(state, event);
   const record = recordOf(state, event.step);
   record.status = "running";
   record.visits = event.visit;
@@ -29,7 +31,8 @@ export function applyEntered(
     visit: event.visit,
     enteredAtMs: timeMs,
     runs: new Map(),
-    loop: loopAgain(state, event),
+    loop: again?.loop,
+    cursor: again?.cursor,
     outcome: undefined,
     failing: undefined,
     timerId: undefined,
@@ -37,21 +40,26 @@ export function applyEntered(
   state.running.set(event.step, (state.running.get(event.step) ?? 0) + 1);
 }
 
-/** The loop of the visit that this one resumes: its good items stay, the others run again. */
-function loopAgain(
+/** Of the loop of the visit that this one resumes: its good items stay, the others run again. */
+function progressOf(
   state: ExecutionState,
   { step, resumes }: EventOf<"step.entered">,
-): LoopProgress | undefined {
+): Pick<Visit, "loop" | "cursor"> | undefined {
   if (resumes === undefined) {
     return undefined;
   }
   const key = visitKey({ step, visit: resumes });
   const before = state.unfinished.get(key)?.visit;
   state.unfinished.delete(key);
-  if (before?.loop === undefined) {
-    return undefined;
-  }
-  const { loop, runs } = before;
+  return (
+    before && {
+      loop: before.loop && loopAgain(before.loop, before.runs),
+      cursor: before.cursor && cursorAgain(before.cursor),
+    }
+  );
+}
+
+function loopAgain(loop: LoopProgress, runs: Visit["runs"]): LoopProgress {
   const failed = loop.errors.map(({ index }) => index);
   const again = [...failed, ...loop.stopped, ...loop.again, ...runs.keys()];
   return { ...loop, errors: [], stopped: [], again: new Set(again.sort((a, b) => a - b)) };
@@ -68,6 +76,10 @@ export function applyStepFailing(
 }
 
 export function applyLoopStarted(state: ExecutionState, event: EventOf<"loop.started">): void {
+  if (event.cursor !== undefined) {
+    visitOf(state, event).cursor = newCursor(event.maxInFlight);
+    return;
+  }
   visitOf(state, event).loop = {
     items: event.items,
     maxInFlight: event.maxInFlight,
@@ -95,6 +107,7 @@ export function applyExited(
     state.running.delete(event.step);
   }
   dropTimer(state, visit.timerId);
+  dropRenewals(state, visit);
   record.status = running > 0 ? "running" : event.status;
   record.endedAtMs = timeMs;
   record.error = event.error;

@@ -1,6 +1,7 @@
 /** What a visit gives its step: the value that templates read. */
 import type { Json } from "../core/json.ts";
 import type { StepValue } from "./command.ts";
+import { cursorValue } from "./cursor-value.ts";
 import type { Failure } from "./failure.ts";
 import { recordOf, stepOf } from "./fold-place.ts";
 import type { Visit } from "./record.ts";
@@ -12,8 +13,10 @@ export function setValue(state: ExecutionState, visit: Visit, error: Failure | u
   const { isPipeline } = stepOf(state, visit);
   const more = error === undefined ? {} : { error };
   const status = error === undefined ? "ok" : "error";
+  const collected =
+    visit.cursor === undefined ? visit.loop && loopValue(visit.loop) : cursorValue(visit.cursor);
   const value: StepValue =
-    visit.loop === undefined
+    collected === undefined
       ? {
           value: visit.outcome?.value ?? null,
           status,
@@ -21,7 +24,7 @@ export function setValue(state: ExecutionState, visit: Visit, error: Failure | u
           ...more,
         }
       : {
-          value: loopValue(visit.loop),
+          value: collected,
           status,
           shape: "loop",
           ...(isPipeline ? { itemShape: "pipeline" } : {}),

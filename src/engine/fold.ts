@@ -11,6 +11,7 @@ import {
   applyWaitDone,
   applyWaitStarted,
 } from "./fold-call.ts";
+import { applyFrame } from "./fold-cursor.ts";
 import { applyFailing, applyFinishing, applyResumed, end } from "./fold-end.ts";
 import { recordOf, visitOf } from "./fold-place.ts";
 import { countRetries, endRun, moveRun, stopAll, stopRun } from "./fold-run.ts";
@@ -84,6 +85,11 @@ export function foldEvent(state: ExecutionState, event: ExecutionEvent, timeMs: 
     case "ctx.updated":
       state.ctx = { ...state.ctx, ...event.values };
       state.revision++;
+      break;
+    case "loop.frame":
+      state.commands.delete(event.commandId);
+      countRetries(state, event, event.retries);
+      applyFrame(state, event);
       break;
     case "loop.done":
       setValue(state, visitOf(state, event), undefined);

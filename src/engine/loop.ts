@@ -23,6 +23,8 @@ import { isList, loopList } from "./value.ts";
 export const ITEM_COUNT_MAX = 1_000_000;
 /** A stored list that is larger is not loaded to be iterated over. */
 const LOADED_BYTES_MAX = 4 * 1024 * 1024;
+/** Most pullers of one cursor. */
+export const PULLER_COUNT_MAX = 1000;
 
 type Items =
   | { readonly ok: true; readonly items: readonly Json[] }
@@ -50,6 +52,7 @@ export function startLoop(draft: Draft, visit: Visit, loop: Loop): void {
       visit: number,
       items: items.items,
       maxInFlight,
+      ...(loop.cursor === undefined ? {} : { cursor: loop.cursor.kind }),
     });
     draft.touched.push(visit);
   } catch (error) {
@@ -101,7 +104,8 @@ function endLoop(draft: Draft, visit: Visit, loop: LoopProgress, error: Failure 
   }
 }
 
-function failureLimit(policy: LoopFailure): number {
+/** Failed items that do not fail the loop yet. */
+export function failureLimit(policy: LoopFailure): number {
   if (typeof policy === "object") {
     return policy.maxFailures;
   }
@@ -109,8 +113,8 @@ function failureLimit(policy: LoopFailure): number {
 }
 
 function readItems(draft: Draft, loop: Loop, scope: Scope): Items {
-  if (loop.mode === "cursor") {
-    return notIterable("Cursor loops are not supported yet", "CURSOR_UNSUPPORTED");
+  if (loop.cursor !== undefined) {
+    return { ok: true, items: [] };
   }
   const value = load(draft, renderValue(loop.in ?? null, scope));
   const source = typeof value === "string" ? parseText(value) : value;
@@ -188,6 +192,10 @@ function readMaxInFlight(loop: Loop, scope: Scope): number | Failure {
   }
   const value = renderValue(loop.maxInFlight, scope);
   const count = typeof value === "number" || typeof value === "string" ? Number(value) : Number.NaN;
+  if (loop.cursor !== undefined && count > PULLER_COUNT_MAX) {
+    const message = `max_in_flight is ${count}: a cursor may have ${PULLER_COUNT_MAX} pullers`;
+    return failure("limit", message, { code: "MAX_IN_FLIGHT" });
+  }
   if (Number.isInteger(count) && count >= 1) {
     return count;
   }

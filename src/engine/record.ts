@@ -2,7 +2,7 @@
 import type { CommandId, ExecutionId, TimerId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import type { PipelineState, StepValue } from "./command.ts";
-import type { LoopStats, Place, TimerPurpose, WaitGoal } from "./event.ts";
+import type { CursorPhase, LoopStats, Place, TimerPurpose, WaitGoal } from "./event.ts";
 import type { Failure } from "./failure.ts";
 
 /** A token that has arrived at a step and waits there. */
@@ -32,9 +32,10 @@ export interface Visit {
   readonly step: string;
   readonly visit: number;
   readonly enteredAtMs: number;
-  /** Not yet over, by loop index; {@link SINGLE} outside loops. */
+  /** Not yet over, by loop index; {@link SINGLE} outside loops, below that for pullers. */
   readonly runs: Map<number, Run>;
   loop: LoopProgress | undefined;
+  cursor: CursorProgress | undefined;
   /** How the run of a step without loop ended. */
   outcome: RunOutcome | undefined;
   /** Set from `step.failing` on. */
@@ -42,7 +43,7 @@ export interface Visit {
   timerId: TimerId | undefined;
 }
 
-/** Key of the only run of a step without loop. */
+/** Key of the only run of a step without loop. Those of pullers are below it. */
 export const SINGLE = -1;
 
 /** One way through a step's tasks. At most one of the three ids is set; none while it waits. */
@@ -74,6 +75,58 @@ export interface LoopProgress {
   readonly stopped: number[];
   /** Of a retry: indexes that are to run again, before `next`. */
   readonly again: Set<number>;
+}
+
+/** A loop whose items are claimed. Keeps the items at work and the newest results, no more. */
+export interface CursorProgress {
+  readonly pullers: readonly Puller[];
+  /** Rows claimed so far that are items; index of the next one. */
+  total: number;
+  frameCount: number;
+  succeeded: number;
+  failed: number;
+  /** Not yet over, by index. */
+  readonly items: Map<number, CursorItem>;
+  /** Those of `errors`, for a retry. */
+  readonly failedItems: Map<number, CursorItem>;
+  /** Of the newest items, by index less `omitted`; null where one has failed or not ended. */
+  readonly results: Json[];
+  /** Results before those that are kept. */
+  omitted: number;
+  /** The first ones, in order of time. */
+  readonly errors: ItemError[];
+  /** Why nothing can be claimed any more. */
+  claimError: Failure | undefined;
+}
+
+export interface CursorItem {
+  readonly item: Json;
+  readonly puller: number;
+  /** What acknowledges it. */
+  readonly ack: Json | undefined;
+}
+
+export interface Puller {
+  /** What it does by a command. */
+  phase: CursorPhase | undefined;
+  /** Its last claim, unlike all others of the execution; the same however often it is handed out. */
+  claim: number;
+  frame: Frame | undefined;
+  /** Of items that went well and that the source has not been told of. */
+  acks: Json[];
+  /** Its last claim gave nothing. */
+  isDrained: boolean;
+  /** Of the renewal of its frame. */
+  timerId: TimerId | undefined;
+}
+
+/** What one claim gave; after a retry, what is left of several. */
+export interface Frame {
+  /** Of its items, in the order in which they start. */
+  readonly indexes: readonly number[];
+  /** How many have started. */
+  startedCount: number;
+  endedCount: number;
 }
 
 export interface ItemError {
@@ -137,8 +190,13 @@ export function visitKey({ step, visit }: Pick<Place, "step" | "visit">): string
   return `${step}#${visit}`;
 }
 
-export function runKey({ index }: Pick<Place, "index">): number {
-  return index ?? SINGLE;
+export function runKey({ index, puller }: Pick<Place, "index" | "puller">): number {
+  return puller === undefined ? (index ?? SINGLE) : pullerKey(puller);
+}
+
+/** Key of what a puller does itself; the items that it brings have keys of their own. */
+export function pullerKey(puller: number): number {
+  return SINGLE - 1 - puller;
 }
 
 /** Names a run in the whole execution. */
@@ -149,7 +207,20 @@ export function placeKey(place: Place): string {
 /** Place of a run in its visit. */
 export function placeOf(visit: Visit, key: number): Place {
   const { step, visit: number } = visit;
+  if (key < SINGLE) {
+    return { step, visit: number, puller: SINGLE - 1 - key };
+  }
   return key === SINGLE ? { step, visit: number } : { step, visit: number, index: key };
+}
+
+/** The place alone of something that has more fields. */
+export function placeIn({ step, visit, index, puller }: Place): Place {
+  return {
+    step,
+    visit,
+    ...(index === undefined ? {} : { index }),
+    ...(puller === undefined ? {} : { puller }),
+  };
 }
 
 export function loopStats(loop: LoopProgress): LoopStats {

@@ -4,13 +4,15 @@ import type { CommandId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { CommandReport } from "./command.ts";
 import { PIPELINE_START } from "./command.ts";
+import type { PullEnd } from "./cursor.ts";
+import { onPulled } from "./cursor.ts";
 import type { Draft } from "./draft.ts";
-import type { CallEnd, Place } from "./event.ts";
+import type { CallEnd } from "./event.ts";
 import type { Failure } from "./failure.ts";
 import { failure } from "./failure.ts";
 import { retriedOf } from "./pipeline.ts";
 import type { OpenCommand, Visit } from "./record.ts";
-import { runKey } from "./record.ts";
+import { placeIn, runKey } from "./record.ts";
 import { findVisit } from "./state.ts";
 import { confirmCancelled, placedFailure } from "./stop.ts";
 
@@ -39,7 +41,7 @@ export function onLeaseExpired(draft: Draft, commandId: CommandId, attempt: numb
   }
   if (command.cancelledAtMs !== undefined) {
     confirmCancelled(draft, command, false);
-  } else if (command.losses < LOSS_COUNT_MAX && isRepeatable(draft, command)) {
+  } else if (command.losses < lossCountMax(draft, command) && isRepeatable(draft, command)) {
     handOutAgain(draft, command, "worker lost", true);
   } else {
     const times = command.losses + 1;
@@ -83,18 +85,29 @@ function endCall(
   value: Json,
 ): void {
   const { commandId, attempt } = command;
-  const place = placeOfCommand(command);
+  const place = placeIn(command);
   const visit = findVisit(draft.state, place);
   if (visit === undefined) {
     return;
   }
   const base = { ...place, commandId, attempt, ...source, value };
+  if (place.puller !== undefined && error === undefined) {
+    endPull(draft, visit, base);
+    return;
+  }
   draft.emit(
     error === undefined
       ? { type: "call.done", ...base }
       : { type: "call.error", ...base, error: placed(error, visit, command) },
   );
   draft.remove.push(commandId);
+  draft.touched.push(visit);
+}
+
+/** What a puller did itself went well. */
+function endPull(draft: Draft, visit: Visit, end: PullEnd): void {
+  onPulled(draft, visit, end);
+  draft.remove.push(end.commandId);
   draft.touched.push(visit);
 }
 
@@ -115,7 +128,7 @@ function yieldCommand(
   delayMs: number,
 ): void {
   const { commandId, attempt } = command;
-  const place = placeOfCommand(command);
+  const place = placeIn(command);
   draft.emit({ type: "command.yielded", ...place, commandId, attempt, pipeline, delayMs });
   draft.remove.push(commandId);
   const visit = findVisit(draft.state, place);
@@ -127,19 +140,24 @@ function yieldCommand(
 function handOutAgain(draft: Draft, command: OpenCommand, reason: string, isLoss: boolean): void {
   const { commandId } = command;
   const attempt = command.attempt + 1;
-  const place = placeOfCommand(command);
+  const place = placeIn(command);
   draft.emit({ type: "command.retried", ...place, commandId, attempt, reason, isLoss });
   draft.requeue.push({ commandId, attempt, availableAtMs: draft.nowMs });
 }
 
+/** Of a cursor's work its author may say it. */
+function lossCountMax(draft: Draft, { step }: OpenCommand): number {
+  const { cursor } = draft.state.graph.step(step).loop ?? {};
+  return cursor === undefined ? LOSS_COUNT_MAX : cursor.maxAttempts - 1;
+}
+
 /** Any of the tasks that the lost worker may have been running must allow to be run again. */
 function isRepeatable(draft: Draft, command: OpenCommand): boolean {
-  const visit = findVisit(draft.state, placeOfCommand(command));
+  if (command.puller !== undefined) {
+    return true;
+  }
+  const visit = findVisit(draft.state, placeIn(command));
   const { tasks } = draft.state.graph.step(command.step);
   const { position } = visit?.runs.get(runKey(command))?.pipeline ?? PIPELINE_START;
   return tasks.slice(position).every((task) => task.isIdempotent);
-}
-
-function placeOfCommand({ step, visit, index }: OpenCommand): Place {
-  return index === undefined ? { step, visit } : { step, visit, index };
 }

@@ -4,17 +4,20 @@ import type { Json } from "../core/json.ts";
 import type { Playbook, Step, Task } from "../dsl/playbook.ts";
 import { hasTemplate, renderValue } from "../template/render.ts";
 import { startChild } from "./child.ts";
-import type { CommandPayload, PipelineState } from "./command.ts";
+import type { CommandPayload, ScopeData } from "./command.ts";
 import { PIPELINE_START } from "./command.ts";
-import { taskData } from "./cut.ts";
+import { pullStep } from "./cursor-step.ts";
+import { cursorData, taskData } from "./cut.ts";
 import type { Continuation, Draft } from "./draft.ts";
 import { loopItem } from "./draft.ts";
+import type { CursorPhase } from "./event.ts";
 import { templateFailure } from "./failure.ts";
+import { cursorOf } from "./fold-cursor.ts";
 import type { PipelineRun } from "./pipeline.ts";
 import { currentTask, taskScope } from "./pipeline.ts";
 import { readsOf } from "./reads.ts";
 import type { Visit } from "./record.ts";
-import { placeOf } from "./record.ts";
+import { placeOf, SINGLE } from "./record.ts";
 import { isServerKind, WAIT_KIND } from "./server-task.ts";
 import { startOf } from "./state.ts";
 import { failVisit } from "./stop.ts";
@@ -33,10 +36,15 @@ export function continueRun(draft: Draft, continuation: Continuation): void {
   }
 }
 
-function goOn(draft: Draft, { visit, key, pipeline, delayMs }: Continuation): void {
+function goOn(draft: Draft, continuation: Continuation): void {
+  const { visit, key, pipeline, delayMs } = continuation;
+  if (key < SINGLE) {
+    issuePull(draft, continuation);
+    return;
+  }
   const task = currentTask({ step: draft.stepOf(visit), pipeline });
   if (!isServerKind(task.kind)) {
-    issueCommand(draft, visit, key, pipeline, delayMs);
+    issueItem(draft, continuation);
   } else if (delayMs > 0) {
     draft.startTimer({ kind: "retry", ...placeOf(visit, key) }, delayMs);
   } else if (task.kind === WAIT_KIND) {
@@ -46,21 +54,41 @@ function goOn(draft: Draft, { visit, key, pipeline, delayMs }: Continuation): vo
   }
 }
 
-function issueCommand(
-  draft: Draft,
-  visit: Visit,
-  key: number,
-  pipeline: PipelineState,
-  delayMs: number,
-): void {
+function issueItem(draft: Draft, continuation: Continuation): void {
+  const { visit, key } = continuation;
   const step = draft.stepOf(visit);
   const scope = taskData(draft.state, step, loopItem(draft, visit, key));
+  issueCommand(draft, continuation, { step, scope });
+}
+
+/** What a puller of a cursor does itself. */
+function issuePull(draft: Draft, continuation: Continuation): void {
+  const { visit, key } = continuation;
+  const phase = continuation.phase ?? cursorOf(visit).pullers[SINGLE - 1 - key]?.phase ?? "claim";
+  const step = draft.stepOf(visit);
+  const scope = cursorData(draft.state, step);
+  issueCommand(draft, continuation, { step: pullStep(step, phase), scope, phase });
+}
+
+interface Work {
+  /** With the tasks to run. */
+  readonly step: Step;
+  readonly scope: ScopeData;
+  readonly phase?: CursorPhase;
+}
+
+function issueCommand(
+  draft: Draft,
+  { visit, key, pipeline, delayMs }: Continuation,
+  { step, scope, phase }: Work,
+): void {
   const run: PipelineRun = { step, pipeline, data: scope, options: draft.scopeOptions };
   const task = currentTask(run);
   const pool = choosePool(draft, run, task);
   const commandId = draft.environment.newId<CommandId>();
   const place = placeOf(visit, key);
-  draft.emit({ type: "command.issued", ...place, commandId, pool, attempt: 1 });
+  const more = phase === undefined ? {} : { phase };
+  draft.emit({ type: "command.issued", ...place, commandId, pool, attempt: 1, ...more });
   const timeoutMs = remainingMs(draft, visit, step, delayMs);
   draft.issue.push({
     commandId,
@@ -74,8 +102,17 @@ function issueCommand(
       pipeline,
       scope,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      ...frameOf(step, phase),
     },
   });
+}
+
+function frameOf({ loop }: Step, phase: CursorPhase | undefined): Pick<CommandPayload, "frame"> {
+  if (loop?.cursor === undefined || (phase !== "claim" && phase !== "next")) {
+    return {};
+  }
+  const { process, maxBytes } = loop.cursor;
+  return { frame: { process, maxBytes } };
 }
 
 const payloads = new WeakMap<Step, CommandPayload["step"]>();

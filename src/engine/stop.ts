@@ -8,7 +8,7 @@ import type { Place } from "./event.ts";
 import type { Failure } from "./failure.ts";
 import { failure } from "./failure.ts";
 import type { OpenCommand, Visit } from "./record.ts";
-import { placeOf } from "./record.ts";
+import { placeIn, placeOf } from "./record.ts";
 import { findVisit, isStopping } from "./state.ts";
 
 /** How long a worker has to confirm that a cancelled command is gone. */
@@ -79,8 +79,8 @@ export function onCancelDeadline(draft: Draft): void {
 
 /** A cancelled command is gone, or given up. */
 export function confirmCancelled(draft: Draft, command: OpenCommand, isLost: boolean): void {
-  const { commandId, step, visit, index } = command;
-  const place = index === undefined ? { step, visit } : { step, visit, index };
+  const { commandId } = command;
+  const place = placeIn(command);
   const owner = findVisit(draft.state, place);
   draft.emit({ type: "command.cancelled", commandId, isLost, ...place });
   draft.remove.push(commandId);

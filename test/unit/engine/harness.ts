@@ -1,7 +1,7 @@
 /** Playbooks in few words, and an execution to drive by hand. */
 import type { CommandId, ExecutionId, TimerId, WorkerId } from "../../../src/core/ids.ts";
 import type { Json, JsonObject } from "../../../src/core/json.ts";
-import type { Arc, Loop, Playbook, Rule, Step, Task } from "../../../src/dsl/playbook.ts";
+import type { Arc, Cursor, Loop, Playbook, Rule, Step, Task } from "../../../src/dsl/playbook.ts";
 import type { CommandOutcome } from "../../../src/engine/command.ts";
 import { decide } from "../../../src/engine/decide.ts";
 import type {
@@ -80,6 +80,21 @@ export function makeStep(name: string, spec: StepSpec = {}): Step {
             ...loop,
           },
         }),
+  };
+}
+
+export function makeCursor(cursor: Partial<Cursor> = {}): Cursor {
+  return {
+    kind: "postgres",
+    claim: makeTask("claim", { kind: "postgres" }),
+    maxRows: 10,
+    maxBytes: 1000,
+    rowConcurrency: 1,
+    process: "row",
+    leaseMs: 120_000,
+    heartbeatMs: 30_000,
+    maxAttempts: 3,
+    ...cursor,
   };
 }
 

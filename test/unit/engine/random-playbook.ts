@@ -1,8 +1,8 @@
-/** Playbooks by chance: branches, joins, bounded cycles, loops, pipelines, failures, children, waits. */
+/** Playbooks by chance: branches, joins, bounded cycles, loops, cursors, pipelines, failures, children, waits. */
 import type { Json, JsonObject } from "../../../src/core/json.ts";
 import type { Arc, Loop, LoopFailure, Playbook, Policy, Task } from "../../../src/dsl/playbook.ts";
 import type { StepSpec } from "./harness.ts";
-import { makePlaybook, makeRule } from "./harness.ts";
+import { makeCursor, makePlaybook, makeRule, makeTask } from "./harness.ts";
 
 /** Numbers from a seed. */
 export class Chance {
@@ -121,6 +121,28 @@ function randomPolicy(chance: Chance, taskCount: number): Policy {
 }
 
 function randomLoop(chance: Chance): Partial<Loop> {
+  return chance.hits(30) ? randomCursor(chance) : randomItems(chance);
+}
+
+function randomCursor(chance: Chance): Partial<Loop> {
+  const task = makeTask("claim", { kind: "postgres" });
+  const isAcknowledged = chance.hits(50);
+  return {
+    mode: "cursor",
+    maxInFlight: 1 + chance.below(3),
+    failure: chance.pick<LoopFailure>(["fail_fast", "continue", "continue", { maxFailures: 1 }]),
+    cursor: makeCursor({
+      maxRows: 1 + chance.below(4),
+      rowConcurrency: 1 + chance.below(3),
+      process: chance.pick(["row", "row", "frame"]),
+      maxAttempts: 1 + chance.below(4),
+      ...(isAcknowledged ? { acknowledge: { ...task, label: "acknowledge" } } : {}),
+      ...(isAcknowledged || chance.hits(20) ? { renew: { ...task, label: "renew" } } : {}),
+    }),
+  };
+}
+
+function randomItems(chance: Chance): Partial<Loop> {
   const source: Json = chance.pick<Json>([
     `{{ ${chance.below(6)} }}`,
     "{{ list }}",

@@ -5,15 +5,19 @@
  * end. Checks after every decision what must hold always.
  */
 import type { CommandId, ExecutionId, TimerId, WorkerId } from "../../../src/core/ids.ts";
+import type { Json } from "../../../src/core/json.ts";
 import type { CommandOutcome, CommandPayload, CommandReport } from "../../../src/engine/command.ts";
-import type { ChildEnd, EngineInput } from "../../../src/engine/decision.ts";
+import type { ChildEnd, EngineInput, NewCommand } from "../../../src/engine/decision.ts";
 import { failure } from "../../../src/engine/failure.ts";
 import type { TaskOutcome } from "../../../src/engine/output.ts";
 import { currentTask, retriedOf, settleTask } from "../../../src/engine/pipeline.ts";
+import type { Visit } from "../../../src/engine/record.ts";
+import { pullerKey } from "../../../src/engine/record.ts";
 import { isServerKind } from "../../../src/engine/server-task.ts";
 import { isTerminal } from "../../../src/engine/state.ts";
 import { Driver } from "./harness.ts";
 import { Chance, randomPlaybook, SIGNALS } from "./random-playbook.ts";
+import { checkAcknowledged, goodAcks } from "./simulator-cursor.ts";
 import { check, checkLog } from "./simulator-log.ts";
 
 const TURN_COUNT_MAX = 4000;
@@ -45,12 +49,15 @@ class World {
   readonly #ends: ChildEnd[] = [];
   /** Commands that a worker has, by the attempt it got. */
   readonly #held = new Map<CommandId, number>();
+  /** What cursors claim from. */
+  readonly #source: RowSource;
   #staleCount = 0;
 
   constructor(chance: Chance) {
     this.#chance = chance;
     this.#driver = new Driver(randomPlaybook(chance));
     this.#errorPercent = chance.pick([0, 2, 5, 20]);
+    this.#source = new RowSource(chance);
   }
 
   run(): void {
@@ -161,15 +168,18 @@ class World {
     this.#held.set(commandId, attempt);
     const outcome: CommandOutcome = command.isCancelled
       ? { status: "cancelled" }
-      : this.#execute(command.payload);
+      : this.#execute(command);
     const copies = this.#chance.pick([0, 1, 1, 1, 1, 1, 1, 1, 2]);
     for (let copy = 0; copy < copies; copy++) {
       this.#mail.push(makeReport(commandId, attempt, outcome));
     }
   }
 
-  #execute(payload: CommandPayload): CommandOutcome {
+  #execute({ payload, step: name, visit, puller }: NewCommand): CommandOutcome {
     const { step, scope: data } = payload;
+    if (puller !== undefined) {
+      return this.#pull(payload, `${name}#${visit}`);
+    }
     for (let { pipeline } = payload; ; ) {
       const run = { step, pipeline, data, options: { nowMs: 0 } };
       if (isServerKind(currentTask(run).kind)) {
@@ -188,6 +198,24 @@ class World {
       }
       pipeline = next.pipeline;
     }
+  }
+
+  /** A puller's command: it may fail, or go on later. */
+  #pull(payload: CommandPayload, key: string): CommandOutcome {
+    const [first] = payload.step.tasks;
+    if (first?.label === "acknowledge") {
+      const acks = payload.pipeline.locals["__frame_acks"];
+      this.#source.acknowledge(Array.isArray(acks) ? acks : []);
+    }
+    if (this.#chance.hits(this.#errorPercent / 2)) {
+      const error = failure("db_error", "by chance");
+      return { status: "error", error, value: null, ctx: {} };
+    }
+    if (this.#chance.hits(5)) {
+      return { status: "yielded", pipeline: payload.pipeline, delayMs: 5000 };
+    }
+    const value = payload.frame === undefined ? null : this.#source.claim(key, payload);
+    return { status: "ok", value, ctx: {} };
   }
 
   #taskOutcome(index: number | undefined): TaskOutcome {
@@ -305,16 +333,39 @@ class World {
     }
     for (const { purpose } of timers.values()) {
       const isForVisit =
-        purpose.kind === "step_timeout" || purpose.kind === "retry" || purpose.kind === "wait";
+        purpose.kind === "step_timeout" ||
+        purpose.kind === "retry" ||
+        purpose.kind === "wait" ||
+        purpose.kind === "frame_renewal";
       const key = isForVisit ? `${purpose.step}#${purpose.visit}` : "";
       check(!isForVisit || state.visits.has(key), "a timer belongs to something open");
     }
     for (const name of state.listeners.keys()) {
       check(!state.signals.has(name), `nobody waits for ${name} while one is kept`);
     }
-    for (const { loop, runs, step } of state.visits.values()) {
+    for (const visit of state.visits.values()) {
+      const { loop, runs, step } = visit;
       check(loop === undefined || runs.size <= loop.maxInFlight, `max_in_flight of ${step} holds`);
+      this.#checkCursor(visit);
     }
+  }
+
+  #checkCursor({ cursor, runs, step }: Visit): void {
+    if (cursor === undefined) {
+      return;
+    }
+    const { rowConcurrency = 1 } = this.#driver.state.graph.step(step).loop?.cursor ?? {};
+    for (const [number, { frame }] of cursor.pullers.entries()) {
+      const own = [...runs.keys()].filter((key) => cursor.items.get(key)?.puller === number);
+      check(own.length <= rowConcurrency, `row_concurrency of ${step} holds`);
+      const isClaiming = runs.has(pullerKey(number)) && cursor.pullers[number]?.phase !== "renew";
+      const isWhole = frame === undefined || frame.endedCount === 0;
+      check(!isClaiming || own.length === 0, `a puller of ${step} claims when its rows have ended`);
+      check(isWhole || frame.endedCount < frame.indexes.length, `a frame of ${step} is open`);
+    }
+    const good = goodAcks(this.#driver.events);
+    const isSafe = this.#source.acknowledged.every((ack) => good.has(ack));
+    check(isSafe, "only what went well is acknowledged");
   }
 
   #checkEnd(): void {
@@ -334,6 +385,7 @@ class World {
     );
     check(this.#driver.isSameAsReplay(), "a replay gives the live state");
     checkLog(events);
+    checkAcknowledged(events, new Set(this.#source.acknowledged));
   }
 
   /** Whatever arrives after the end is stale. */
@@ -342,6 +394,35 @@ class World {
       const decision = this.#driver.give({ kind: "report", report });
       check(decision.isStale && decision.events.length === 0, "the end is final");
     }
+  }
+}
+
+/** Rows that cursors claim: a few for each visit. What a lost report had claimed is gone. */
+class RowSource {
+  readonly acknowledged: Json[] = [];
+  readonly #chance: Chance;
+  readonly #left = new Map<string, number>();
+  #lastAck = 0;
+
+  constructor(chance: Chance) {
+    this.#chance = chance;
+  }
+
+  claim(key: string, { frame, pipeline }: CommandPayload): Json {
+    const left = this.#left.get(key) ?? this.#chance.below(12);
+    const most = Number(pipeline.locals["__frame_max_rows"]);
+    const count = Math.min(left, 1 + this.#chance.below(most));
+    this.#left.set(key, left - count);
+    const rows = Array.from({ length: count }, (_, row) => ({ row }));
+    const acks = rows.map(() => ++this.#lastAck);
+    const isOne = frame?.process === "frame" && count > 0;
+    return isOne
+      ? { items: [rows], rowCount: count, acks: [acks] }
+      : { items: rows, rowCount: count, acks };
+  }
+
+  acknowledge(acks: readonly Json[]): void {
+    this.acknowledged.push(...acks);
   }
 }
 
