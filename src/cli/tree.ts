@@ -116,11 +116,14 @@ export class ExecutionTree {
       case "loop.started":
         visit.total = Number(context["iterations_expected"]);
         return undefined;
+      case "loop.frame":
+        visit.total = (visit.total ?? 0) + Number(context["items"]);
+        return undefined;
       case "call.done":
-        visit.done++;
+        visit.done += isPull(event) ? 0 : 1;
         return undefined;
       case "call.error":
-        visit.failed++;
+        visit.failed += isPull(event) ? 0 : 1;
         visit.error = field(event, "error");
         return undefined;
       case "command.retried":
@@ -168,6 +171,11 @@ export class ExecutionTree {
       ...this.visits.flatMap((visit, index) => visitLines(visit, index === last, style)),
     ];
   }
+}
+
+/** What a cursor does beside its items. */
+function isPull(event: JsonObject): boolean {
+  return objectOf(event["meta"])["puller"] !== undefined;
 }
 
 function objectOf(value: Json | undefined): JsonObject {

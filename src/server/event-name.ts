@@ -9,9 +9,9 @@ const API_NAMES: Readonly<Partial<Record<EventType, string>>> = {
 
 /** Types that the API derives from the end of a command; see event-view.ts. */
 const DERIVED: Readonly<Record<string, readonly EventType[]>> = {
-  "command.claimed": ["call.done", "call.error"],
-  "command.started": ["call.done", "call.error"],
-  "command.completed": ["call.done"],
+  "command.claimed": ["call.done", "call.error", "loop.frame"],
+  "command.started": ["call.done", "call.error", "loop.frame"],
+  "command.completed": ["call.done", "loop.frame"],
   "command.failed": ["call.error"],
 };
 

@@ -3,8 +3,8 @@
  * `result.context.data`, the error as text.
  *
  * The log records the end of a command in one event; clients expect its life in several. So
- * `command.claimed` and `command.started` are shown before a `call.done` or `call.error`, and
- * `command.completed` or `command.failed` behind it. Their ids lie between the log's positions
+ * `command.claimed` and `command.started` are shown before a `call.done`, `call.error` or `loop.frame`,
+ * and `command.completed` or `command.failed` behind it. Their ids lie between the log's positions
  * (`11.8`, `11.9`, `12`, `12.1`), so that ids always ascend; a client that goes on behind any of
  * them goes on behind its whole part.
  */
@@ -44,10 +44,10 @@ export function seqOfEventId(id: string | null | undefined): number {
 export function viewEvent(executionId: ExecutionId, recorded: RecordedEvent): readonly ApiEvent[] {
   const { event, seq } = recorded;
   const main = mainEvent(executionId, recorded);
-  if (event.type !== "call.done" && event.type !== "call.error") {
+  if (event.type !== "call.done" && event.type !== "call.error" && event.type !== "loop.frame") {
     return [main];
   }
-  const end = event.type === "call.done" ? "command.completed" : "command.failed";
+  const end = event.type === "call.error" ? "command.failed" : "command.completed";
   const begin = event.startedAtMs === undefined ? [] : startEvents(main, seq, event.startedAtMs);
   return [...begin, main, { ...main, event_id: `${seq}.1`, event_type: end, result: null }];
 }
@@ -125,11 +125,17 @@ function contextOf(event: ExecutionEvent): JsonObject | null {
     case "playbook.started":
       return { path: event.path, version: event.version, workload: event.workload };
     case "loop.started":
-      return { iterations_expected: event.items.length, max_in_flight: event.maxInFlight };
+      return {
+        iterations_expected: event.items.length,
+        max_in_flight: event.maxInFlight,
+        ...(event.cursor === undefined ? {} : { cursor: event.cursor }),
+      };
+    case "loop.frame":
+      return { items: event.items.length, rows: event.rowCount };
     case "ctx.updated":
       return { values: event.values };
     case "command.issued":
-      return { pool: event.pool };
+      return { pool: event.pool, ...(event.phase === undefined ? {} : { phase: event.phase }) };
     case "child.started":
       return { execution_id: event.childId, path: event.path, is_waited: event.isWaited };
     case "child.done":
@@ -154,6 +160,7 @@ const META: readonly (readonly [key: string, name: string])[] = [
   ["workerId", "worker_id"],
   ["visit", "visit"],
   ["index", "iteration_index"],
+  ["puller", "puller"],
 ];
 
 function metaOf(event: ExecutionEvent): Readonly<Record<string, unknown>> {

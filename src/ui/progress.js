@@ -34,6 +34,8 @@ export class Progress {
       step.isSkipped = true;
     } else if (type === "loop.started") {
       step.total = event.context.iterations_expected;
+    } else if (type === "loop.frame") {
+      step.total += event.context.items;
     } else if (type === "command.issued") {
       step.pool = event.context.pool;
     } else if (type === "command.retried") {
@@ -45,7 +47,10 @@ export class Progress {
       step.children.push(event.context.execution_id);
     } else if (type === "call.done" || type === "call.error") {
       step.worker = event.meta.worker_id;
-      step[type === "call.done" ? "done" : "failed"]++;
+      // What a cursor's puller does itself is no item.
+      if (event.meta.puller === undefined) {
+        step[type === "call.done" ? "done" : "failed"]++;
+      }
       if (event.error) {
         step.error = event.error;
       }

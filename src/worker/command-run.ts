@@ -15,6 +15,7 @@ import type { TaskOutcome } from "../engine/output.ts";
 import type { PipelineNext, PipelineRun } from "../engine/pipeline.ts";
 import { currentTask, retriedOf, settleTask } from "../engine/pipeline.ts";
 import { isServerKind } from "../engine/server-task.ts";
+import { limitClaim } from "./claim-frame.ts";
 import { CommandSecrets } from "./command-secrets.ts";
 import { stopReason } from "./held-commands.ts";
 import { LogGate } from "./log-gate.ts";
@@ -54,19 +55,20 @@ export async function runCommand(
   if (outcome === undefined || outcome.status === "cancelled" || outcome.status === "released") {
     return outcome;
   }
-  const { step, scope } = command.payload;
+  const { step, scope, frame } = command.payload;
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const limited = await limitOutcome(
-    {
-      client: options.client,
-      limits,
-      executionId: scope.executionId,
-      step: step.name,
-      outputSelect: step.outputSelect,
-      signal: stop,
-    },
-    run.secrets.maskOutcome(outcome),
-  );
+  const context = {
+    client: options.client,
+    limits,
+    executionId: scope.executionId,
+    step: step.name,
+    outputSelect: step.outputSelect,
+    signal: stop,
+  };
+  const masked = run.secrets.maskOutcome(outcome);
+  const limited = await (frame === undefined
+    ? limitOutcome(context, masked)
+    : limitClaim(context, frame, masked));
   const isUnwanted = stop.aborted && stopReason(stop) !== "shutdown";
   return isUnwanted && limited.status === "error" ? run.stopped() : limited;
 }

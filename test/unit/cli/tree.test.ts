@@ -29,6 +29,22 @@ test("lines() shows steps in order of entry with times, items, retries and error
   ]);
 });
 
+test("a cursor's items grow with its frames; its claims are none", () => {
+  const tree = new ExecutionTree();
+  const events: readonly JsonObject[] = [
+    event(0, "step.enter", "drain", { meta: { visit: 1 } }),
+    event(1, "loop.started", "drain", { context: { iterations_expected: 0, cursor: "nats" } }),
+    event(2, "loop.frame", "drain", { context: { items: 2, rows: 2 } }),
+    event(3, "call.done", "drain", { meta: { visit: 1, iteration_index: 0 } }),
+    event(4, "call.error", "drain", { meta: { visit: 1, puller: 0 }, error: "drain: away" }),
+    event(5, "loop.frame", "drain", { context: { items: 3, rows: 3 } }),
+  ];
+  for (const each of events) {
+    tree.apply(each);
+  }
+  expect(tree.lines({ hasColor: false, nowMs: START_MS + 10 })[1]).toContain("1/5 items");
+});
+
 test("tries that failed first are noted below their step, the sum of all items", () => {
   const tree = new ExecutionTree();
   const retries = (count: number, message?: string, index?: number): JsonObject => ({

@@ -53,3 +53,18 @@ test("the page counts the items of a loop, its retries and what was handed out a
   progress.apply(event("step.exit"));
   expect(stepStatus(load)).toBe("completed");
 });
+
+test("the page counts the rows of a cursor, not what its pullers do", () => {
+  const progress = new Progress();
+  const events = [
+    event("step.enter"),
+    event("loop.started", { context: { iterations_expected: 0, cursor: "postgres" } }),
+    event("loop.frame", { context: { items: 4, rows: 4 }, meta: { puller: 0 } }),
+    event("call.done", { meta: { iteration_index: 0 } }),
+    event("call.done", { meta: { puller: 0 } }),
+  ];
+  for (const each of events) {
+    progress.apply(each);
+  }
+  expect(stepNote(progress.steps.get("load"))).toBe("1/4 items");
+});
