@@ -2,12 +2,13 @@
  * Reads a playbook: text in, a {@link Playbook} in one form out, with everything that is wrong or
  * doubtful about it. Errors refuse the document; warnings name unknown fields and older forms.
  */
-import type { Json, JsonObject } from "../core/json.ts";
+import type { Json } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import { nearest } from "../template/nearest.ts";
 import { toText } from "../template/value.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { checkReachable, findEntry, findFinal, linkSteps } from "./graph.ts";
+import { checkKeychainUse, readKeychain } from "./keychain.ts";
 import { readConcurrency } from "./limits.ts";
 import type { ExecutorOptions, Playbook } from "./playbook.ts";
 import { readDuration } from "./policy.ts";
@@ -68,6 +69,8 @@ function readPlaybook(root: Fields, options: ParseOptions): Playbook {
   const executor = root.fields("executor");
   const workbook = new Workbook(root);
   const placed = readWorkflow(root).map((fields) => readStep(fields, { ...options, workbook }));
+  const keychain = readKeychain(root);
+  checkKeychainUse(root, keychain);
   const executorSpec = readExecutorSpec(executor);
   const finalStep = findFinal(executorSpec, placed);
   const steps = linkSteps(root.report, placed, finalStep);
@@ -81,7 +84,7 @@ function readPlaybook(root: Fields, options: ParseOptions): Playbook {
       ...readExecutor(executor, executorSpec),
       ...(finalStep === undefined ? {} : { finalStep }),
     },
-    keychain: readKeychain(root),
+    keychain,
     steps,
   };
 }
@@ -150,16 +153,6 @@ function readPriority(fields: Fields): number {
     fields.error("PRIORITY_INVALID", "priority", `priority is 0 (last) to ${PRIORITY_MAX} (first)`);
   }
   return priority;
-}
-
-function readKeychain(root: Fields): readonly JsonObject[] {
-  return root.list("keychain").flatMap((item, index) => {
-    const entry = Fields.of(root.report, item, `${root.at("keychain")}[${index}]`);
-    if (entry.text("name") === undefined) {
-      root.report.error("KEYCHAIN_INVALID", entry.path, 'a keychain entry needs a "name"');
-    }
-    return [entry.map];
-  });
 }
 
 function readWorkflow(root: Fields): readonly Fields[] {

@@ -17,6 +17,15 @@ export interface Overdue {
   readonly schedules: readonly string[];
   /** Every subscription that a server works on, or must. */
   readonly subscriptions: readonly HeldSubscription[];
+  readonly keychain: readonly DueKeychain[];
+}
+
+/** A value of the keychain that is renewed ahead, because it was used since it was fetched. */
+export interface DueKeychain {
+  readonly cacheKey: string;
+  readonly name: string;
+  readonly executionId: ExecutionId;
+  readonly scope: string;
 }
 
 export interface HeldSubscription {
@@ -53,7 +62,15 @@ export interface SweepOptions {
 }
 
 interface SweepRow {
-  readonly kind: "now" | "timer" | "lease" | "pending" | "unnotified" | "schedule" | "subscription";
+  readonly kind:
+    | "now"
+    | "timer"
+    | "lease"
+    | "pending"
+    | "unnotified"
+    | "schedule"
+    | "subscription"
+    | "keychain";
   readonly executionId: ExecutionId;
   readonly id: string;
   readonly attempt: number;
@@ -105,6 +122,13 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
       CASE WHEN lease_until > now() THEN nullif(holder, '') END
     FROM noetl.subscription
     WHERE holder IS NOT NULL OR (source = 'nats' AND state IN ('active', 'draining'))
+    LIMIT ${options.notifyLimit})
+    UNION ALL
+    (SELECT 'keychain', execution_id, 0, 0, 0, name, scope, cache_key
+    FROM noetl.keychain
+    WHERE auto_renew AND renew_at <= now() AND expires_at > now() AND used_at >= updated_at
+      AND execution_id IS NOT NULL AND (lease_until IS NULL OR lease_until < now())
+    ORDER BY renew_at
     LIMIT ${options.limit})`;
   const of = (kind: SweepRow["kind"]): SweepRow[] => rows.filter((row) => row.kind === kind);
   return {
@@ -134,6 +158,12 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
       subscriptionId: id,
       revision: eventSeq,
       holder: data ?? undefined,
+    })),
+    keychain: of("keychain").map(({ executionId, step, pool, data }) => ({
+      cacheKey: data ?? "",
+      name: step,
+      executionId,
+      scope: pool,
     })),
   };
 }

@@ -27,5 +27,59 @@ test("secretValues() leaves out where and who", () => {
     db_password: "demo-pw",
     extra: { token: "t0ken" },
   };
-  expect(secretValues(data)).toEqual(["demo-pw", "t0ken"]);
+  const values = secretValues(data);
+  expect(values).toEqual(["demo-pw", "t0ken", "demo:demo-pw", "demo:t0ken"]);
+});
+
+test("a password that is also the user's name is no secret", () => {
+  expect(secretValues({ user: "noetl", password: "noetl", token: "other" })).toEqual([
+    "other",
+    "noetl:other",
+  ]);
+});
+
+test("secretValues() takes the password out of an address, and leaves bare addresses alone", () => {
+  const dsn = "postgres://joe:s%40cret99@db/x";
+  expect(secretValues({ dsn })).toEqual([dsn, "s@cret99"]);
+  expect(secretValues({ url: "nats://127.0.0.1:4222" })).toEqual([]);
+  expect(secretValues({ url: "https://hooks.example/T0/xyz" })).toEqual([
+    "https://hooks.example/T0/xyz",
+  ]);
+});
+
+test("json() hides a short secret only as a word of its own; text() hides it anywhere", () => {
+  const mask = createMask(["demo"]);
+  const shown = { a: "democracy", b: "a demo!", c: "demo" };
+  expect(mask.json(shown)).toEqual({ a: "democracy", b: "a ***!", c: "***" });
+  expect(mask.text("democracy")).toBe("***cracy");
+});
+
+test("no encoding of a secret gets through", () => {
+  const secret = "Xy9/+q(w) 'é\"\\7";
+  const mask = createMask(secretValues({ username: "joe", password: secret }));
+  const base64 = (text: string): string => Buffer.from(text).toString("base64");
+  const form = new URLSearchParams({ p: secret }).toString();
+  const encoded = [
+    secret,
+    JSON.stringify({ p: secret }),
+    form,
+    encodeURIComponent(secret),
+    base64(secret),
+    base64(`joe:${secret}`),
+    base64(`somebody else:${secret}, and more`),
+    base64(`1${secret}2`),
+    Buffer.from(secret).toString("hex"),
+  ];
+  const shown = encoded.map((text) => mask.text(text));
+  expect(shown.filter((text) => !text.includes("***"))).toEqual([]);
+  expect(mask.text(`Basic ${base64(`joe:${secret}`)}`)).toBe("Basic ***");
+  expect(mask.json({ [secret]: 1 })).toEqual({ "***": 1 });
+});
+
+test("each line of a key is hidden, in whatever way it is printed", () => {
+  const key = "-----BEGIN KEY-----\nMIIabcdefgh12345678\nsecondline87654321\n-----END KEY-----\n";
+  const mask = createMask(secretValues({ private_key: key }));
+  expect(mask.text("line: secondline87654321")).toBe("line: ***");
+  expect(mask.text(JSON.stringify({ k: key }))).toBe('{"k":"***"}');
+  expect(mask.text("-----BEGIN KEY-----")).toBe("-----BEGIN KEY-----");
 });
