@@ -1,6 +1,6 @@
 /**
- * `bun run build`: makes dist/noetl, one program that needs neither Bun nor Node nor PostgreSQL, and
- * no nats-server if one is installed here now: both are packed in and unpacked on first use.
+ * `bun run build`: makes dist/noetl, one program that needs neither Bun nor Node nor PostgreSQL nor
+ * DuckDB, and no nats-server if one is installed here now: all are packed in and unpacked on first use.
  */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -9,6 +9,7 @@ import { join } from "node:path";
 import type { BunPlugin } from "bun";
 import {
   copyPostgres,
+  duckdbPackage,
   installedNatsServer,
   packageVersion,
   postgresPackage,
@@ -23,6 +24,7 @@ const startedAtMs = performance.now();
 mkdirSync(PACKED, { recursive: true });
 const postgres = await packPostgres();
 const nats = await packNats();
+const duckdb = await packDuckdb();
 const outfile = join(ROOT, "dist/noetl");
 const result = await Bun.build({
   entrypoints: [join(ROOT, "src/main.ts")],
@@ -31,7 +33,7 @@ const result = await Bun.build({
   minify: true,
   sourcemap: "inline",
   define: { BUILD_COMMIT: JSON.stringify(commit()) },
-  plugins: [payloadPlugin(postgres, nats)],
+  plugins: [payloadPlugin({ postgres, nats, duckdb }), duckdbPlugin()],
 });
 for (const log of result.logs) {
   console.error(log);
@@ -51,16 +53,30 @@ async function packPostgres(): Promise<string> {
     const dir = mkdtempSync(join(tmpdir(), "noetl-build-"));
     try {
       copyPostgres(packageDir, dir);
-      const tar = Bun.spawn(
-        ["tar", "-cf", "-", "--sort=name", "--owner=0", "--group=0", "--mtime=@0", "-C", dir, "."],
-        { stdout: "pipe", stderr: "inherit" },
-      );
-      await Bun.write(file, await compress(await new Response(tar.stdout).bytes()));
+      await packFolder(dir, ["."], file);
     } finally {
       rmSync(dir, { recursive: true, force: true });
     }
   }
   return file;
+}
+
+async function packDuckdb(): Promise<string> {
+  const packageDir = duckdbPackage();
+  const file = join(PACKED, `duckdb-${packageVersion(packageDir)}-${process.arch}.tar.zst`);
+  if (!existsSync(file)) {
+    await packFolder(packageDir, ["duckdb.node", "libduckdb.so"], file);
+  }
+  return file;
+}
+
+/** The same bytes for the same content, whoever builds. */
+async function packFolder(dir: string, names: readonly string[], file: string): Promise<void> {
+  const tar = Bun.spawn(
+    ["tar", "-cf", "-", "--sort=name", "--owner=0", "--group=0", "--mtime=@0", "-C", dir, ...names],
+    { stdout: "pipe", stderr: "inherit" },
+  );
+  await Bun.write(file, await compress(await new Response(tar.stdout).bytes()));
 }
 
 async function packNats(): Promise<string | undefined> {
@@ -80,23 +96,49 @@ async function compress(bytes: Uint8Array): Promise<Uint8Array> {
   return await Bun.zstdCompress(new Uint8Array(bytes), { level: ZSTD_LEVEL });
 }
 
+interface Payload {
+  readonly postgres: string;
+  readonly nats: string | undefined;
+  readonly duckdb: string;
+}
+
+/**
+ * Puts a loader of the unpacked module (src/tools/duckdb/library.ts says where it is) in place of
+ * the package that looks for it in node_modules.
+ */
+function duckdbPlugin(): BunPlugin {
+  return {
+    name: "duckdb",
+    setup(build) {
+      build.onLoad({ filter: /node_modules\/@duckdb\/node-bindings\/duckdb\.js$/ }, () => ({
+        loader: "js",
+        contents: `module.exports = require(globalThis[Symbol.for("noetl.duckdb.library")]);`,
+      }));
+    },
+  };
+}
+
 /** Puts the files in place of src/embedded/payload.ts. */
-function payloadPlugin(postgresTar: string, natsProgram: string | undefined): BunPlugin {
+function payloadPlugin({ postgres, nats, duckdb }: Payload): BunPlugin {
   return {
     name: "payload",
     setup(build) {
       build.onLoad({ filter: /src\/embedded\/payload\.ts$/ }, async () => {
-        const version = hash(await Bun.file(postgresTar).bytes());
-        const natsVersion = natsProgram === undefined ? "none" : /-(\w+)\.zst$/.exec(natsProgram)?.[1];
+        const version = hash(await Bun.file(postgres).bytes());
+        const natsVersion = nats === undefined ? "none" : /-(\w+)\.zst$/.exec(nats)?.[1];
+        const duckdbVersion = hash(await Bun.file(duckdb).bytes());
         return {
           loader: "ts",
           contents: [
-            `import postgres from ${JSON.stringify(postgresTar)} with { type: "file" };`,
-            natsProgram === undefined
+            `import postgres from ${JSON.stringify(postgres)} with { type: "file" };`,
+            `import duckdb from ${JSON.stringify(duckdb)} with { type: "file" };`,
+            nats === undefined
               ? "const nats = undefined;"
-              : `import nats from ${JSON.stringify(natsProgram)} with { type: "file" };`,
+              : `import nats from ${JSON.stringify(nats)} with { type: "file" };`,
             "export const postgresTar = postgres;",
             "export const natsProgram = nats;",
+            "export const duckdbTar = duckdb;",
+            `export const duckdbVersion = ${JSON.stringify(duckdbVersion)};`,
             `export const payloadVersion = ${JSON.stringify(`${version}-${natsVersion}`)};`,
           ].join("\n"),
         };

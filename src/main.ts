@@ -17,6 +17,11 @@ if (role === "__runner" && kind === "javascript") {
   await runJavascriptRunner();
   process.exit(EXIT_CODES.ok);
 }
+if (role === "__runner" && kind === "duckdb") {
+  const { runDuckdbRunner } = await import("./tools/duckdb/runner.ts");
+  await runDuckdbRunner();
+  process.exit(EXIT_CODES.ok);
+}
 
 // A bug: nobody knows what state it left behind, and the rows in PostgreSQL do. Start over.
 process.on("uncaughtException", (error) => {

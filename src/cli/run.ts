@@ -2,7 +2,7 @@
 import { appendFileSync, chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { dataDirOf } from "../config/decide.ts";
+import { dataDirOf, filesDirOf } from "../config/decide.ts";
 import type { Values } from "../config/option.ts";
 import type { Flags } from "../config/read.ts";
 import { readOptions } from "../config/read.ts";
@@ -84,6 +84,8 @@ function platformValues(
       dataDir,
       slots: values.slots,
       python: values.python,
+      // Files outlive the platform that is made for one run.
+      filesDir: filesDirOf(values),
       graceTime: "2s",
       ...(values.cacheDir === undefined ? {} : { cacheDir: values.cacheDir }),
     },

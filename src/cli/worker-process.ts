@@ -18,7 +18,7 @@ export interface WorkerProcess {
 export interface WorkerProcessContext {
   readonly values: Pick<
     Values<typeof upOptions>,
-    "slots" | "graceTime" | "python" | "logLevel" | "logFormat"
+    "slots" | "graceTime" | "python" | "filesDir" | "cacheDir" | "logLevel" | "logFormat"
   >;
   readonly infrastructure: Pick<Infrastructure, "natsUrl" | "dataDir">;
   readonly env: Environment;
@@ -43,6 +43,8 @@ export async function startWorkerProcess(
     ...[...selfCommand(), "worker", "--pool", pool, "--name", `${pool}-${process.pid}`],
     ...["--server", `127.0.0.1:${grpcPort}`, "--slots", String(values.slots)],
     ...["--grace-time", `${values.graceTime}ms`, "--python", values.python],
+    ...["--files-dir", values.filesDir ?? join(dataDir, "files")],
+    ...(values.cacheDir === undefined ? [] : ["--cache-dir", values.cacheDir]),
     ...["--metrics-port", "0", "--metrics-host", "127.0.0.1"],
     ...["--log-level", values.logLevel, "--log-format", values.logFormat],
   ];

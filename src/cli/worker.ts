@@ -2,12 +2,13 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { connectBus } from "../bus/bus.ts";
-import { checkWorker } from "../config/decide.ts";
+import { checkWorker, filesDirOf } from "../config/decide.ts";
 import type { Environment, Flags } from "../config/read.ts";
 import { readOptions, secretNames } from "../config/read.ts";
 import { serverOptions, workerOptions } from "../config/tables.ts";
 import type { WorkerId } from "../core/ids.ts";
 import { runServices } from "../core/service.ts";
+import { defaultCacheDir, duckdbLibrary } from "../embedded/programs.ts";
 import type { LogLine } from "../engine/command.ts";
 import type { Logger } from "../observability/log.ts";
 import { createWorkerMetrics } from "../observability/metrics.ts";
@@ -38,6 +39,8 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     selfCommand: selfCommand(),
     env: taskEnvironment(env),
     python: values.python,
+    filesDir: filesDirOf(values),
+    duckdbLibrary: () => duckdbLibrary(values.cacheDir ?? defaultCacheDir()),
   });
   stack.defer(() => tools.close());
   tools.prestart();

@@ -69,3 +69,8 @@ export function databaseUrlOf(values: DatabaseValues): Secret | undefined {
 export function dataDirOf(values: { readonly dataDir: string | undefined }): string {
   return values.dataDir ?? join(homedir(), ".noetl");
 }
+
+/** Where relative paths of tasks lead to. */
+export function filesDirOf(values: { readonly filesDir: string | undefined }): string {
+  return values.filesDir ?? join(homedir(), ".noetl", "files");
+}

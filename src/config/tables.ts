@@ -226,6 +226,11 @@ const workerTuning = {
     description: "How long running work may end at shutdown before it is handed back",
   }),
   python: text({ default: "python3", description: "Program that runs python tasks" }),
+  filesDir: optionalText({
+    placeholder: "dir",
+    description:
+      "Folder of the files that tasks name by relative paths, such as DuckDB's; default ~/.noetl/files, of up: files in its data folder",
+  }),
 };
 
 export const metricsOptions = {
@@ -251,6 +256,7 @@ export const workerOptions = {
   }),
   workerToken: listenOptions.workerToken,
   ...workerTuning,
+  cacheDir: folderOptions.cacheDir,
   ...metricsOptions,
   ...natsOptions,
   ...logOptions,
@@ -294,6 +300,7 @@ export const runOptions = {
   }),
   slots: workerTuning.slots,
   python: workerTuning.python,
+  filesDir: workerTuning.filesDir,
 };
 
 /** Roles as README.md shows them. */

@@ -20,6 +20,12 @@ const CODE_FIELDS: ToolFields = {
 };
 const SQL_NEEDS = ["command", "query", "commands", "script"];
 const SQL_FIELDS = [...SQL_NEEDS, "params", "parameters", "schema", "as_objects"];
+const DUCKDB_TAKES = [...SQL_FIELDS, "database", "db_path", "credentials", "gcs_credential"];
+const DUCKDB_FIELDS: ToolFields = {
+  needs: SQL_NEEDS,
+  needsText: "a command or query",
+  takes: DUCKDB_TAKES,
+};
 
 const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>([
   ["python", CODE_FIELDS],
@@ -44,8 +50,18 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
       ],
     },
   ],
-  ["duckdb", { needs: SQL_NEEDS, needsText: "a command or query" }],
-  ["ducklake", { needs: SQL_NEEDS, needsText: "a command or query" }],
+  ["duckdb", DUCKDB_FIELDS],
+  [
+    "ducklake",
+    {
+      ...DUCKDB_FIELDS,
+      takes: [...DUCKDB_TAKES, "catalog_name", "catalog_connection", "data_path"],
+    },
+  ],
+  [
+    "transfer",
+    { needs: ["source"], needsText: "a source", takes: ["source", "target", "mode", "chunk_size"] },
+  ],
   [
     "snowflake",
     {

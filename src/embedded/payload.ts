@@ -11,3 +11,9 @@ export const natsProgram: string | undefined = undefined;
 
 /** Changes with the content of the two above; names the folder they are unpacked to. */
 export const payloadVersion: string = "source";
+
+/** A zstd-compressed tar of DuckDB's native module and its library. */
+export const duckdbTar: string | undefined = undefined;
+
+/** Changes with the content of {@link duckdbTar}. */
+export const duckdbVersion: string = "source";

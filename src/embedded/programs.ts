@@ -1,6 +1,8 @@
 /**
  * Where the programs of the embedded services are.
  *
+ * DuckDB's library, which the duckdb tool loads, is kept in the same way in the compiled binary.
+ *
  * PostgreSQL is always run from a cache folder of its own: node_modules may lie where its
  * unprivileged user cannot read (below /root), lacks the libraries' symbolic links when npm has
  * withheld the package's postinstall, and in the compiled binary there is none. The folder is named
@@ -25,7 +27,9 @@ import { homedir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { AppError } from "../core/errors.ts";
 import { isJsonObject } from "../core/json.ts";
-import { natsProgram, payloadVersion, postgresTar } from "./payload.ts";
+import { duckdbTar, duckdbVersion, natsProgram, payloadVersion, postgresTar } from "./payload.ts";
+
+const DUCKDB_MODULE = "duckdb.node";
 
 /** Writable by us and readable by everybody. */
 export function defaultCacheDir(): string {
@@ -73,6 +77,25 @@ export async function natsServer(cacheDir: string): Promise<string> {
     "NATS_SERVER_MISSING",
     "nats-server is not installed: run `apt-get install nats-server`, or name a running one with NATS_URL",
   );
+}
+
+/**
+ * Path of DuckDB's native module, with its library beside it, unpacked on first use; undefined from
+ * source: node_modules has it.
+ */
+export async function duckdbLibrary(cacheDir: string): Promise<string | undefined> {
+  if (duckdbTar === undefined) {
+    return undefined;
+  }
+  const tar = duckdbTar;
+  const name = `duckdb-${duckdbVersion}`;
+  return join(await unpackOnce(cacheDir, name, (dir) => unpackTar(tar, dir)), DUCKDB_MODULE);
+}
+
+/** The npm package of this platform with {@link DUCKDB_MODULE}, in node_modules. */
+export function duckdbPackage(): string {
+  const name = `@duckdb/node-bindings-${process.platform}-${process.arch}`;
+  return dirname(Bun.resolveSync(`${name}/package.json`, import.meta.dir));
 }
 
 /** Debian puts it where the PATH of ordinary users does not look. */

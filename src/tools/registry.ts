@@ -1,5 +1,8 @@
 /** All tools. A new one is a file that exports a `Tool` and a line here. */
-import { totalmem } from "node:os";
+import { tmpdir, totalmem } from "node:os";
+import { join } from "node:path";
+import { DuckdbDatabases } from "./duckdb/databases.ts";
+import { createDuckdbTools } from "./duckdb.ts";
 import type { Environment } from "./environment.ts";
 import { createHttpTool } from "./http.ts";
 import { createJavascriptTools } from "./javascript.ts";
@@ -14,6 +17,8 @@ import type { Tool } from "./tool.ts";
 
 /** Kinds that a playbook may use: the registry's, and three that the server itself runs. */
 export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
+  "duckdb",
+  "ducklake",
   "http",
   "javascript",
   "mcp",
@@ -47,6 +52,10 @@ export interface ToolsOptions {
   readonly memoryBytes?: number;
   /** JavaScript runners at once. Default 32. */
   readonly runnerCountMax?: number;
+  /** Where tasks' relative paths lead to, such as those of DuckDB files. Default: a temporary folder. */
+  readonly filesDir?: string;
+  /** Path of DuckDB's native module; default: that of node_modules. */
+  readonly duckdbLibrary?: () => Promise<string | undefined>;
 }
 
 export interface Tools {
@@ -68,11 +77,19 @@ export function createTools(options: ToolsOptions): Tools {
     command: [...options.selfCommand, "__runner", "javascript"],
     runnerCountMax: options.runnerCountMax ?? RUNNER_COUNT_MAX,
   });
+  const databases = new DuckdbDatabases({
+    command: [...options.selfCommand, "__runner", "duckdb"],
+    env,
+    memoryBytes,
+    filesDir: options.filesDir ?? join(tmpdir(), "noetl-files"),
+    library: options.duckdbLibrary ?? (() => Promise.resolve(undefined)),
+  });
   const nats = createNatsTool({ maxOutputBytes });
   const shell = createShellTool({ env });
   const postgres = createPostgresTool({ maxOutputBytes });
   const tools = new Map<string, Tool>(
     [
+      ...createDuckdbTools({ databases, maxOutputBytes }),
       createHttpTool({ maxOutputBytes }),
       javascript.javascript,
       createMcpTool({ maxOutputBytes }),
@@ -93,7 +110,13 @@ export function createTools(options: ToolsOptions): Tools {
       javascript.prestart();
     },
     close: async () => {
-      await Promise.all([python.close(), javascript.close(), nats.close(), postgres.close()]);
+      await Promise.all([
+        databases.close(),
+        python.close(),
+        javascript.close(),
+        nats.close(),
+        postgres.close(),
+      ]);
     },
   };
 }

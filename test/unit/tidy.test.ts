@@ -56,6 +56,7 @@ const EDGES: Record<string, readonly string[]> = {
 
 /** Third-party package (prefix) -> the only folders that may import it. */
 const SEAMS: Record<string, readonly string[]> = {
+  "@duckdb/": ["tools"],
   "@grpc/": ["rpc"],
   nats: ["bus", "tools"],
   elysia: ["server"],

@@ -5,10 +5,10 @@
  * worker may take back those that wait, see ledger.ts. It ends this process by closing the connection, or kills it when a task has to stop; when the worker dies, the kernel
  * kills it even in the middle of an endless loop.
  */
-import { dlopen } from "bun:ffi";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { parseJson } from "../../core/json.ts";
+import { dieWithParent } from "../die-with-parent.ts";
 import { createFrameReader, encodeFrame } from "../frame.ts";
 import type { Wire } from "../wire.ts";
 import { connectWire, ROLES } from "../wire.ts";
@@ -24,8 +24,6 @@ import { captureTimers } from "./timers.ts";
 const LOG_BYTES_MAX = 16 * 1024 * 1024;
 /** While tasks follow one another, the worker is told of results so often. */
 const RING_EVERY_MS = 1;
-const PR_SET_PDEATHSIG = 1;
-const SIGKILL = 9n;
 const BELL = encodeFrame("");
 
 /** The native function: a task's own are cleared when it ends. */
@@ -222,19 +220,5 @@ function addJsonForms(): void {
       configurable: true,
       writable: true,
     });
-  }
-}
-
-function dieWithParent(): void {
-  if (process.platform !== "linux") {
-    return;
-  }
-  try {
-    const libc = dlopen("libc.so.6", {
-      prctl: { args: ["int", "u64", "u64", "u64", "u64"], returns: "int" },
-    });
-    libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0n, 0n, 0n);
-  } catch {
-    // Another C library: the closed connection ends this process, unless a task never yields.
   }
 }

@@ -82,18 +82,20 @@ export function decodeValue(oid: number, text: string): Json {
   return DECODERS[oid]?.(text) ?? text;
 }
 
-function decodeInteger(text: string): Json {
+/** A number where a double holds it exactly, else its text. */
+export function decodeInteger(text: string): Json {
   const number = Number(text);
   return Number.isSafeInteger(number) ? number : text;
 }
 
-function decodeFloat(text: string): Json {
+/** A number, or `NaN` and the infinities as text. */
+export function decodeFloat(text: string): Json {
   const number = Number(text);
   return Number.isFinite(number) ? number : text;
 }
 
-/** 15 significant digits are what a double always keeps. */
-function decodeNumeric(text: string): Json {
+/** As a number if it has at most the 15 significant digits that a double always keeps. */
+export function decodeNumeric(text: string): Json {
   const digits = text.replace(/^-?0*\.?0*/, "").replace(/(\.\d*?)0+$/, "$1");
   const isExact = /^-?\d/.test(text) && digits.replace(".", "").length <= 15;
   return isExact ? Number(text) : decodeInteger(text);

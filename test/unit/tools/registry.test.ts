@@ -6,7 +6,7 @@ const tools = createTools({ selfCommand: ["false"], env: {} });
 
 describe("createTools()", () => {
   test("has every known kind but those that the server runs", () => {
-    const server = ["playbook", "workbook"];
+    const server = ["playbook", "wait", "workbook"];
     expect([...tools.kinds, ...server].sort()).toEqual([...KNOWN_TOOL_KINDS].sort());
     expect(tools.get("teleport")).toBeUndefined();
   });
@@ -14,6 +14,8 @@ describe("createTools()", () => {
   test("says what a task lacks", () => {
     const problems = tools.kinds.map((kind) => [kind, tools.get(kind)?.check({}).length]);
     expect(Object.fromEntries(problems)).toEqual({
+      duckdb: 1,
+      ducklake: 1,
       http: 1,
       javascript: 1,
       mcp: 1,
@@ -31,6 +33,7 @@ describe("createTools()", () => {
     expect(tools.get("http")?.check({ endpoint: "http://a/" })).toEqual([]);
     expect(tools.get("postgres")?.check({ query: "SELECT 1" })).toEqual([]);
     expect(tools.get("postgres")?.check({ commands: ["SELECT 1"] })).toEqual([]);
+    expect(tools.get("duckdb")?.check({ script: "SELECT 1", db_path: "a.db" })).toEqual([]);
     expect(tools.get("shell")?.check({ cmds: ["ls"] })).toEqual([]);
     expect(tools.get("python")?.check({ script: { uri: "a.py" } })).toEqual([]);
   });
