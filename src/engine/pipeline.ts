@@ -150,7 +150,8 @@ class Settling {
     this.#run = run;
     this.#task = task;
     this.#outcome = outcome;
-    const { pipeline } = run;
+    // The try has used its permit.
+    const { permitKey: _, ...pipeline } = run.pipeline;
     this.#pipeline = {
       ...pipeline,
       tries: pipeline.tries + 1,

@@ -18,10 +18,20 @@ export interface ServerMetrics {
   readonly commandPublish: Tally;
   /** {reason}: notifications that the relay must repeat. */
   readonly commandPublishFailed: Tally;
-  /** {outcome: claimed|gone|later}. */
+  /** {outcome: claimed|urgent|gone|later|granted}; `urgent`: another one than was asked for. */
   readonly claims: Tally;
   /** {pool}: from available to claimed. */
   readonly queueWaitSeconds: Distribution;
+  /** {outcome: granted|put_off}: answers to tasks that ask for a permit of their rate limit. */
+  readonly permits: Tally;
+  /** Waits that tasks were told, for a permit or until they are to ask again. */
+  readonly permitWaitSeconds: Distribution;
+  /** {outcome: started|queued|rejected|cancelled}: executions whose playbook has a concurrency key. */
+  readonly admissions: Tally;
+  /** From the request to the place under the concurrency key. */
+  readonly admissionWaitSeconds: Distribution;
+  /** {reason: concurrency}: executions that wait for something before they start. */
+  readonly executionsWaiting: Level;
   /** Inputs (starts, reports, timers, …) decided in one batch. */
   readonly batchInputs: Distribution;
   /** Of one batch's statement, from sent to durable. */
@@ -89,6 +99,8 @@ export function createServerMetrics(registry: MetricsRegistry, version: string):
   return {
     ...engineMetrics(registry),
     ...commandMetrics(registry),
+    ...waitMetrics(registry),
+    ...secretMetrics(registry),
     ...poolMetrics(registry),
     ...httpMetrics(registry),
     ...scheduleMetrics(registry),
@@ -151,6 +163,57 @@ function commandMetrics(registry: MetricsRegistry) {
     ]),
     sweepRows: registry.counter("noetl_sweep_rows_total", "Rows that a sweep acted on.", ["kind"]),
     sweepSeconds: registry.histogram("noetl_sweep_duration_seconds", "One sweep.", seconds),
+  };
+}
+
+function secretMetrics(registry: MetricsRegistry) {
+  return {
+    secretsHanded: registry.counter(
+      "noetl_secrets_handed_total",
+      "Secrets that workers asked for.",
+      ["source", "outcome"],
+    ),
+    secretReads: registry.counter("noetl_secret_resolve_total", "Secrets read from providers.", [
+      "provider",
+      "outcome",
+    ]),
+    secretReadSeconds: registry.histogram(
+      "noetl_secret_resolve_duration_seconds",
+      "One secret read from a provider.",
+      { buckets: SECONDS_BUCKETS, labels: ["provider"] },
+    ),
+    keychainRenewals: registry.counter(
+      "noetl_keychain_renewals_total",
+      "Keychain values renewed ahead of their end.",
+      ["outcome"],
+    ),
+  };
+}
+
+function waitMetrics(registry: MetricsRegistry) {
+  const seconds = { buckets: SECONDS_BUCKETS };
+  return {
+    permits: registry.counter("noetl_rate_limit_permits_total", "Answers to rate-limited tasks.", [
+      "outcome",
+    ]),
+    permitWaitSeconds: registry.histogram(
+      "noetl_rate_limit_wait_seconds",
+      "Waits that rate-limited tasks were told.",
+      seconds,
+    ),
+    admissions: registry.counter(
+      "noetl_admissions_total",
+      "Executions with a concurrency key, by what became of them.",
+      ["outcome"],
+    ),
+    admissionWaitSeconds: registry.histogram(
+      "noetl_admission_wait_seconds",
+      "From the request to a place under the concurrency key.",
+      seconds,
+    ),
+    executionsWaiting: registry.gauge("noetl_executions_waiting", "Executions not yet started.", [
+      "reason",
+    ]),
   };
 }
 

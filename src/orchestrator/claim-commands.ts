@@ -1,9 +1,9 @@
 /** Claims of all workers, gathered into few statements. */
-import type { WorkerId } from "../core/ids.ts";
+import type { CommandId, WorkerId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
 import type { ClaimOutcome, GrantedCommand, HeldCommand } from "../engine/command.ts";
-import type { ClaimRequest, ClaimRow } from "../store/command.ts";
-import { claimCommands } from "../store/command.ts";
+import type { ClaimRequest, ClaimRow } from "../store/claim.ts";
+import { claimCommands, listTaken } from "../store/claim.ts";
 import { databaseError } from "../store/sqlstate.ts";
 import { createCoalescer } from "./coalescer.ts";
 import type { Notifier } from "./notifier.ts";
@@ -13,6 +13,12 @@ const CLAIMS_MAX = 512;
 
 type Grant = ClaimOutcome<GrantedCommand>;
 
+export type Claim = (
+  workerId: WorkerId,
+  commands: readonly HeldCommand[],
+  isRepeat?: boolean,
+) => Promise<readonly Grant[]>;
+
 export function createClaims({
   store,
   metrics,
@@ -21,23 +27,30 @@ export function createClaims({
 }: Pick<OrchestratorOptions, "store" | "metrics"> & {
   readonly notifier: Notifier;
   readonly leaseMs: number;
-}): (workerId: WorkerId, commands: readonly HeldCommand[]) => Promise<readonly Grant[]> {
+}): Claim {
   const claim = createCoalescer<ClaimRequest, ClaimRow>(
     (requests) => claimCommands(store.quick, requests, leaseMs),
     { max: CLAIMS_MAX, concurrency: 2 },
   );
-  const claimOne = async (workerId: WorkerId, command: HeldCommand): Promise<Grant> => {
+  const claimOne = async (workerId: WorkerId, command: HeldCommand): Promise<ClaimRow> => {
     const row = isClaimable(command) ? await claim({ ...command, workerId }) : GONE;
-    metrics.claims.inc(row.status);
+    const isOther = row.status === "claimed" && row.commandId !== command.commandId;
+    metrics.claims.inc(isOther ? "urgent" : row.status);
     if (row.status === "claimed") {
-      notifier.settle(command.commandId);
+      notifier.settle(row.commandId);
       metrics.queueWaitSeconds.observe(row.waitedMs / 1000, row.pool);
     }
-    return toOutcome(command, row);
+    return row;
   };
-  return async (workerId, commands) => {
+  return async (workerId, commands, isRepeat = false) => {
     try {
-      return await Promise.all(commands.map((command) => claimOne(workerId, command)));
+      const taken = isRepeat ? await readTaken(store, workerId, commands) : NOTHING;
+      return await Promise.all(
+        commands.map(async (asked) => {
+          const row = await claimOne(workerId, taken.get(asked.commandId) ?? asked);
+          return toOutcome(asked, row);
+        }),
+      );
     } catch (error) {
       throw databaseError(error);
     }
@@ -46,6 +59,18 @@ export function createClaims({
 
 const GONE: ClaimRow = { status: "gone" };
 const INT4_MAX = 2 ** 31 - 1;
+const NOTHING: ReadonlyMap<CommandId, HeldCommand> = new Map();
+
+/** What was given the first time in place of what is asked for: a worker gets its own again. */
+async function readTaken(
+  { quick }: OrchestratorOptions["store"],
+  workerId: WorkerId,
+  commands: readonly HeldCommand[],
+): Promise<ReadonlyMap<CommandId, HeldCommand>> {
+  const bells = commands.filter(isClaimable).map(({ commandId }) => commandId);
+  const taken = bells.length === 0 ? [] : await listTaken(quick, workerId, bells);
+  return new Map(taken.map(({ bellId, ...held }) => [bellId, held]));
+}
 
 /** False for what would make a statement fail that other workers share. */
 function isClaimable({ executionId, commandId, attempt }: HeldCommand): boolean {
@@ -53,14 +78,10 @@ function isClaimable({ executionId, commandId, attempt }: HeldCommand): boolean 
   return isFence && isId(executionId) && isId(commandId);
 }
 
-function toOutcome({ executionId, commandId }: HeldCommand, row: ClaimRow): Grant {
+function toOutcome({ commandId }: HeldCommand, row: ClaimRow): Grant {
   if (row.status !== "claimed") {
     return { commandId, ...row };
   }
-  const { attempt, claimedAtMs, payload } = row;
-  return {
-    commandId,
-    status: "claimed",
-    command: { executionId, commandId, attempt, payload, claimedAtMs },
-  };
+  const { status, pool: _pool, waitedMs: _waitedMs, ...command } = row;
+  return { commandId, status, command };
 }

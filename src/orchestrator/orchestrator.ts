@@ -9,7 +9,6 @@ import { isId } from "../core/ids.ts";
 import { parseJson } from "../core/json.ts";
 import type { Service } from "../core/service.ts";
 import type {
-  ClaimOutcome,
   CommandReport,
   Directive,
   GrantedCommand,
@@ -25,6 +24,7 @@ import type { ExecutionState } from "../engine/state.ts";
 import type { Overdue } from "../store/sweep.ts";
 import type { ResultRef } from "../template/scope.ts";
 import { Batcher } from "./batcher.ts";
+import type { Claim } from "./claim-commands.ts";
 import { createClaims } from "./claim-commands.ts";
 import { CommitEffects } from "./commit-effects.ts";
 import type { ResolvedCredential } from "./credentials.ts";
@@ -38,6 +38,8 @@ import { appendLogs } from "./logs.ts";
 import { createNodeIds } from "./node-ids.ts";
 import { Notifier } from "./notifier.ts";
 import type { CommandBus, OrchestratorOptions } from "./options.ts";
+import type { AcquirePermits } from "./permits.ts";
+import { createPermits } from "./permits.ts";
 import { createPlaybookCache } from "./playbook-cache.ts";
 import { readState } from "./read-state.ts";
 import type { RegisteredPlaybook, RegisterRequest } from "./register-playbook.ts";
@@ -75,16 +77,18 @@ export interface Orchestrator {
   heartbeat(heartbeat: Heartbeat): Promise<readonly Directive[]>;
   subscribeDirectives(workerId: WorkerId, listener: DirectiveListener): () => void;
   deregister(workerId: WorkerId): Promise<void>;
-  /** One outcome per command, in order. */
-  claim(
-    workerId: WorkerId,
-    commands: readonly HeldCommand[],
-  ): Promise<readonly ClaimOutcome<GrantedCommand>[]>;
+  /**
+   * One outcome per command, in order; it may give a more urgent one instead. `isRepeat`: the answer
+   * to the same claim got lost.
+   */
+  readonly claim: Claim;
   /** One answer per report, in order, after the commit. `onGrant` gets what their workers have now. */
   report(
     reports: readonly CommandReport[],
     onGrant?: (command: GrantedCommand) => void,
   ): Promise<readonly ReportAnswer[]>;
+  /** One answer per demand, in order. */
+  readonly acquirePermits: AcquirePermits;
   /** Resolves with the number of lines that were not taken. */
   appendLogs(lines: readonly LogLine[]): Promise<number>;
   readonly readLogs: CommandBus["readLogs"];
@@ -221,6 +225,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     deregister: (workerId) => workers.deregister(workerId),
     claim: createClaims({ store, metrics, notifier, leaseMs }),
     report: (reports, onGrant) => Promise.all(reports.map((one) => report(one, onGrant))),
+    acquirePermits: createPermits({ store, metrics }),
     appendLogs: (lines) => appendLogs({ bus, cache, metrics }, lines),
     readLogs: (id, query) => bus.readLogs(id, query),
     followLogs: (id, query) => bus.followLogs(id, query),

@@ -18,6 +18,8 @@ import type {
   Heartbeat,
   HeldCommand,
   LogLine,
+  PermitAnswer,
+  PermitDemand,
   ReportAnswer,
   WorkerRegistration,
 } from "../engine/command.ts";
@@ -58,13 +60,19 @@ export interface ClientTls {
 export interface WorkerClient {
   register(registration: WorkerRegistration): Promise<RegistrationAnswer>;
   openHeartbeats(listener: HeartbeatListener): HeartbeatStream;
-  claim(workerId: WorkerId, commands: readonly HeldCommand[]): Promise<readonly ClaimOutcome[]>;
+  /** One outcome per command, in order. `isRepeat`: the answer to the same request got lost. */
+  claim(
+    workerId: WorkerId,
+    commands: readonly HeldCommand[],
+    isRepeat?: boolean,
+  ): Promise<readonly ClaimOutcome[]>;
   /** One answer per report, in order. `onGrant` gets, before, the commands that came with them. */
   report(
     workerId: WorkerId,
     reports: readonly CommandReport[],
     onGrant?: (command: ClaimedCommand) => void,
   ): Promise<readonly ReportAnswer[]>;
+  acquirePermit(workerId: WorkerId, demand: PermitDemand): Promise<PermitAnswer>;
   /** Resolves with the number of lines that were dropped. */
   appendLogs(workerId: WorkerId, lines: readonly LogLine[]): Promise<number>;
   resolveCredential(
@@ -143,8 +151,9 @@ class FailoverClient implements WorkerClient {
   async claim(
     workerId: WorkerId,
     commands: readonly HeldCommand[],
+    isRepeat = false,
   ): Promise<readonly ClaimOutcome[]> {
-    const value = { workerId, commands: commands.map(encodeHeld) };
+    const value = { workerId, commands: commands.map(encodeHeld), isRepeat };
     const response = await this.#use(({ work }) => work.request({ $case: "claim", value }));
     return response.$case === "claim" ? response.value.outcomes.map(decodeClaimOutcome) : [];
   }
@@ -164,6 +173,18 @@ class FailoverClient implements WorkerClient {
       }
     }
     return reports.map((_report, position) => (stale[position] === true ? "stale" : "accepted"));
+  }
+
+  async acquirePermit(workerId: WorkerId, demand: PermitDemand): Promise<PermitAnswer> {
+    const value = { workerId, demands: [{ ...demand }] };
+    const response = await this.#use(({ work }) =>
+      work.request({ $case: "acquirePermits", value }),
+    );
+    const [answer] = response.$case === "acquirePermits" ? response.value.answers : [];
+    if (answer === undefined) {
+      throw invalid("the demand for a permit has no answer");
+    }
+    return answer;
   }
 
   async appendLogs(workerId: WorkerId, lines: readonly LogLine[]): Promise<number> {

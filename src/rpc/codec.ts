@@ -17,11 +17,14 @@ import type {
   Heartbeat,
   HeldCommand,
   LogLine,
+  PermitDemand,
   WorkerRegistration,
 } from "../engine/command.ts";
 import type * as wire from "./generated/noetl/v1/worker.ts";
 import { decodeOutcome } from "./outcome-codec.ts";
 import { decodeJson, encodeJson, integer, invalid, toId, toWorkerId } from "./wire-value.ts";
+
+const PERMIT_KEY_CHARS_MAX = 1000;
 
 export function encodeRegistration(registration: WorkerRegistration): wire.RegisterRequest {
   return {
@@ -118,7 +121,7 @@ export function encodeClaimOutcome(outcome: ClaimOutcome<GrantedCommand>): wire.
     case "claimed":
       return {
         commandId,
-        outcome: { $case: "claimed", value: encodeClaimed(outcome.command) },
+        outcome: { $case: "claimed", value: encodeClaimed(outcome.command, commandId) },
       };
     case "gone":
       return { commandId, outcome: { $case: "gone", value: true } };
@@ -129,8 +132,10 @@ export function encodeClaimOutcome(outcome: ClaimOutcome<GrantedCommand>): wire.
   }
 }
 
-function encodeClaimed(command: GrantedCommand): wire.ClaimedCommand {
+/** @param asked the command that the worker asked for. */
+function encodeClaimed(command: GrantedCommand, asked: CommandId): wire.ClaimedCommand {
   return {
+    commandId: command.commandId === asked ? "" : command.commandId,
     executionId: command.executionId,
     attempt: command.attempt,
     payload: Buffer.from(command.payload),
@@ -156,10 +161,11 @@ export function decodeClaimOutcome({ commandId: id, outcome }: wire.ClaimOutcome
   }
 }
 
-function decodeClaimed(commandId: CommandId, command: wire.ClaimedCommand): ClaimedCommand {
+function decodeClaimed(asked: CommandId, command: wire.ClaimedCommand): ClaimedCommand {
+  const { commandId } = command;
   return {
     executionId: toId<ExecutionId>("execution_id", command.executionId),
-    commandId,
+    commandId: commandId === "" ? asked : toId<CommandId>("command_id", commandId),
     attempt: integer("attempt", command.attempt, 1),
     payload: decodePayload(decodeJson("payload", command.payload)),
     claimedAtMs: Number(command.claimedAtMs),
@@ -200,6 +206,17 @@ export function decodeReport(workerId: WorkerId, report: wire.CommandReport): Co
     outcome: decodeOutcome(decodeJson("outcome", report.outcome)),
     ...(report.nextPool === "" ? {} : { nextPool: report.nextPool }),
   };
+}
+
+export function decodePermitDemand(demand: wire.PermitDemand): PermitDemand {
+  const { key, perSecond } = demand;
+  if (key === "" || key.includes("\0") || key.length > PERMIT_KEY_CHARS_MAX) {
+    throw invalid(`a rate limit's key has 1 to ${PERMIT_KEY_CHARS_MAX} characters`);
+  }
+  if (!(perSecond > 0 && Number.isFinite(perSecond))) {
+    throw invalid("per_second must be above 0");
+  }
+  return { ...demand, burst: integer("burst", demand.burst, 1) };
 }
 
 export function encodeLogLine(line: LogLine): wire.LogLine {

@@ -41,8 +41,16 @@ export function decodeStart(request: wire.ExecuteRequest): StartExecution {
     ...(request.version === 0 ? {} : { version: integer("version", request.version, 1) }),
     payload: decodeJsonObject("payload", request.payload),
     ...(request.executionPool === "" ? {} : { pool: request.executionPool }),
-    ...(request.dedupKey === "" ? {} : { dedup: { key: request.dedupKey } }),
+    ...(request.dedupKey === "" ? {} : { dedup: decodeDedup(request) }),
+    ...(request.priority === undefined
+      ? {}
+      : { priority: integer("priority", request.priority, 0) }),
   };
+}
+
+function decodeDedup(request: wire.ExecuteRequest): NonNullable<StartExecution["dedup"]> {
+  const { dedupKey: key, dedupWindowSeconds: seconds } = request;
+  return seconds === 0 ? { key } : { key, windowMs: seconds * 1000 };
 }
 
 export function decodeExecutionId(text: string): ExecutionId {

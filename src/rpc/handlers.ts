@@ -12,6 +12,8 @@ import type {
   Heartbeat,
   HeldCommand,
   LogLine,
+  PermitAnswer,
+  PermitDemand,
   ReportAnswer,
   WorkerRegistration,
 } from "../engine/command.ts";
@@ -29,16 +31,22 @@ export interface WorkerHandlers {
     workerId: WorkerId,
     listener: (directives: readonly Directive[]) => void,
   ): () => void;
-  /** One outcome per command, in order. */
+  /**
+   * One outcome per command, in order; it may give a more urgent command instead of its own.
+   * `isRepeat`: the answer to the same request got lost.
+   */
   claim(
     workerId: WorkerId,
     commands: readonly HeldCommand[],
+    isRepeat: boolean,
   ): Promise<readonly ClaimOutcome<GrantedCommand>[]>;
   /** One answer per report, in order, after the commit. `onGrant` gets what the worker has now. */
   report(
     reports: readonly CommandReport[],
     onGrant: (command: GrantedCommand) => void,
   ): Promise<readonly ReportAnswer[]>;
+  /** One answer per demand, in order. */
+  acquirePermits(demands: readonly PermitDemand[]): Promise<readonly PermitAnswer[]>;
   /** Resolves with the number of lines that were not taken. */
   appendLogs(lines: readonly LogLine[]): Promise<number>;
   /** @throws AppError `forbidden` when the worker does not hold a command that names it. */
@@ -126,12 +134,15 @@ export interface StartExecution {
   readonly version?: number;
   readonly payload: JsonObject;
   readonly pool?: string;
-  readonly dedup?: { readonly key: string };
+  readonly dedup?: { readonly key: string; readonly windowMs?: number };
+  /** 0 (last) to 9 (first); absent: the playbook's. */
+  readonly priority?: number;
 }
 
 export interface StartedExecution {
   readonly executionId: ExecutionId;
-  readonly status: "started" | "duplicate";
+  /** `queued`: its concurrency key is at its limit. */
+  readonly status: "started" | "queued" | "duplicate";
 }
 
 export interface ExecutionSummary {

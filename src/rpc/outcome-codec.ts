@@ -72,7 +72,12 @@ function decodePipeline(json: Json | undefined): PipelineState {
     ctx: object("ctx", fields["ctx"]),
     taskCount: number("taskCount", fields["taskCount"]),
     ...decodeRetries(fields["retries"]),
+    ...decodePermitKey(fields["permitKey"]),
   };
+}
+
+function decodePermitKey(json: Json | undefined): { readonly permitKey?: string } {
+  return json === undefined ? {} : { permitKey: text("permitKey", json) };
 }
 
 /** Nothing for those of workers and payloads that know of none. */

@@ -1,5 +1,5 @@
 /**
- * The server's end of a worker's stream of claims, reports and log lines. Requests are handled side
+ * The server's end of a worker's stream of claims, reports, permits and log lines. Requests are handled side
  * by side, as single calls would be; an answer goes out as soon as it is there. A request that fails
  * is answered with its error and leaves the stream open.
  */
@@ -17,6 +17,9 @@ export type WorkCall = ServerDuplexStream<wire.WorkRequest, wire.WorkResponse>;
 export interface WorkMethods {
   readonly claim: (request: wire.ClaimRequest) => Promise<wire.ClaimResponse>;
   readonly report: (request: wire.ReportRequest) => Promise<wire.ReportResponse>;
+  readonly acquirePermits: (
+    request: wire.AcquirePermitsRequest,
+  ) => Promise<wire.AcquirePermitsResponse>;
   readonly appendLogs: (request: wire.AppendLogsRequest) => Promise<wire.AppendLogsResponse>;
 }
 
@@ -61,7 +64,12 @@ async function respond(
   }
 }
 
-const METHOD_NAMES = { claim: "Claim", report: "Report", appendLogs: "AppendLogs" } as const;
+const METHOD_NAMES = {
+  claim: "Claim",
+  report: "Report",
+  acquirePermits: "AcquirePermits",
+  appendLogs: "AppendLogs",
+} as const;
 
 async function dispatch(
   methods: WorkMethods,
@@ -72,6 +80,8 @@ async function dispatch(
       return { $case: "claim", value: await methods.claim(request.value) };
     case "report":
       return { $case: "report", value: await methods.report(request.value) };
+    case "acquirePermits":
+      return { $case: "acquirePermits", value: await methods.acquirePermits(request.value) };
     case "appendLogs":
       return { $case: "appendLogs", value: await methods.appendLogs(request.value) };
     default:

@@ -5,6 +5,7 @@ import { guard, streaming, unary } from "./call.ts";
 import {
   decodeHeld,
   decodeLogLine,
+  decodePermitDemand,
   decodeRegistration,
   decodeReport,
   encodeClaimOutcome,
@@ -38,6 +39,7 @@ export function createWorkerService(
     work: streaming(context, "Work", (call) => serveWork(call, work, context)),
     claim: unary(context, "Claim", work.claim),
     report: unary(context, "Report", work.report),
+    acquirePermits: unary(context, "AcquirePermits", work.acquirePermits),
     appendLogs: unary(context, "AppendLogs", work.appendLogs),
     resolveCredential: unary(context, "ResolveCredential", async (request) => {
       const { workerId, command, name } = request;
@@ -60,8 +62,9 @@ export function createWorkerService(
 
 function createWorkMethods(handlers: WorkerHandlers): WorkMethods {
   return {
-    claim: async ({ workerId, commands }) => {
-      const outcomes = await handlers.claim(toWorkerId(workerId), commands.map(decodeHeld));
+    claim: async ({ workerId, commands, isRepeat }) => {
+      const held = commands.map(decodeHeld);
+      const outcomes = await handlers.claim(toWorkerId(workerId), held, isRepeat);
       return { outcomes: outcomes.map(encodeClaimOutcome) };
     },
     report: async (request) => {
@@ -74,6 +77,9 @@ function createWorkMethods(handlers: WorkerHandlers): WorkMethods {
       });
       return { stale: answers.map((answer) => answer === "stale"), granted };
     },
+    acquirePermits: async ({ demands }) => ({
+      answers: [...(await handlers.acquirePermits(demands.map(decodePermitDemand)))],
+    }),
     appendLogs: async ({ lines }) => ({
       dropped: await handlers.appendLogs(lines.map(decodeLogLine)),
     }),

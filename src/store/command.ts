@@ -1,5 +1,6 @@
 /**
- * Open commands: claims, leases, marks. What changes an execution's fate is in append.ts instead.
+ * Open commands: marks, and reads of them. Claims are in claim.ts; what changes an execution's fate is
+ * in append.ts.
  *
  * On young tables a join reads all open commands to find a few, and its plan would stay. LATERAL with
  * a lock is not turned into a join. See plan.test.ts.
@@ -14,116 +15,6 @@
 import type { CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
 import type { HeldCommand } from "../engine/command.ts";
 import type { Sql } from "./pool.ts";
-
-export interface ClaimRequest extends HeldCommand {
-  readonly workerId: WorkerId;
-}
-
-export type ClaimRow =
-  | {
-      readonly status: "claimed";
-      readonly attempt: number;
-      /** JSON text. */
-      readonly payload: string;
-      readonly claimedAtMs: number;
-      readonly pool: string;
-      /** From available to claimed. */
-      readonly waitedMs: number;
-    }
-  | { readonly status: "gone" }
-  | { readonly status: "later"; readonly delayMs: number };
-
-interface RawClaim {
-  readonly payload: string | null;
-  readonly attempt: number | null;
-  readonly claimedAtMs: number | null;
-  readonly pool: string | null;
-  readonly waitedMs: number | null;
-  readonly delayMs: number | null;
-}
-
-/** Shortest delay told to a worker that came too early, or while somebody else had the row locked. */
-const LATER_MS_MIN = 20;
-
-/**
- * Gives each command to the worker that asked for it, if it is queued, due and of that attempt. A
- * worker that holds the command already gets it again: its first answer was lost.
- *
- * @returns one row per request, in order.
- */
-export async function claimCommands(
-  sql: Sql,
-  requests: readonly ClaimRequest[],
-  leaseMs: number,
-): Promise<readonly ClaimRow[]> {
-  const rows = await sql<RawClaim[]>`
-    WITH asked AS (
-      SELECT q.execution_id, q.command_id, q.attempt, q.worker_id, q.n
-      FROM unnest(
-        ${requests.map((request) => request.executionId)}::bigint[],
-        ${requests.map((request) => request.commandId)}::bigint[],
-        ${requests.map((request) => request.attempt)}::integer[],
-        ${requests.map((request) => request.workerId)}::text[]
-      ) WITH ORDINALITY AS q (execution_id, command_id, attempt, worker_id, n)
-    ), free AS (
-      SELECT c.execution_id, c.command_id, c.available_at, c.claimed_at, q.worker_id, q.n
-      FROM asked AS q
-      CROSS JOIN LATERAL (
-        SELECT execution_id, command_id, available_at, claimed_at
-        FROM noetl.command
-        WHERE execution_id = q.execution_id AND command_id = q.command_id
-          AND attempt = q.attempt
-          AND CASE status
-            WHEN 'queued' THEN available_at <= now()
-            WHEN 'running' THEN worker_id = q.worker_id
-          END
-        FOR UPDATE SKIP LOCKED
-      ) AS c
-    ), claimed AS (
-      UPDATE noetl.command AS c
-      SET status = 'running',
-          worker_id = f.worker_id,
-          claimed_at = coalesce(f.claimed_at, now()),
-          lease_until = now() + ${leaseMs} * interval '1 millisecond'
-      FROM free AS f
-      WHERE c.execution_id = f.execution_id AND c.command_id = f.command_id
-      RETURNING f.n, c.attempt, c.payload, c.pool, c.claimed_at, f.available_at
-    )
-    SELECT
-      d.payload::text AS payload,
-      d.attempt,
-      d.pool,
-      (extract(epoch FROM d.claimed_at) * 1000)::float8 AS "claimedAtMs",
-      (extract(epoch FROM d.claimed_at - d.available_at) * 1000)::float8 AS "waitedMs",
-      (extract(epoch FROM c.available_at - now()) * 1000)::float8 AS "delayMs"
-    FROM asked AS q
-    LEFT JOIN claimed AS d ON d.n = q.n
-    LEFT JOIN LATERAL (
-      SELECT available_at
-      FROM noetl.command
-      WHERE d.n IS NULL AND execution_id = q.execution_id AND command_id = q.command_id
-        AND attempt = q.attempt AND lease_until IS NULL
-      LIMIT 1
-    ) AS c ON true
-    ORDER BY q.n`;
-  return rows.map(toClaimRow);
-}
-
-function toClaimRow(row: RawClaim): ClaimRow {
-  if (row.payload !== null) {
-    return {
-      status: "claimed",
-      attempt: row.attempt ?? 1,
-      payload: row.payload,
-      claimedAtMs: Math.round(row.claimedAtMs ?? 0),
-      pool: row.pool ?? "",
-      waitedMs: Math.max(0, row.waitedMs ?? 0),
-    };
-  }
-  return row.delayMs === null
-    ? { status: "gone" }
-    : { status: "later", delayMs: Math.max(LATER_MS_MIN, Math.ceil(row.delayMs)) };
-}
 
 /** A command as its execution's page shows it. */
 export interface CommandRow {
@@ -242,7 +133,8 @@ export async function noteStream(sql: Sql, name: string, identity: string): Prom
 
 /**
  * Commands that were announced long ago and still wait although a live worker of their pool has a
- * free slot: their message got lost on the way. Oldest first, at most `limit` of each pool.
+ * free slot: their message got lost on the way. Most urgent and oldest first, at most `limit` of
+ * each pool.
  */
 export async function listForgotten(
   sql: Sql,
@@ -270,7 +162,7 @@ export async function listForgotten(
       SELECT execution_id, command_id, attempt, event_seq, step, notified_at
       FROM noetl.command
       WHERE status = 'queued' AND pool = p.pool AND available_at <= now()
-      ORDER BY available_at
+      ORDER BY priority DESC, available_at
       LIMIT ${options.limit}
     ) AS c
     WHERE c.notified_at < now() - ${options.olderThanMs} * interval '1 millisecond'`;

@@ -139,6 +139,9 @@ CREATE TABLE noetl.command (
 -- Serves claimCommands (more urgent ones), poolDepths and listForgotten.
 CREATE INDEX command_queued ON noetl.command (pool, priority DESC, available_at)
   WHERE status = 'queued';
+-- Serves claimCommands (is anything more urgent than usual?).
+CREATE INDEX command_urgent ON noetl.command (available_at)
+  WHERE status = 'queued' AND priority > 5;
 -- Serves sweepDue (commands that nobody was told of).
 CREATE INDEX command_unnotified ON noetl.command (available_at)
   WHERE status = 'queued' AND notified_at IS NULL;

@@ -138,7 +138,7 @@ export class ClaimLoop {
   async #ask(commands: readonly HeldCommand[]): Promise<readonly ClaimOutcome[]> {
     const { client, workerId } = this.#options;
     let tries = 0;
-    return await retry(() => client.claim(workerId, commands), {
+    return await retry(() => client.claim(workerId, commands, tries > 0), {
       ...CLAIM_BACKOFF,
       signal: this.#stopped.signal,
       isRetryable: (error) => {
@@ -156,6 +156,10 @@ export class ClaimLoop {
       start(outcome.command, entry);
       return;
     }
+    if (outcome?.status === "claimed" && outcome.command.commandId !== entry.held.commandId) {
+      this.#takeOther({ message, entry }, outcome.command);
+      return;
+    }
     metrics.claimFailed.inc();
     if (outcome?.status === "later") {
       message.nak(outcome.delayMs);
@@ -163,6 +167,18 @@ export class ClaimLoop {
       message.ack();
     }
     held.release(entry);
+  }
+
+  /** A more urgent command runs in the slot; the notification must come again, to whoever is free. */
+  #takeOther({ message, entry }: Candidate, command: ClaimedCommand): void {
+    const { held, metrics, start } = this.#options;
+    message.nak(0);
+    const { executionId, commandId, attempt } = command;
+    const other = held.replace(entry, { executionId, commandId, attempt });
+    if (other !== undefined) {
+      metrics.claimSucceeded.inc();
+      start(command, other);
+    }
   }
 
   #handleFailure(batch: readonly Candidate[], error: unknown): void {

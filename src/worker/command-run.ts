@@ -22,6 +22,8 @@ import { LogGate } from "./log-gate.ts";
 import type { LogShipper } from "./log-shipper.ts";
 import type { WorkerLimits, WorkerOptions } from "./options.ts";
 import { DEFAULT_LIMITS } from "./options.ts";
+import type { PermitOptions } from "./rate-limit.ts";
+import { takePermit } from "./rate-limit.ts";
 import type { RefStore } from "./ref-store.ts";
 import { CommandRefs } from "./ref-store.ts";
 import { limitOutcome } from "./result-limit.ts";
@@ -100,7 +102,15 @@ class CommandRun {
         return this.#yield(0);
       }
       const task = currentTask(this.#run);
-      const outcome = await this.#try(task);
+      const permit = await takePermit(this.#permitOptions, task);
+      if (permit.kind === "stopped") {
+        return this.stopped();
+      }
+      if (permit.kind === "later") {
+        this.#pipeline = { ...this.#pipeline, permitKey: permit.key };
+        return this.#yield(permit.delayMs);
+      }
+      const outcome = permit.kind === "go" ? await this.#try(task) : refused(permit.failure);
       if (this.#stop.aborted) {
         return this.stopped(task);
       }
@@ -132,6 +142,11 @@ class CommandRun {
       data: scope,
       options: { nowMs: Date.now(), resolved: this.#refs.resolved, env: this.#options.env },
     };
+  }
+
+  get #permitOptions(): PermitOptions {
+    const { client, workerId } = this.#options;
+    return { client, workerId, run: this.#run, refs: this.#refs, stop: this.#stop };
   }
 
   /** A sub-playbook, a wait, or a task of another pool that this command has come to. */
@@ -259,4 +274,8 @@ class CommandRun {
       onDropped: () => metrics.logLines.inc("dropped"),
     });
   }
+}
+
+function refused(problem: Failure): TaskOutcome {
+  return { ok: false, failure: problem };
 }

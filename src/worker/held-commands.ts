@@ -52,6 +52,19 @@ export class HeldCommands {
     return entry;
   }
 
+  /**
+   * Gives the entry's slot to another command. Undefined, and the slot is free, if this worker holds
+   * that one already.
+   */
+  replace(entry: HeldEntry, held: HeldCommand): HeldEntry | undefined {
+    if (this.#entries.has(held.commandId)) {
+      this.release(entry);
+      return undefined;
+    }
+    this.#entries.delete(entry.held.commandId);
+    return this.take(held);
+  }
+
   release(entry: HeldEntry): void {
     if (this.#entries.get(entry.held.commandId) !== entry) {
       return;

@@ -44,6 +44,9 @@ ALTER TABLE noetl.command ADD COLUMN bell_id bigint;
 DROP INDEX noetl.command_queued;
 CREATE INDEX command_queued ON noetl.command (pool, priority DESC, available_at)
   WHERE status = 'queued';
+-- Serves claimCommands (is anything more urgent than usual?).
+CREATE INDEX command_urgent ON noetl.command (available_at)
+  WHERE status = 'queued' AND priority > 5;
 
 -- Rate limits, by key; a key without a row has all its permits. Milliseconds since 1970.
 CREATE TABLE noetl.rate (

@@ -55,6 +55,7 @@ function workerHandlers(handlers: Partial<WorkerHandlers>): WorkerHandlers {
     subscribeDirectives: () => () => undefined,
     claim: refuse,
     report: refuse,
+    acquirePermits: refuse,
     appendLogs: refuse,
     resolveCredential: refuse,
     putResult: refuse,
@@ -149,7 +150,7 @@ describe("worker service", () => {
     const raw = new WorkerServiceClient(address, credentials.createInsecure());
     open.push(raw);
     const claimed = await answer((callback) =>
-      raw.claim({ workerId: WORKER, commands: [HELD] }, callback),
+      raw.claim({ workerId: WORKER, commands: [HELD], isRepeat: false }, callback),
     );
     expect(claimed).toEqual({
       outcomes: [{ commandId: "7", outcome: { $case: "gone", value: true } }],
@@ -358,6 +359,8 @@ describe("control service", () => {
             payload: Buffer.from(payload),
             dedupKey: "",
             executionPool: "",
+            priority: undefined,
+            dedupWindowSeconds: 0,
           },
           callback,
         ),

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import type { CommandId, ExecutionId, TimerId } from "../../../src/core/ids.ts";
 import { appendBatch } from "../../../src/store/append.ts";
-import { claimCommands, listCommands } from "../../../src/store/command.ts";
+import { claimCommands } from "../../../src/store/claim.ts";
+import { listCommands } from "../../../src/store/command.ts";
 import { listEvents } from "../../../src/store/event.ts";
 import { findByDedupKey, getExecution, readHeads } from "../../../src/store/execution.ts";
 import { sweepDue } from "../../../src/store/sweep.ts";

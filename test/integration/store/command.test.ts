@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import type { CommandId, WorkerId } from "../../../src/core/ids.ts";
 import type { Heartbeat, HeldCommand } from "../../../src/engine/command.ts";
 import { appendBatch } from "../../../src/store/append.ts";
+import { claimCommands } from "../../../src/store/claim.ts";
 import {
-  claimCommands,
   isHeld,
   listForgotten,
   markNotified,

@@ -4,7 +4,8 @@
  */
 import { expect, test } from "bun:test";
 import { appendBatch } from "../../../src/store/append.ts";
-import { claimCommands, markNotified } from "../../../src/store/command.ts";
+import { claimCommands } from "../../../src/store/claim.ts";
+import { markNotified } from "../../../src/store/command.ts";
 import { readPositions } from "../../../src/store/execution.ts";
 import type { Sql } from "../../../src/store/pool.ts";
 import { connectStore } from "../../../src/store/pool.ts";
@@ -94,7 +95,10 @@ test("claims, marks and renewals find commands by key", async () => {
     const beat = { ...load, workerId: WORKER, held, freeSlots: 1, pullAgeMs: 0, isDraining: false };
     await renewLeases(sql, beat, 1000);
   });
-  expect(paths).toEqual(["Index Scan by key in command_pkey"]);
+  expect(paths).toEqual([
+    "Index Scan by key in command_pkey",
+    "Index Scan by key in command_urgent",
+  ]);
 });
 
 test("a sweep reads only indexes of what may be overdue", async () => {

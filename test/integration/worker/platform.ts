@@ -19,6 +19,8 @@ import type {
   Heartbeat,
   HeldCommand,
   LogLine,
+  PermitAnswer,
+  PermitDemand,
   WorkerRegistration,
 } from "../../../src/engine/command.ts";
 import { PIPELINE_START } from "../../../src/engine/command.ts";
@@ -104,6 +106,11 @@ export class TestPlatform implements AsyncDisposable {
   readonly heartbeats: Heartbeat[] = [];
   readonly reports: CommandReport[] = [];
   readonly lines: LogLine[] = [];
+  readonly demands: PermitDemand[] = [];
+  /** Answers to the next demands; then all are granted. */
+  readonly permits: PermitAnswer[] = [];
+  /** Commands that are given before all others, whichever is asked for. */
+  readonly urgent = new Set<string>();
   readonly stored = new Map<string, string>();
   readonly deregistered: WorkerId[] = [];
   readonly commands = new Map<string, StoredCommand>();
@@ -283,6 +290,13 @@ export class TestPlatform implements AsyncDisposable {
         }
         return Promise.resolve(reports.map((report) => this.#accept(report)));
       },
+      acquirePermits: (demands) =>
+        Promise.resolve(
+          demands.map((demand) => {
+            this.demands.push(demand);
+            return this.permits.shift() ?? { isGranted: true, waitMs: 0 };
+          }),
+        ),
       appendLogs: (lines) => {
         this.lines.push(...lines);
         return Promise.resolve(0);
@@ -309,16 +323,19 @@ export class TestPlatform implements AsyncDisposable {
     };
   }
 
-  #claim({ executionId, commandId, attempt }: HeldCommand): ClaimOutcome<GrantedCommand> {
-    const command = this.commands.get(commandId);
-    if (command?.status !== "queued" || command.attempt !== attempt) {
-      return { commandId, status: "gone" };
+  #claim({ executionId, commandId: asked, attempt }: HeldCommand): ClaimOutcome<GrantedCommand> {
+    const found = this.commands.get(asked);
+    if (found?.status !== "queued" || found.attempt !== attempt) {
+      return { commandId: asked, status: "gone" };
     }
+    const urgent = [...this.urgent].find((id) => this.commands.get(id)?.status === "queued");
+    const commandId = (urgent ?? asked) as CommandId;
+    const command = this.commands.get(commandId) ?? found;
     command.status = "running";
     command.claimCount++;
     const { payload } = command;
     return {
-      commandId,
+      commandId: asked,
       status: "claimed",
       command: {
         executionId,

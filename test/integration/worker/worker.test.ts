@@ -62,6 +62,25 @@ test("a hundred commands on two slots run once each", async () => {
   expect(platform.reports.length).toBe(100);
 });
 
+test("a more urgent command takes the slot, the one that was asked for comes again", async () => {
+  const platform = await start();
+  const normal = await Promise.all(
+    Array.from({ length: 20 }, (_, n) => platform.queue([task("t", { do: "give", value: n })])),
+  );
+  const urgent = await Promise.all(
+    ["a", "b"].map((value) => platform.queue([task("t", { do: "give", value })])),
+  );
+  for (const id of urgent) {
+    platform.urgent.add(id);
+  }
+  const { worker } = platform.runWorker({ slots: 1 });
+  await Promise.all([...normal, ...urgent].map((id) => platform.outcome(id)));
+  const order = platform.reports.map(({ commandId }) => commandId as string);
+  expect(order.slice(0, 2)).toEqual(urgent);
+  expect(order.toSorted()).toEqual([...normal, ...urgent].toSorted());
+  await waitFor("a free slot", () => worker.status.freeSlots === 1);
+});
+
 test("no more commands than slots run at once", async () => {
   const platform = await start();
   const { worker } = platform.runWorker({ slots: 2 });

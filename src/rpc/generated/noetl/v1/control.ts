@@ -50,13 +50,20 @@ export interface ExecuteRequest {
   version: number;
   /** JSON object. */
   payload: Buffer;
+  /** The same key again within the window gives the execution that is there. */
   dedupKey: string;
   executionPool: string;
+  /** 0 (last) to 9 (first); absent: the playbook's. */
+  priority?:
+    | number
+    | undefined;
+  /** Of the dedup key; 0: a day. */
+  dedupWindowSeconds: number;
 }
 
 export interface ExecuteResponse {
   executionId: string;
-  /** `started` or `duplicate`. */
+  /** `started`, `queued` (its concurrency key is at its limit) or `duplicate`. */
   status: string;
 }
 
@@ -351,7 +358,15 @@ export const Diagnostic: MessageFns<Diagnostic> = {
 };
 
 function createBaseExecuteRequest(): ExecuteRequest {
-  return { path: "", version: 0, payload: Buffer.alloc(0), dedupKey: "", executionPool: "" };
+  return {
+    path: "",
+    version: 0,
+    payload: Buffer.alloc(0),
+    dedupKey: "",
+    executionPool: "",
+    priority: undefined,
+    dedupWindowSeconds: 0,
+  };
 }
 
 export const ExecuteRequest: MessageFns<ExecuteRequest> = {
@@ -370,6 +385,12 @@ export const ExecuteRequest: MessageFns<ExecuteRequest> = {
     }
     if (message.executionPool !== "") {
       writer.uint32(42).string(message.executionPool);
+    }
+    if (message.priority !== undefined) {
+      writer.uint32(48).int32(message.priority);
+    }
+    if (message.dedupWindowSeconds !== 0) {
+      writer.uint32(57).double(message.dedupWindowSeconds);
     }
     return writer;
   },
@@ -425,6 +446,22 @@ export const ExecuteRequest: MessageFns<ExecuteRequest> = {
             }
 
             message.executionPool = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.priority = reader.int32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.dedupWindowSeconds = reader.double();
             continue;
           }
         }

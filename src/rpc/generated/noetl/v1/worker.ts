@@ -90,10 +90,12 @@ export interface Directive {
 export interface WorkRequest {
   /** Chosen by the worker, unique among its open requests on the stream. */
   requestId: number;
-  request: { $case: "claim"; value: ClaimRequest } | { $case: "report"; value: ReportRequest } | {
-    $case: "appendLogs";
-    value: AppendLogsRequest;
-  } | undefined;
+  request:
+    | { $case: "claim"; value: ClaimRequest }
+    | { $case: "report"; value: ReportRequest }
+    | { $case: "appendLogs"; value: AppendLogsRequest }
+    | { $case: "acquirePermits"; value: AcquirePermitsRequest }
+    | undefined;
 }
 
 export interface WorkResponse {
@@ -103,6 +105,7 @@ export interface WorkResponse {
     | { $case: "report"; value: ReportResponse }
     | { $case: "appendLogs"; value: AppendLogsResponse }
     | { $case: "error"; value: WorkError }
+    | { $case: "acquirePermits"; value: AcquirePermitsResponse }
     | undefined;
 }
 
@@ -117,6 +120,8 @@ export interface WorkError {
 export interface ClaimRequest {
   workerId: string;
   commands: HeldCommand[];
+  /** True: the answer to the same request got lost. */
+  isRepeat: boolean;
 }
 
 export interface ClaimResponse {
@@ -124,6 +129,7 @@ export interface ClaimResponse {
 }
 
 export interface ClaimOutcome {
+  /** As asked for. */
   commandId: string;
   outcome: { $case: "claimed"; value: ClaimedCommand } | { $case: "gone"; value: boolean } | {
     $case: "laterMs";
@@ -137,6 +143,8 @@ export interface ClaimedCommand {
   /** JSON of CommandPayload. */
   payload: Buffer;
   claimedAtMs: string;
+  /** Set: a more urgent command than the one asked for, which goes on waiting. */
+  commandId: string;
 }
 
 export interface ReportRequest {
@@ -160,6 +168,29 @@ export interface ReportResponse {
   stale: boolean[];
   /** Commands that follow and are the worker's now, at most one per report; all `claimed`. */
   granted: ClaimOutcome[];
+}
+
+export interface AcquirePermitsRequest {
+  workerId: string;
+  demands: PermitDemand[];
+}
+
+export interface PermitDemand {
+  key: string;
+  perSecond: number;
+  burst: number;
+  /** True: it comes back at the time that an earlier answer gave. */
+  isPromised: boolean;
+}
+
+export interface AcquirePermitsResponse {
+  answers: PermitAnswer[];
+}
+
+export interface PermitAnswer {
+  /** True: the permit is the worker's after the wait. False: ask again after it, as promised. */
+  isGranted: boolean;
+  waitMs: number;
 }
 
 export interface AppendLogsRequest {
@@ -860,6 +891,9 @@ export const WorkRequest: MessageFns<WorkRequest> = {
       case "appendLogs":
         AppendLogsRequest.encode(message.request.value, writer.uint32(34).fork()).join();
         break;
+      case "acquirePermits":
+        AcquirePermitsRequest.encode(message.request.value, writer.uint32(42).fork()).join();
+        break;
     }
     return writer;
   },
@@ -909,6 +943,14 @@ export const WorkRequest: MessageFns<WorkRequest> = {
             message.request = { $case: "appendLogs", value: AppendLogsRequest.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.request = { $case: "acquirePermits", value: AcquirePermitsRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -943,6 +985,9 @@ export const WorkResponse: MessageFns<WorkResponse> = {
         break;
       case "error":
         WorkError.encode(message.response.value, writer.uint32(42).fork()).join();
+        break;
+      case "acquirePermits":
+        AcquirePermitsResponse.encode(message.response.value, writer.uint32(50).fork()).join();
         break;
     }
     return writer;
@@ -999,6 +1044,17 @@ export const WorkResponse: MessageFns<WorkResponse> = {
             }
 
             message.response = { $case: "error", value: WorkError.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.response = {
+              $case: "acquirePermits",
+              value: AcquirePermitsResponse.decode(reader, reader.uint32()),
+            };
             continue;
           }
         }
@@ -1083,7 +1139,7 @@ export const WorkError: MessageFns<WorkError> = {
 };
 
 function createBaseClaimRequest(): ClaimRequest {
-  return { workerId: "", commands: [] };
+  return { workerId: "", commands: [], isRepeat: false };
 }
 
 export const ClaimRequest: MessageFns<ClaimRequest> = {
@@ -1093,6 +1149,9 @@ export const ClaimRequest: MessageFns<ClaimRequest> = {
     }
     for (const v of message.commands) {
       HeldCommand.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.isRepeat !== false) {
+      writer.uint32(24).bool(message.isRepeat);
     }
     return writer;
   },
@@ -1124,6 +1183,14 @@ export const ClaimRequest: MessageFns<ClaimRequest> = {
             }
 
             message.commands.push(HeldCommand.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.isRepeat = reader.bool();
             continue;
           }
         }
@@ -1267,7 +1334,7 @@ export const ClaimOutcome: MessageFns<ClaimOutcome> = {
 };
 
 function createBaseClaimedCommand(): ClaimedCommand {
-  return { executionId: "", attempt: 0, payload: Buffer.alloc(0), claimedAtMs: "0" };
+  return { executionId: "", attempt: 0, payload: Buffer.alloc(0), claimedAtMs: "0", commandId: "" };
 }
 
 export const ClaimedCommand: MessageFns<ClaimedCommand> = {
@@ -1283,6 +1350,9 @@ export const ClaimedCommand: MessageFns<ClaimedCommand> = {
     }
     if (message.claimedAtMs !== "0") {
       writer.uint32(32).int64(message.claimedAtMs);
+    }
+    if (message.commandId !== "") {
+      writer.uint32(42).string(message.commandId);
     }
     return writer;
   },
@@ -1330,6 +1400,14 @@ export const ClaimedCommand: MessageFns<ClaimedCommand> = {
             }
 
             message.claimedAtMs = reader.int64().toString();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.commandId = reader.string();
             continue;
           }
         }
@@ -1559,6 +1637,245 @@ export const ReportResponse: MessageFns<ReportResponse> = {
             }
 
             message.granted.push(ClaimOutcome.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAcquirePermitsRequest(): AcquirePermitsRequest {
+  return { workerId: "", demands: [] };
+}
+
+export const AcquirePermitsRequest: MessageFns<AcquirePermitsRequest> = {
+  encode(message: AcquirePermitsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.workerId !== "") {
+      writer.uint32(10).string(message.workerId);
+    }
+    for (const v of message.demands) {
+      PermitDemand.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcquirePermitsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcquirePermitsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.workerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.demands.push(PermitDemand.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBasePermitDemand(): PermitDemand {
+  return { key: "", perSecond: 0, burst: 0, isPromised: false };
+}
+
+export const PermitDemand: MessageFns<PermitDemand> = {
+  encode(message: PermitDemand, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.perSecond !== 0) {
+      writer.uint32(17).double(message.perSecond);
+    }
+    if (message.burst !== 0) {
+      writer.uint32(24).int32(message.burst);
+    }
+    if (message.isPromised !== false) {
+      writer.uint32(32).bool(message.isPromised);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PermitDemand {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePermitDemand();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.perSecond = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.burst = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isPromised = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAcquirePermitsResponse(): AcquirePermitsResponse {
+  return { answers: [] };
+}
+
+export const AcquirePermitsResponse: MessageFns<AcquirePermitsResponse> = {
+  encode(message: AcquirePermitsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.answers) {
+      PermitAnswer.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcquirePermitsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcquirePermitsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.answers.push(PermitAnswer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBasePermitAnswer(): PermitAnswer {
+  return { isGranted: false, waitMs: 0 };
+}
+
+export const PermitAnswer: MessageFns<PermitAnswer> = {
+  encode(message: PermitAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.isGranted !== false) {
+      writer.uint32(8).bool(message.isGranted);
+    }
+    if (message.waitMs !== 0) {
+      writer.uint32(17).double(message.waitMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PermitAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePermitAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.isGranted = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.waitMs = reader.double();
             continue;
           }
         }
@@ -2224,7 +2541,7 @@ export const WorkerServiceService = {
     responseDeserialize: (value: Buffer): Directives => Directives.decode(value),
   },
   /**
-   * Claim, Report and AppendLogs over one stream, for a third of the cost of single calls. One
+   * Claim, Report, AcquirePermits and AppendLogs over one stream, for a third of the cost of single calls. One
    * response per request with its id, in any order.
    */
   work: {
@@ -2255,6 +2572,18 @@ export const WorkerServiceService = {
     requestDeserialize: (value: Buffer): ReportRequest => ReportRequest.decode(value),
     responseSerialize: (value: ReportResponse): Buffer => Buffer.from(ReportResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReportResponse => ReportResponse.decode(value),
+  },
+  /** Permits of rate limits, before a task is tried. One answer per demand, in order. */
+  acquirePermits: {
+    path: "/noetl.v1.WorkerService/AcquirePermits" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AcquirePermitsRequest): Buffer =>
+      Buffer.from(AcquirePermitsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AcquirePermitsRequest => AcquirePermitsRequest.decode(value),
+    responseSerialize: (value: AcquirePermitsResponse): Buffer =>
+      Buffer.from(AcquirePermitsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AcquirePermitsResponse => AcquirePermitsResponse.decode(value),
   },
   /** Log lines of running commands; best effort, counted when dropped. */
   appendLogs: {
@@ -2319,7 +2648,7 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
    */
   heartbeats: handleBidiStreamingCall<Heartbeat, Directives>;
   /**
-   * Claim, Report and AppendLogs over one stream, for a third of the cost of single calls. One
+   * Claim, Report, AcquirePermits and AppendLogs over one stream, for a third of the cost of single calls. One
    * response per request with its id, in any order.
    */
   work: handleBidiStreamingCall<WorkRequest, WorkResponse>;
@@ -2327,6 +2656,8 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   claim: handleUnaryCall<ClaimRequest, ClaimResponse>;
   /** Outcomes of commands. Answered only after they are committed. One answer per report, in order. */
   report: handleUnaryCall<ReportRequest, ReportResponse>;
+  /** Permits of rate limits, before a task is tried. One answer per demand, in order. */
+  acquirePermits: handleUnaryCall<AcquirePermitsRequest, AcquirePermitsResponse>;
   /** Log lines of running commands; best effort, counted when dropped. */
   appendLogs: handleUnaryCall<AppendLogsRequest, AppendLogsResponse>;
   /** A credential that the held command names. */
@@ -2364,7 +2695,7 @@ export interface WorkerServiceClient extends Client {
   heartbeats(options: Partial<CallOptions>): ClientDuplexStream<Heartbeat, Directives>;
   heartbeats(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<Heartbeat, Directives>;
   /**
-   * Claim, Report and AppendLogs over one stream, for a third of the cost of single calls. One
+   * Claim, Report, AcquirePermits and AppendLogs over one stream, for a third of the cost of single calls. One
    * response per request with its id, in any order.
    */
   work(): ClientDuplexStream<WorkRequest, WorkResponse>;
@@ -2401,6 +2732,22 @@ export interface WorkerServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReportResponse) => void,
+  ): ClientUnaryCall;
+  /** Permits of rate limits, before a task is tried. One answer per demand, in order. */
+  acquirePermits(
+    request: AcquirePermitsRequest,
+    callback: (error: ServiceError | null, response: AcquirePermitsResponse) => void,
+  ): ClientUnaryCall;
+  acquirePermits(
+    request: AcquirePermitsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AcquirePermitsResponse) => void,
+  ): ClientUnaryCall;
+  acquirePermits(
+    request: AcquirePermitsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AcquirePermitsResponse) => void,
   ): ClientUnaryCall;
   /** Log lines of running commands; best effort, counted when dropped. */
   appendLogs(
