@@ -6,14 +6,14 @@ import type { Visit } from "./record.ts";
 import type { ExecutionState } from "./state.ts";
 
 /** Opens a finished execution again. */
-export function resume(draft: Draft, { steps, reason }: RetryRequest): true | Refusal {
+export function resume(draft: Draft, request: RetryRequest): true | Refusal {
   const { state } = draft;
-  const unfinished = [...state.unfinished.values()].map(({ visit }) => visit);
-  const refusal = refusalOf(state) ?? refusalOfSteps(unfinished, steps);
+  const refusal = refusalOfRetry(state, request);
   if (refusal !== undefined) {
     return refusal;
   }
-  const visits = unfinished
+  const { steps, reason } = request;
+  const visits = visitsOf(state)
     .filter(({ step }) => steps === undefined || steps.includes(step))
     .map(({ step, visit }) => ({ step, visit }));
   draft.emit({ type: "playbook.resumed", visits, ...(reason === undefined ? {} : { reason }) });
@@ -25,6 +25,21 @@ export function resume(draft: Draft, { steps, reason }: RetryRequest): true | Re
     enterAgain(draft, visit);
   }
   return true;
+}
+
+/** Why the execution cannot be retried like this; undefined: it can. */
+export function refusalOfRetry(
+  state: ExecutionState,
+  { steps, atSeq }: RetryRequest,
+): Refusal | undefined {
+  if (atSeq !== undefined && atSeq !== state.seq) {
+    return { code: "EXECUTION_CHANGED", message: "The execution has gone on since" };
+  }
+  return refusalOf(state) ?? refusalOfSteps(visitsOf(state), steps);
+}
+
+function visitsOf({ unfinished }: ExecutionState): readonly Visit[] {
+  return [...unfinished.values()].map(({ visit }) => visit);
 }
 
 function refusalOf({ status, steps }: ExecutionState): Refusal | undefined {

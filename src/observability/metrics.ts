@@ -14,6 +14,10 @@ export interface ServerMetrics {
   /** {status: completed|failed|cancelled}. */
   readonly executionsFinished: Tally;
   readonly executionSeconds: Distribution;
+  /** {outcome: delivered|kept|duplicate|refused}. */
+  readonly signals: Tally;
+  /** {kind: retry|copy|rerun}; `copy`: a retry as a new execution. */
+  readonly executionsRetried: Tally;
   /** {route: direct|relay, pool}: notifications published. */
   readonly commandPublish: Tally;
   /** {reason}: notifications that the relay must repeat. */
@@ -128,6 +132,12 @@ function engineMetrics(registry: MetricsRegistry) {
       "noetl_execution_duration_seconds",
       "From start to end of an execution.",
       seconds,
+    ),
+    signals: registry.counter("noetl_signals_total", "Signals to executions.", ["outcome"]),
+    executionsRetried: registry.counter(
+      "noetl_executions_retried_total",
+      "Finished executions that were continued or started over.",
+      ["kind"],
     ),
     batchInputs: registry.histogram("noetl_batch_inputs_size", "Inputs decided a batch.", sizes),
     commitSeconds: registry.histogram("noetl_commit_duration_seconds", "Durable commits.", seconds),

@@ -196,9 +196,9 @@ export class Batcher {
   }
 
   #resolve({ answers, draft }: DecidedGroup): void {
-    for (const { item, isStale, granted: next } of answers) {
+    for (const { item, granted: next, ...answer } of answers) {
       const granted = next && draft.granted(next);
-      settle(item, () => item.resolve({ isStale, status: draft.status, granted }));
+      settle(item, () => item.resolve({ ...answer, status: draft.status, granted }));
     }
   }
 

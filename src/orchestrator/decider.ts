@@ -14,10 +14,10 @@ import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import { resultOf } from "../engine/view.ts";
 import type { ExecutionHead } from "../store/execution.ts";
-import { RefNeededError } from "../template/scope.ts";
+import { RefNeededError, UnreadableRef } from "../template/scope.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import { EventTooLargeError, GroupDraft } from "./group-draft.ts";
-import type { IntakeItem } from "./intake.ts";
+import type { IntakeItem, Outcome } from "./intake.ts";
 import { isSettled, settle } from "./intake.ts";
 import type { NodeIds } from "./node-ids.ts";
 import type { OrchestratorOptions } from "./options.ts";
@@ -34,9 +34,8 @@ export interface DecidedGroup {
   readonly answers: readonly Answer[];
 }
 
-interface Answer {
+interface Answer extends Pick<Outcome, "isStale" | "refusal" | "waitCount"> {
   readonly item: IntakeItem;
-  readonly isStale: boolean;
   /** Follows from the input and goes to its sender. */
   readonly granted: CommandId | undefined;
 }
@@ -51,8 +50,8 @@ export interface DeciderOptions
   readonly playbooks: PlaybookCache;
   readonly ids: NodeIds;
   readonly clock: DatabaseClock;
-  /** The value behind a `$ref`. @throws AppError `not_found`. */
-  readonly loadResult: (ref: string) => Promise<Json>;
+  /** The value behind a `$ref`. @throws AppError `not_found`, or RESULT_TOO_LARGE_HERE. */
+  readonly loadResult: (ref: string) => Promise<{ readonly value: Json; readonly size: number }>;
   /** Of commands that are handed out with the answer to a report. */
   readonly leaseMs: number;
 }
@@ -201,7 +200,7 @@ export class Decider {
     const { executionId } = entry.head;
     this.#options.cache.drop(executionId);
     if (error instanceof RefNeededError && restart < RESTARTS_MAX) {
-      entry.resolved.set(error.ref, await this.#loadResult(error.ref));
+      await this.#resolve(entry, error.ref);
     } else if (error instanceof OversizeError && restart < RESTARTS_MAX) {
       shrink(error);
     } else if (error instanceof AppError) {
@@ -226,16 +225,24 @@ export class Decider {
     }
   }
 
-  /** A result that is gone reads as null: the template decides what that means. */
-  async #loadResult(ref: string): Promise<Json> {
+  /**
+   * A result that is gone reads as null: the template decides what that means. One that is too large
+   * for this server fails the template.
+   */
+  async #resolve(entry: CacheEntry, ref: string): Promise<void> {
     try {
-      return await this.#options.loadResult(ref);
+      const { value, size } = await this.#options.loadResult(ref);
+      entry.resolved.set(ref, value);
+      grow(entry, size);
     } catch (error) {
-      if (error instanceof AppError && error.kind === "not_found") {
+      if (error instanceof AppError && error.code === "RESULT_TOO_LARGE_HERE") {
+        entry.resolved.set(ref, new UnreadableRef(error.message));
+      } else if (error instanceof AppError && error.kind === "not_found") {
         this.#options.log.warn("stored result is missing", { ref });
-        return null;
+        entry.resolved.set(ref, null);
+      } else {
+        throw error;
       }
-      throw error;
     }
   }
 
@@ -289,7 +296,16 @@ function decideOne(pass: Pass, item: IntakeItem, input: EngineInput): Decided {
   return {
     isStale: decision?.isStale ?? true,
     granted: input.kind === "report" ? grantNext(pass, input.report, decision) : undefined,
+    refusal: decision?.refusal,
+    waitCount: input.kind === "signal" ? countWaits(decision) : undefined,
   };
+}
+
+/** Waits that a signal has ended; one that came before it may have ended others. */
+function countWaits(decision: Decision | undefined): number {
+  const events = decision?.events ?? [];
+  return events.filter((event) => event.type === "wait.done" && event.signalSeq !== undefined)
+    .length;
 }
 
 function grantNext(
@@ -304,7 +320,7 @@ function grantNext(
 
 function decideInto(pass: Pass, input: EngineInput, isCascading = true): Decision | undefined {
   const { state } = pass.entry;
-  if (state === undefined || isOver(pass)) {
+  if (state === undefined || (isOver(pass) && input.kind !== "retry")) {
     return undefined;
   }
   const decision = decide(state, input, pass.environment);

@@ -75,6 +75,7 @@ export class GroupDraft {
   #status: ExecutionStatus;
   #result: string | undefined;
   #error: string | undefined;
+  #hasEnded = false;
   #playbook: { readonly catalogId: CatalogId; readonly version: number } | undefined;
   #isPurged = false;
 
@@ -197,6 +198,7 @@ export class GroupDraft {
       status: this.#status,
       result: this.#result,
       error: this.#error,
+      hasEnded: this.#hasEnded,
       create,
       playbook: this.#playbook,
       events: this.recorded.map(({ seq: position, timeMs, event }, index) => ({
@@ -235,16 +237,23 @@ export class GroupDraft {
       case "playbook.started":
         this.#status = "running";
         break;
+      case "playbook.resumed":
+        this.#status = "running";
+        this.#hasEnded = false;
+        break;
       case "playbook.completed":
         this.#status = "completed";
+        this.#hasEnded = true;
         this.#result = JSON.stringify(event.result);
         break;
       case "playbook.failed":
         this.#status = "failed";
+        this.#hasEnded = true;
         this.#error = JSON.stringify(event.error);
         break;
       case "playbook.cancelled":
         this.#status = "cancelled";
+        this.#hasEnded = true;
         this.#error = JSON.stringify(failure("cancelled", event.reason));
         break;
       default:
@@ -315,6 +324,7 @@ export class GroupDraft {
         pool: child.pool,
         priority: head.priority ?? undefined,
         dedup: undefined,
+        origin: undefined,
       });
     }
     for (const childId of cancelChildren) {

@@ -8,7 +8,7 @@ import type { ExecutionId, TimerId } from "../core/ids.ts";
 import type { Service } from "../core/service.ts";
 import type { Playbook } from "../dsl/playbook.ts";
 import type { GrantedCommand } from "../engine/command.ts";
-import type { EngineInput, ExecutionStatus } from "../engine/decision.ts";
+import type { EngineInput, ExecutionStatus, Refusal } from "../engine/decision.ts";
 import type { NewExecution } from "../store/append.ts";
 
 /** An input with its caller. `input` may be replaced by a smaller one, see decider.ts. */
@@ -36,6 +36,10 @@ export interface Outcome {
   readonly status: ExecutionStatus | undefined;
   /** Of a report: the command that its worker has now. */
   readonly granted?: GrantedCommand | undefined;
+  /** Why the input was not allowed. */
+  readonly refusal?: Refusal | undefined;
+  /** Of a signal: waits that it has ended. */
+  readonly waitCount?: number | undefined;
 }
 
 export interface IntakeOptions {

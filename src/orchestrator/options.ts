@@ -15,6 +15,8 @@ export type OrchestratorMetrics = Pick<
   | "eventsIngested"
   | "executionsFinished"
   | "executionSeconds"
+  | "signals"
+  | "executionsRetried"
   | "commandPublish"
   | "commandPublishFailed"
   | "claims"

@@ -18,7 +18,7 @@ import type {
   ReportAnswer,
   WorkerRegistration,
 } from "../engine/command.ts";
-import type { ExecutionStatus } from "../engine/decision.ts";
+import type { ExecutionStatus, Signal } from "../engine/decision.ts";
 import type { RecordedEvent } from "../engine/event.ts";
 import type { ExecutionState } from "../engine/state.ts";
 import type { Overdue } from "../store/sweep.ts";
@@ -47,6 +47,10 @@ import { registerPlaybook } from "./register-playbook.ts";
 import { Relay } from "./relay.ts";
 import type { NewResult } from "./results.ts";
 import { getResult, putResult } from "./results.ts";
+import type { RerunOptions, RetriedExecution, RetryOptions } from "./retry-execution.ts";
+import { ExecutionRetrier } from "./retry-execution.ts";
+import type { SignalAnswer } from "./signal-execution.ts";
+import { signalExecution } from "./signal-execution.ts";
 import type { StartedExecution, StartRequest } from "./start-execution.ts";
 import { ExecutionStarter } from "./start-execution.ts";
 import { createStateCache } from "./state-cache.ts";
@@ -73,6 +77,12 @@ export interface Orchestrator {
     id: ExecutionId,
     options: { readonly status: "completed" | "failed"; readonly reason: string },
   ): Promise<ChangedExecution>;
+  /** Gives a named signal to who waits for it. See {@link signalExecution}. */
+  signal(id: ExecutionId, signal: Signal): Promise<SignalAnswer>;
+  /** Continues a failed or cancelled execution. See {@link ExecutionRetrier.retry}. */
+  retry(id: ExecutionId, options: RetryOptions): Promise<RetriedExecution>;
+  /** Starts the same playbook over, linked to the first execution. */
+  rerun(id: ExecutionId, options: RerunOptions): Promise<StartedExecution>;
   register(registration: WorkerRegistration): Promise<RegistrationAnswer>;
   heartbeat(heartbeat: Heartbeat): Promise<readonly Directive[]>;
   subscribeDirectives(workerId: WorkerId, listener: DirectiveListener): () => void;
@@ -208,6 +218,16 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     }
     return isStale ? "stale" : "accepted";
   };
+  const state = async (id: ExecutionId): Promise<ExecutionState | undefined> =>
+    isId(id) ? await readState({ pool: store.durable, cache, intake }, id) : undefined;
+  const retrier = new ExecutionRetrier({
+    pool: store.durable,
+    ids,
+    submit,
+    start: (request) => starter.start(request),
+    state,
+    metrics,
+  });
   return {
     start: (request) => starter.start(request),
     startBatch: (requests) => Promise.allSettled(requests.map((one) => starter.start(one))),
@@ -219,6 +239,9 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
       const input = { kind: "finalize", status, reason } as const;
       return changed(id, await submit({ executionId: id, input }));
     },
+    signal: (id, signal) => signalExecution(submit, metrics, id, signal),
+    retry: (id, retryOptions) => retrier.retry(id, retryOptions),
+    rerun: (id, rerunOptions) => retrier.rerun(id, rerunOptions),
     register: (registration) => workers.register(registration),
     heartbeat: (heartbeat) => workers.heartbeat(heartbeat),
     subscribeDirectives: (workerId, listener) => workers.subscribe(workerId, listener),
@@ -229,8 +252,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     appendLogs: (lines) => appendLogs({ bus, cache, metrics }, lines),
     readLogs: (id, query) => bus.readLogs(id, query),
     followLogs: (id, query) => bus.followLogs(id, query),
-    state: async (id) =>
-      isId(id) ? await readState({ pool: store.durable, cache, intake }, id) : undefined,
+    state,
     watch: (id, watchOptions) => watch.watch(id, watchOptions),
     registerPlaybook: (request) => registerPlaybook(options, ids, request),
     putResult: (result) => putResult(store.durable, result),

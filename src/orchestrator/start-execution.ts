@@ -5,6 +5,7 @@ import type { CatalogId, ExecutionId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Playbook } from "../dsl/playbook.ts";
+import type { ExecutionOrigin } from "../engine/event.ts";
 import type { NewExecution } from "../store/append.ts";
 import type { CatalogKey } from "../store/catalog.ts";
 import { findByDedupKey, readHeads } from "../store/execution.ts";
@@ -37,6 +38,8 @@ export interface StartRequest {
   readonly dedup?: { readonly key: string; readonly windowMs?: number };
   /** 0 (last) to 9 (first); absent: the playbook's. */
   readonly priority?: number;
+  /** The execution that this one starts over. */
+  readonly origin?: ExecutionOrigin;
 }
 
 export interface StartedExecution {
@@ -128,6 +131,7 @@ export class ExecutionStarter {
           ...(row.parentId === undefined
             ? {}
             : { parent: { executionId: row.parentId, depth: row.depth } }),
+          ...(request.origin === undefined ? {} : { origin: request.origin }),
         },
       },
       create: { row, playbook },
@@ -157,7 +161,7 @@ export class ExecutionStarter {
   }
 
   async #newRow(
-    { pool, priority, dedup, parentExecutionId }: StartRequest,
+    { pool, priority, dedup, parentExecutionId, origin }: StartRequest,
     { catalogId, path, version }: CatalogKey,
     payload: string,
   ): Promise<NewExecution> {
@@ -178,6 +182,7 @@ export class ExecutionStarter {
       pool,
       priority: priority === undefined ? undefined : Math.round(priority),
       dedup: dedup && { key: dedup.key, windowMs: dedup.windowMs ?? DEDUP_WINDOW_MS },
+      origin,
     };
   }
 

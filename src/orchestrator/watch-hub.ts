@@ -85,7 +85,8 @@ export class WatchHub {
   }
 
   /**
-   * Events after `afterSeq` in order, each once, live until the execution ends or `signal` aborts.
+   * Events after `afterSeq` in order, each once, live until the execution ends or `signal` aborts. An
+   * end that a retry has undone is an event like others.
    *
    * @throws AppError not_found EXECUTION_NOT_FOUND
    */
@@ -95,6 +96,9 @@ export class WatchHub {
     if (!positions.has(id)) {
       throw new AppError("not_found", "EXECUTION_NOT_FOUND", `There is no execution ${id}`);
     }
+    if ((positions.get(id) ?? 0) <= afterSeq && (await this.#hasEnded(id, afterSeq))) {
+      return;
+    }
     const watcher = new Watcher(afterSeq);
     this.#add(id, watcher);
     try {
@@ -103,7 +107,7 @@ export class WatchHub {
         for (const event of events) {
           watcher.seq = event.seq;
           yield event;
-          if (TERMINAL_EVENTS.has(event.event.type)) {
+          if (TERMINAL_EVENTS.has(event.event.type) && (await this.#isLast(id, watcher))) {
             return;
           }
         }
@@ -114,6 +118,21 @@ export class WatchHub {
     } finally {
       this.#remove(id, watcher);
     }
+  }
+
+  /** True if there is nothing to wait for behind the position. */
+  async #hasEnded(id: ExecutionId, afterSeq: number): Promise<boolean> {
+    const page = { afterSeq: afterSeq - 1, limit: 1 };
+    const [last] = await this.#read(() => listEvents(this.#pool, id, page));
+    return last !== undefined && TERMINAL_EVENTS.has(last.event.type);
+  }
+
+  /** False: a retry has opened the execution again. */
+  async #isLast(id: ExecutionId, watcher: Watcher): Promise<boolean> {
+    const positions = await this.#read(() => readPositions(this.#pool, [id]));
+    const isLast = (positions.get(id) ?? 0) <= watcher.seq;
+    watcher.isBehind ||= !isLast;
+    return isLast;
   }
 
   /** What follows the watcher's position, from the buffer if that has no gap. */

@@ -13,6 +13,7 @@
  */
 import type { CatalogId, CommandId, ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
 import type { ExecutionStatus } from "../engine/decision.ts";
+import type { ExecutionOrigin } from "../engine/event.ts";
 import { commandParts } from "./append-command.ts";
 import type { QueuedCommand } from "./command.ts";
 import { jsonArray } from "./json-array.ts";
@@ -30,6 +31,8 @@ export interface AppendGroup {
   readonly result: string | undefined;
   /** JSON text, of a failed one. */
   readonly error: string | undefined;
+  /** True: this group brings the end that `status` is. */
+  readonly hasEnded: boolean;
   /** Set when the row is to be made: the start of a root. Its id is `executionId`. */
   readonly create: NewExecution | undefined;
   /** Playbook that a pending child runs, known when it starts. */
@@ -63,6 +66,7 @@ export interface NewExecution {
   readonly pool: string | undefined;
   readonly priority: number | undefined;
   readonly dedup: { readonly key: string; readonly windowMs: number } | undefined;
+  readonly origin: ExecutionOrigin | undefined;
 }
 
 export interface NewEvent {
@@ -207,15 +211,22 @@ function advancedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
         catalog_id = coalesce(g.catalog_id, e.catalog_id),
         version = coalesce(g.version, e.version),
         result = CASE
-          WHEN e.ended_at IS NULL AND g.status = 'completed' THEN g.result
-          ELSE e.result
+          WHEN g.has_ended AND g.status = 'completed' THEN g.result
+          WHEN NOT g.has_ended AND g.status <> 'running' THEN e.result
         END,
         error = CASE
-          WHEN e.ended_at IS NULL AND g.status IN ('failed', 'cancelled') THEN g.error
-          ELSE e.error
+          WHEN g.has_ended AND g.status IN ('failed', 'cancelled') THEN g.error
+          WHEN NOT g.has_ended AND g.status <> 'running' THEN e.error
         END,
         ended_at = CASE
+          WHEN g.has_ended THEN now()
           WHEN g.status NOT IN ('pending', 'running') THEN coalesce(e.ended_at, now())
+        END,
+        -- A retried execution was admitted once: it has its place at once, even above the limit.
+        place = CASE
+          WHEN e.ended_at IS NOT NULL AND g.status = 'running' AND e.place_since IS NOT NULL
+            THEN 'held'
+          ELSE e.place
         END
     FROM ROWS FROM (
       unnest(
@@ -223,12 +234,15 @@ function advancedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
         ${groups.map((group) => group.expectedSeq)}::integer[],
         ${groups.map((group) => group.newSeq)}::integer[],
         ${groups.map((group) => group.status)}::text[],
+        ${groups.map((group) => String(group.hasEnded))}::text[]::boolean[],
         ${groups.map((group) => group.playbook?.catalogId ?? null)}::bigint[],
         ${groups.map((group) => group.playbook?.version ?? null)}::integer[]
       ),
       json_array_elements(${jsonArray(groups.map((group) => group.result))}::text::json),
       json_array_elements(${jsonArray(groups.map((group) => group.error))}::text::json)
-    ) AS g (execution_id, expected_seq, new_seq, status, catalog_id, version, result, error)
+    ) AS g (
+      execution_id, expected_seq, new_seq, status, has_ended, catalog_id, version, result, error
+    )
     WHERE e.execution_id = g.execution_id AND e.seq = g.expected_seq
       AND e.execution_id = ANY (${groups.map((group) => group.executionId)}::bigint[])
     RETURNING e.execution_id
@@ -246,12 +260,13 @@ function createdPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
   return sql`${keyed.length === 0 ? sql`` : sql`${dedupPart(sql, keyed)},`} created AS (
     INSERT INTO noetl.execution (
       execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step, is_waited,
-      pool, priority, dedup_key, payload, seq, status, result, error, ended_at
+      pool, priority, dedup_key, origin_id, origin_kind, payload, seq, status, result, error,
+      ended_at
     )
     SELECT
       n.execution_id, n.catalog_id, n.path, n.version, n.parent_id, n.root_id, n.depth,
-      n.return_step, n.is_waited::boolean, n.pool, n.priority, n.dedup_key, n.payload, n.seq,
-      n.status,
+      n.return_step, n.is_waited::boolean, n.pool, n.priority, n.dedup_key, n.origin_id,
+      n.origin_kind, n.payload, n.seq, n.status,
       CASE WHEN n.status = 'completed' THEN n.result END,
       CASE WHEN n.status IN ('failed', 'cancelled') THEN n.error END,
       CASE WHEN n.status NOT IN ('pending', 'running') THEN now() END
@@ -266,7 +281,7 @@ function createdPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
       json_array_elements(${jsonArray(groups.map((group) => group.error))}::text::json)
     ) AS n (
       execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step, is_waited,
-      pool, priority, dedup_key, payload, seq, status, result, error
+      pool, priority, dedup_key, origin_id, origin_kind, payload, seq, status, result, error
     )
     ${isOwner}
     ON CONFLICT (execution_id) DO NOTHING
@@ -304,7 +319,9 @@ function executionArrays(sql: Sql, rows: readonly NewExecution[]): Fragment {
     ${rows.map((row) => String(row.isWaited))}::text[],
     ${rows.map((row) => row.pool ?? null)}::text[],
     ${rows.map((row) => row.priority ?? null)}::smallint[],
-    ${rows.map((row) => row.dedup?.key ?? null)}::text[]
+    ${rows.map((row) => row.dedup?.key ?? null)}::text[],
+    ${rows.map((row) => row.origin?.executionId ?? null)}::bigint[],
+    ${rows.map((row) => row.origin?.kind ?? null)}::text[]
   )`;
 }
 
@@ -377,18 +394,18 @@ function spawnPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
     : sql`, spawned AS (
         INSERT INTO noetl.execution (
           execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step,
-          is_waited, pool, priority, dedup_key, payload, seq, status
+          is_waited, pool, priority, dedup_key, origin_id, origin_kind, payload, seq, status
         )
         SELECT
           n.execution_id, n.catalog_id, n.path, n.version, n.parent_id, n.root_id, n.depth,
-          n.return_step, n.is_waited::boolean, n.pool, n.priority, n.dedup_key, n.payload, 0,
-          'pending'
+          n.return_step, n.is_waited::boolean, n.pool, n.priority, n.dedup_key, n.origin_id,
+          n.origin_kind, n.payload, 0, 'pending'
         FROM ROWS FROM (
           ${executionArrays(sql, rows)},
           json_array_elements(${jsonArray(rows.map((row) => row.payload))}::text::json)
         ) AS n (
           execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step,
-          is_waited, pool, priority, dedup_key, payload
+          is_waited, pool, priority, dedup_key, origin_id, origin_kind, payload
         )
         WHERE (n.parent_id IN (SELECT execution_id FROM moved)) IS TRUE
       )`;

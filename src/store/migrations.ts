@@ -3,6 +3,7 @@ import results from "./migrations/0002_results.sql" with { type: "text" };
 import admission from "./migrations/0003_admission.sql" with { type: "text" };
 import triggers from "./migrations/0004_triggers.sql" with { type: "text" };
 import secrets from "./migrations/0005_secrets.sql" with { type: "text" };
+import operate from "./migrations/0006_operate.sql" with { type: "text" };
 
 export interface Migration {
   /** Position in the history, from 1. Never reused, never reordered. */
@@ -18,4 +19,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 3, name: "admission", text: admission },
   { version: 4, name: "triggers", text: triggers },
   { version: 5, name: "secrets", text: secrets },
+  { version: 6, name: "operate", text: operate },
 ];

@@ -56,11 +56,14 @@ CREATE TABLE noetl.execution (
   place             text CHECK (place IN ('queued', 'held')),
   place_since       timestamptz,
   cancels           bigint,                                    -- whose place a queued one is to get
+  origin_id         bigint,                                    -- execution that it comes from
+  origin_kind       text CHECK (origin_kind IN ('retry', 'rerun')),
   CHECK ((ended_at IS NULL) = (status IN ('pending', 'running'))),
   CHECK (place IS NULL OR (
     concurrency_key IS NOT NULL AND concurrency_limit IS NOT NULL AND on_limit IS NOT NULL
     AND queue_priority IS NOT NULL AND place_since IS NOT NULL
-  ))
+  )),
+  CHECK ((origin_id IS NULL) = (origin_kind IS NULL))
 ) WITH (fillfactor = 80);
 
 -- Serves listExecutions by status, countExecutions.
@@ -68,6 +71,9 @@ CREATE INDEX execution_status ON noetl.execution (status, execution_id);
 -- Serves listExecutions by parent.
 CREATE INDEX execution_parent ON noetl.execution (parent_id, execution_id)
   WHERE parent_id IS NOT NULL;
+-- Serves listExecutions by origin.
+CREATE INDEX execution_origin ON noetl.execution (origin_id, execution_id)
+  WHERE origin_id IS NOT NULL;
 
 -- Serves admitQueued and queue positions.
 CREATE INDEX execution_queued

@@ -3,7 +3,6 @@ import { Elysia, t } from "elysia";
 import { sleep } from "../../core/clock.ts";
 import type { ExecutionId } from "../../core/ids.ts";
 import type { LogLine } from "../../engine/command.ts";
-import { TERMINAL_EVENTS } from "../../engine/event.ts";
 import type { LogQuery } from "../backend.ts";
 import { docs } from "../docs.ts";
 import { isoTime, seqOfEventId, viewEvent } from "../event-view.ts";
@@ -112,9 +111,6 @@ async function* followEvents(
     for (const [index, data] of views.entries()) {
       // Only the last one names the position: a client that lost the others gets all of them again.
       yield index === views.length - 1 ? { id: String(recorded.seq), data } : { data };
-    }
-    if (TERMINAL_EVENTS.has(recorded.event.type)) {
-      break;
     }
   }
   const row = await reader.getExecution(executionId);

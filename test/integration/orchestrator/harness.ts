@@ -97,7 +97,7 @@ export function startServer(url: string, options: Partial<OrchestratorOptions> =
     secrets: createSealer(new Uint8Array(32)),
     metrics: createServerMetrics(createRegistry({ hasProcessMetrics: false }), "test"),
     log: createLogger({ level: "error", format: "pretty", component: "test" }),
-    knownTools: new Set(["noop", "python", "javascript", "playbook"]),
+    knownTools: new Set(["noop", "python", "javascript", "playbook", "wait"]),
     serverVersion: "test",
     serverId: `test-${process.pid}-${++count}`,
     stream: "NOETL_COMMANDS",

@@ -31,6 +31,7 @@ test("appendBatch() writes a group whole, and changes nothing of one that is not
     expectedSeq: 7,
     newSeq: 9,
     status: "completed",
+    hasEnded: true,
     result: "1",
     events: [event(8), event(9)],
     issue: [command()],
@@ -94,6 +95,19 @@ test("a later write keeps the result and the end of an execution", async () => {
   await insert(db.sql, group({ executionId, expectedSeq: 1, status: "completed" }));
   expect(await getExecution(db.sql, executionId)).toEqual(before);
   expect(before).toMatchObject({ result: { a: 1 }, error: null });
+});
+
+test("an execution that ends anew has its new end, and one that goes on has none", async () => {
+  await using db = await createTestDatabase();
+  const { executionId } = await insert(db.sql, starting({ status: "failed", error: '{"n":1}' }));
+  const first = await getExecution(db.sql, executionId);
+  await insert(db.sql, group({ executionId, expectedSeq: 1, newSeq: 2, status: "running" }));
+  expect(await getExecution(db.sql, executionId)).toMatchObject({ error: null, endedAtMs: null });
+  const end = { status: "failed", error: '{"n":2}', hasEnded: true } as const;
+  await insert(db.sql, group({ executionId, expectedSeq: 2, newSeq: 3, ...end }));
+  const second = await getExecution(db.sql, executionId);
+  expect(second).toMatchObject({ error: { n: 2 } });
+  expect(second?.endedAtMs).toBeGreaterThan(first?.endedAtMs ?? 0);
 });
 
 test("a dedup key belongs to one execution until it expires, whoever races for it", async () => {

@@ -21,6 +21,7 @@ export function group(more: Partial<AppendGroup> = {}): AppendGroup {
     status: "running",
     result: undefined,
     error: undefined,
+    hasEnded: false,
     create: undefined,
     playbook: undefined,
     events: [],
@@ -58,6 +59,7 @@ export function newExecution(more: Partial<NewExecution> = {}): NewExecution {
     pool: undefined,
     priority: undefined,
     dedup: undefined,
+    origin: undefined,
     ...more,
   };
 }
