@@ -27,6 +27,19 @@ const DUCKDB_FIELDS: ToolFields = {
   takes: DUCKDB_TAKES,
 };
 
+const SSH_FIELDS = [
+  "host",
+  "port",
+  "user",
+  "private_key",
+  "passphrase",
+  "password",
+  "known_hosts",
+  "host_key",
+  "strict_host_key_checking",
+  "credential",
+];
+
 const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>([
   ["python", CODE_FIELDS],
   ["javascript", CODE_FIELDS],
@@ -171,6 +184,34 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
         "request_id",
         "protocol_version",
         "credential",
+      ],
+    },
+  ],
+  [
+    "ssh",
+    {
+      needs: ["command", "cmds"],
+      needsText: "a command",
+      takes: ["command", "cmds", "stdin", ...SSH_FIELDS],
+    },
+  ],
+  [
+    "sftp",
+    {
+      needs: ["operation"],
+      needsText: "an operation",
+      takes: [
+        "operation",
+        "path",
+        "remote_path",
+        "local_path",
+        "to",
+        "content",
+        "data",
+        "encoding",
+        "atomic",
+        "parents",
+        ...SSH_FIELDS,
       ],
     },
   ],

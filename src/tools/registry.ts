@@ -12,7 +12,9 @@ import { noopTool } from "./noop.ts";
 import { createPostgresTool } from "./postgres.ts";
 import { createPythonTool } from "./python.ts";
 import { createScriptTool } from "./script.ts";
+import { createSftpTool } from "./sftp.ts";
 import { createShellTool } from "./shell.ts";
+import { createSshTool } from "./ssh.ts";
 import type { Tool } from "./tool.ts";
 
 /** Kinds that a playbook may use: the registry's, and three that the server itself runs. */
@@ -27,7 +29,9 @@ export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
   "postgres",
   "python",
   "script",
+  "sftp",
   "shell",
+  "ssh",
   "typescript",
   "playbook",
   "wait",
@@ -98,7 +102,9 @@ export function createTools(options: ToolsOptions): Tools {
       postgres,
       python,
       createScriptTool({ ...javascript, python, shell }),
+      createSftpTool({ env, maxOutputBytes }),
       shell,
+      createSshTool({ env }),
       javascript.typescript,
     ].map((tool) => [tool.kind, tool]),
   );

@@ -9,11 +9,11 @@ import type { ConsumerConfig, JetStreamManager, Msg, NatsConnection } from "nats
 import { AckPolicy, DeliverPolicy, nanos } from "nats";
 import { parseDuration } from "../../core/duration.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
+import { decodePayload } from "../payload.ts";
 import { taskError } from "../task-error.ts";
 import { isNotFound } from "./failure.ts";
 import type { Operation } from "./operation.ts";
 import { numberOf, textOf } from "./operation.ts";
-import { decodePayload } from "./payload.ts";
 import { pullBatch } from "./pull.ts";
 import { presentHeaders } from "./stream.ts";
 

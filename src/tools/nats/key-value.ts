@@ -3,11 +3,11 @@ import type { KV } from "nats";
 import { headers } from "nats";
 import { parseDuration } from "../../core/duration.ts";
 import type { JsonObject } from "../../core/json.ts";
+import { decodePayload, encodePayload, payloadOf } from "../payload.ts";
 import { taskError } from "../task-error.ts";
 import { withBucket } from "./failure.ts";
 import type { Operation } from "./operation.ts";
 import { numberOf, textOf } from "./operation.ts";
-import { decodePayload, encodePayload, payloadOf } from "./payload.ts";
 
 const STREAM_PREFIX = "KV_";
 

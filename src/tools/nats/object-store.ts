@@ -2,11 +2,11 @@
 import type { NatsConnection, ObjectInfo, ObjectStore } from "nats";
 import { parseDuration } from "../../core/duration.ts";
 import type { JsonObject } from "../../core/json.ts";
+import { decodePayload, encodePayload, payloadOf } from "../payload.ts";
 import { taskError } from "../task-error.ts";
 import { withBucket } from "./failure.ts";
 import type { Operation } from "./operation.ts";
 import { textOf } from "./operation.ts";
-import { decodePayload, encodePayload, payloadOf } from "./payload.ts";
 
 const STREAM_PREFIX = "OBJ_";
 const NANOS_PER_MS = 1_000_000;

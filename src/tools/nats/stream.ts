@@ -3,10 +3,10 @@ import type { Msg, StoredMsg } from "nats";
 import { headers } from "nats";
 import type { Json, JsonObject } from "../../core/json.ts";
 import { isJsonObject } from "../../core/json.ts";
+import { decodePayload, encodePayload, payloadOf } from "../payload.ts";
 import { isNotFound } from "./failure.ts";
 import type { Operation } from "./operation.ts";
 import { numberOf, textOf } from "./operation.ts";
-import { decodePayload, encodePayload, payloadOf } from "./payload.ts";
 
 export async function publish(operation: Operation): Promise<JsonObject> {
   const { connection, config, timeoutMs } = operation;

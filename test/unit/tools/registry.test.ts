@@ -24,7 +24,9 @@ describe("createTools()", () => {
       postgres: 1,
       python: 1,
       script: 1,
+      sftp: 1,
       shell: 1,
+      ssh: 1,
       typescript: 1,
     });
   });

@@ -1,8 +1,8 @@
 /** Bytes of messages, keys and objects as JSON values and back. */
 import { Buffer } from "node:buffer";
-import type { Json, JsonObject } from "../../core/json.ts";
-import { parseJson } from "../../core/json.ts";
-import { taskError } from "../task-error.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import { parseJson } from "../core/json.ts";
+import { taskError } from "./task-error.ts";
 
 /** Texts go as they are, or decoded if `encoding` is `base64`; everything else as JSON. */
 export function encodePayload(value: Json, encoding: Json | undefined): Uint8Array {
