@@ -8,8 +8,6 @@
  */
 import { assert, unreachable } from "../core/assert.ts";
 import { errorMessage } from "../core/errors.ts";
-import type { Json, JsonObject } from "../core/json.ts";
-import { hasTemplate, renderValue } from "../template/render.ts";
 import { RefNeededError } from "../template/scope.ts";
 import { mergeDeep } from "./assign.ts";
 import { onCancelledChild, onChildDone, onChildTimeout } from "./child.ts";
@@ -34,7 +32,6 @@ import { placeKey, runKey, visitKey } from "./record.ts";
 import { onLeaseExpired, onReport } from "./report.ts";
 import { resume } from "./resume.ts";
 import { continueRun } from "./run.ts";
-import { buildScope } from "./scope.ts";
 import { onSignal } from "./signal.ts";
 import type { ExecutionState } from "./state.ts";
 import { findVisit, isStopping, isTerminal } from "./state.ts";
@@ -47,6 +44,7 @@ import {
 } from "./stop.ts";
 import { resultOf } from "./view.ts";
 import { onWaitDue } from "./wait.ts";
+import { startWorkload } from "./workload.ts";
 
 /**
  * Decides what follows from `input` and applies it to `state`. The caller commits all of it or drops
@@ -119,7 +117,7 @@ function acceptStart(draft: Draft, start: ExecutionStart): boolean {
   };
   const base = { type: "playbook.started", executionId, path, version, ...more } as const;
   try {
-    const workload = mergeDeep(renderDefaults(draft, start), payload);
+    const workload = startWorkload(draft.state.playbook, start, draft.scopeOptions);
     draft.emit({ ...base, workload });
   } catch (error) {
     const cause = templateFailure(error);
@@ -131,23 +129,6 @@ function acceptStart(draft: Draft, start: ExecutionStart): boolean {
     draft.startTimer({ kind: "execution_timeout" }, executor.timeoutMs);
   }
   return true;
-}
-
-/** The playbook's own defaults may hold templates; what a request brings is never evaluated. */
-function renderDefaults(draft: Draft, start: ExecutionStart): JsonObject {
-  const { workload } = draft.state.playbook;
-  if (!hasTemplate(workload)) {
-    return workload;
-  }
-  const { executionId, path, version, payload } = start;
-  const raw = mergeDeep(workload, payload);
-  const data = { executionId, path, version, workload: raw, ctx: {}, steps: {} };
-  const scope = buildScope(data, draft.scopeOptions);
-  const entries = Object.entries(workload).map(([key, value]): [string, Json] => [
-    key,
-    Object.hasOwn(payload, key) && !hasTemplate(value) ? value : renderValue(value, scope),
-  ]);
-  return Object.fromEntries(entries);
 }
 
 function acceptTimer(
