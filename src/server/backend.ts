@@ -6,9 +6,10 @@ import type { CatalogId, CommandId, ExecutionId, WorkerId } from "../core/ids.ts
 import type { Json, JsonObject } from "../core/json.ts";
 import type { Diagnostic } from "../dsl/diagnostic.ts";
 import type { CommandReport, LogLine, ReportAnswer } from "../engine/command.ts";
-import type { ExecutionStatus } from "../engine/decision.ts";
-import type { EventType, RecordedEvent } from "../engine/event.ts";
+import type { ExecutionStatus, Signal } from "../engine/decision.ts";
+import type { EventType, ExecutionOrigin, RecordedEvent } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
+import type { WaitView } from "../engine/view.ts";
 
 /** Everything that changes an execution, or follows it live. Throws AppError. */
 export interface ServerOrchestrator {
@@ -21,6 +22,22 @@ export interface ServerOrchestrator {
     executionId: ExecutionId,
     options: { readonly status: "completed" | "failed"; readonly reason: string },
   ): Promise<unknown>;
+  /** Gives a named signal to whoever waits for it, or keeps it. */
+  signal(executionId: ExecutionId, signal: Signal): Promise<SignalAnswer>;
+  /** Continues a failed or cancelled execution, or a copy of it. */
+  retry(
+    executionId: ExecutionId,
+    options: {
+      readonly isNew: boolean;
+      readonly steps?: readonly string[];
+      readonly reason?: string;
+    },
+  ): Promise<RetriedExecution>;
+  /** Starts the same playbook over; the payload is merged over the first one's. */
+  rerun(
+    executionId: ExecutionId,
+    options: { readonly payload: JsonObject; readonly dedup?: { readonly key: string } },
+  ): Promise<StartedExecution>;
   /** One answer per report, in order, after the commit. */
   report(reports: readonly CommandReport[]): Promise<readonly ReportAnswer[]>;
   /** @throws AppError `invalid` with all diagnostics in `details.diagnostics`. */
@@ -52,6 +69,20 @@ export interface StartRequest {
 export interface StartedExecution {
   readonly executionId: ExecutionId;
   readonly status: "started" | "duplicate";
+}
+
+export interface SignalAnswer {
+  readonly status: "delivered" | "kept" | "duplicate";
+  /** Waits that it has ended. */
+  readonly waitCount: number;
+}
+
+export interface RetriedExecution {
+  /** The one that goes on. */
+  readonly executionId: ExecutionId;
+  readonly status: ExecutionStatus;
+  /** The one that had ended. */
+  readonly originId: ExecutionId;
 }
 
 export interface RegisteredPlaybook {
@@ -138,6 +169,8 @@ export interface ExecutionFilter extends Page {
   /** Part of the path, in any case. */
   readonly path?: string;
   readonly status?: ExecutionStatus;
+  /** Only those that come from this execution. */
+  readonly originId?: ExecutionId;
 }
 
 export interface ExecutionRow {
@@ -152,6 +185,8 @@ export interface ExecutionRow {
   readonly startedAtMs: number;
   readonly endedAtMs?: number | undefined;
   readonly parentExecutionId?: ExecutionId | undefined;
+  /** The execution that this one continues or starts over. */
+  readonly origin?: ExecutionOrigin | undefined;
   readonly error?: Failure | undefined;
   readonly result?: Json | undefined;
 }
@@ -172,6 +207,8 @@ export interface StepRow {
   readonly endedAtMs?: number | undefined;
   readonly result?: Json | undefined;
   readonly error?: Failure | undefined;
+  /** What its task waits for, at the server. */
+  readonly waiting?: WaitView | undefined;
 }
 
 export interface OpenCommand {

@@ -30,6 +30,21 @@ async function parseJsonBody({ request }: { readonly request: Request }): Promis
   return await readBody(request);
 }
 
+async function parseOptionalBody({ request }: { readonly request: Request }): Promise<Json> {
+  const text = await request.text();
+  if (text.trim() === "") {
+    return { value: null };
+  }
+  try {
+    return { value: parseJson(text) };
+  } catch (error) {
+    throw malformed(error);
+  }
+}
+
+/** For bodies that may be any JSON or missing: gives `{value}`, which is null without a body. */
+export const OPTIONAL_JSON_BODY: [typeof parseOptionalBody, "json"] = [parseOptionalBody, "json"];
+
 /**
  * The `parse` hook of each route with a body. The first always answers; the second is there for the
  * OpenAPI document, which cannot know what a function reads.

@@ -91,8 +91,12 @@ const STATUS: Readonly<Partial<Record<ExecutionEvent["type"], string>>> = {
   "child.started": "STARTED",
   "ctx.updated": "CONTEXT",
   "timer.started": "STARTED",
+  "wait.started": "STARTED",
+  "signal.received": "RECEIVED",
   "playbook.cancelling": "RUNNING",
   "playbook.failing": "RUNNING",
+  "playbook.finishing": "RUNNING",
+  "playbook.resumed": "RUNNING",
   "playbook.failed": "FAILED",
   "playbook.cancelled": "CANCELLED",
 };
@@ -100,7 +104,7 @@ const STATUS: Readonly<Partial<Record<ExecutionEvent["type"], string>>> = {
 function statusOf(event: ExecutionEvent): string {
   const hasFailed =
     (event.type === "step.exited" && event.status === "error") ||
-    (event.type === "child.done" && event.error !== undefined);
+    ((event.type === "child.done" || event.type === "wait.done") && event.error !== undefined);
   return hasFailed ? "FAILED" : (STATUS[event.type] ?? "COMPLETED");
 }
 
@@ -109,6 +113,7 @@ function resultOf(event: ExecutionEvent, status: string): unknown {
     case "call.done":
     case "call.error":
     case "child.done":
+    case "wait.done":
       return { status, context: { data: event.value } };
     case "loop.done":
       return { status, context: { stats: event.stats } };
@@ -123,7 +128,14 @@ function resultOf(event: ExecutionEvent, status: string): unknown {
 function contextOf(event: ExecutionEvent): JsonObject | null {
   switch (event.type) {
     case "playbook.started":
-      return { path: event.path, version: event.version, workload: event.workload };
+      return {
+        path: event.path,
+        version: event.version,
+        workload: event.workload,
+        ...(event.origin === undefined
+          ? {}
+          : { origin: { execution_id: event.origin.executionId, kind: event.origin.kind } }),
+      };
     case "loop.started":
       return {
         iterations_expected: event.items.length,
@@ -140,6 +152,21 @@ function contextOf(event: ExecutionEvent): JsonObject | null {
       return { execution_id: event.childId, path: event.path, is_waited: event.isWaited };
     case "child.done":
       return { execution_id: event.childId ?? null };
+    case "wait.started":
+      return waitContext(event);
+    case "wait.done":
+      return { signal_event_id: event.signalSeq === undefined ? null : `${event.signalSeq}` };
+    case "signal.received":
+      return signalContext(event);
+    case "playbook.resumed":
+      return {
+        steps: event.visits.map(({ step }) => step),
+        reason: event.reason ?? null,
+      };
+    case "playbook.finishing":
+      return { step: event.step };
+    case "step.entered":
+      return event.resumes === undefined ? null : { resumes: event.resumes };
     case "step.exited":
       return { arcs: event.arcs, is_handled: event.isHandled ?? false };
     case "command.retried":
@@ -152,6 +179,20 @@ function contextOf(event: ExecutionEvent): JsonObject | null {
     default:
       return null;
   }
+}
+
+function waitContext({ signal, dueMs, isDeadline }: EventOf<"wait.started">): JsonObject {
+  const due = dueMs === undefined ? null : isoTime(dueMs);
+  return {
+    signal: signal ?? null,
+    until: isDeadline ? null : due,
+    deadline: isDeadline ? due : null,
+  };
+}
+
+function signalContext(event: EventOf<"signal.received">): JsonObject {
+  const { name, payload, sender = null, dedupKey = null, isBroadcast = false } = event;
+  return { signal: name, payload, sender, dedup_key: dedupKey, is_broadcast: isBroadcast };
 }
 
 const META: readonly (readonly [key: string, name: string])[] = [
@@ -177,8 +218,10 @@ function retriesOf(event: ExecutionEvent): { readonly retries?: Retries } {
   return retries === undefined ? {} : { retries };
 }
 
-function isContinued(event: ExecutionEvent): event is EventOf<"command.yielded" | "child.done"> {
-  return event.type === "command.yielded" || event.type === "child.done";
+function isContinued(
+  event: ExecutionEvent,
+): event is EventOf<"command.yielded" | "child.done" | "wait.done"> {
+  return ["command.yielded", "child.done", "wait.done"].includes(event.type);
 }
 
 /** One line that says where and what: `fetch[3], attempt 2: HTTP 503 from … (HTTP_503)`. */

@@ -1,6 +1,7 @@
 /** Executions, steps, pools and workers as the API shows them. */
 import type { JsonObject } from "../core/json.ts";
 import type { ExecutionStatus } from "../engine/decision.ts";
+import type { WaitView } from "../engine/view.ts";
 import type { ExecutionRow, PoolRow, StepRow, WorkerRow } from "./backend.ts";
 import { failureText, isoTime } from "./event-view.ts";
 
@@ -25,6 +26,10 @@ export function viewExecution(row: ExecutionRow): Readonly<Record<string, unknow
     end_time: ended,
     duration_seconds: ((row.endedAtMs ?? Date.now()) - row.startedAtMs) / 1000,
     parent_execution_id: row.parentExecutionId ?? null,
+    origin:
+      row.origin === undefined
+        ? null
+        : { execution_id: row.origin.executionId, kind: row.origin.kind },
     error: row.error === undefined ? null : failureText(row.error),
     event_count: row.seq,
   };
@@ -54,6 +59,28 @@ export function viewStep(row: StepRow): Readonly<Record<string, unknown>> {
     result: row.result ?? null,
     error: row.error === undefined ? null : failureText(row.error),
     error_details: row.error ?? null,
+    waiting: row.waiting === undefined ? null : viewWait(row.waiting),
+  };
+}
+
+/** What a step waits for, with its name. */
+export function viewWaiting(
+  steps: readonly StepRow[],
+): readonly Readonly<Record<string, unknown>>[] {
+  return steps.flatMap(({ step, waiting }) =>
+    waiting === undefined ? [] : [{ step, ...viewWait(waiting) }],
+  );
+}
+
+function viewWait(wait: WaitView): Readonly<Record<string, unknown>> {
+  return {
+    kind: wait.kind,
+    signal: wait.signal ?? null,
+    until: isoTimeOrNull(wait.untilMs),
+    deadline: isoTimeOrNull(wait.deadlineMs),
+    since: isoTime(wait.sinceMs),
+    index: wait.index ?? null,
+    count: wait.count,
   };
 }
 
@@ -77,6 +104,7 @@ export function viewProgress(
     is_cancelled: row.status === "cancelled",
     is_terminal: isTerminal(row.status),
     error: row.error === undefined ? null : failureText(row.error),
+    waiting: viewWaiting(steps),
   };
 }
 

@@ -140,6 +140,10 @@ function toExecution(row: StoredExecution): ExecutionRow {
     startedAtMs: row.createdAtMs,
     endedAtMs: row.endedAtMs ?? undefined,
     parentExecutionId: row.parentId ?? undefined,
+    origin:
+      row.originId === null || row.originKind === null
+        ? undefined
+        : { executionId: row.originId, kind: row.originKind },
     error: row.error ?? undefined,
     result: row.result,
   };

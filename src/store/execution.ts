@@ -3,6 +3,7 @@ import type { CatalogId, ExecutionId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
 import type { ExecutionStatus } from "../engine/decision.ts";
+import type { ExecutionOrigin } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
 import { escapeLike } from "./credential.ts";
 import type { Sql } from "./pool.ts";
@@ -83,6 +84,9 @@ export interface ExecutionRow {
   readonly result: Json;
   readonly error: Failure | null;
   readonly dedupKey: string | null;
+  /** The execution that this one continues or starts over. */
+  readonly originId: ExecutionId | null;
+  readonly originKind: ExecutionOrigin["kind"] | null;
 }
 
 export async function getExecution(
@@ -101,6 +105,7 @@ export interface ExecutionFilter {
   readonly status?: ExecutionStatus | undefined;
   readonly catalogId?: CatalogId | undefined;
   readonly parentId?: ExecutionId | undefined;
+  readonly originId?: ExecutionId | undefined;
   readonly limit: number;
   readonly offset: number;
 }
@@ -111,7 +116,7 @@ export async function listExecutions(
   filter: ExecutionFilter,
 ): Promise<readonly ExecutionRow[]> {
   const path = `%${escapeLike(filter.path ?? "")}%`;
-  const { status, catalogId, parentId } = filter;
+  const { status, catalogId, parentId, originId } = filter;
   const rows = await sql<RawRow[]>`
     ${rowColumns(sql, false)}
     WHERE true
@@ -119,6 +124,7 @@ export async function listExecutions(
       ${status === undefined ? sql`` : sql`AND status = ${status}`}
       ${catalogId === undefined ? sql`` : sql`AND catalog_id = ${catalogId}`}
       ${parentId === undefined ? sql`` : sql`AND parent_id = ${parentId}`}
+      ${originId === undefined ? sql`` : sql`AND origin_id = ${originId}`}
     ORDER BY execution_id DESC
     LIMIT ${filter.limit}
     OFFSET ${filter.offset}`;
@@ -146,7 +152,8 @@ function rowColumns(sql: Sql, hasResult: boolean) {
       parent_id AS "parentId", root_id AS "rootId", depth, status, seq, pool,
       (extract(epoch FROM created_at) * 1000)::float8 AS "createdAtMs",
       (extract(epoch FROM ended_at) * 1000)::float8 AS "endedAtMs",
-      ${hasResult ? sql`result::text` : sql`NULL::text`} AS result, error::text AS error, dedup_key AS "dedupKey"
+      ${hasResult ? sql`result::text` : sql`NULL::text`} AS result, error::text AS error, dedup_key AS "dedupKey",
+      origin_id AS "originId", origin_kind AS "originKind"
     FROM noetl.execution`;
 }
 

@@ -1,7 +1,7 @@
 /** Reading executions, and ending them from outside. */
 import { Elysia, t } from "elysia";
 import { AppError } from "../../core/errors.ts";
-import type { CatalogId } from "../../core/ids.ts";
+import type { CatalogId, ExecutionId } from "../../core/ids.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { ExecutionStatus } from "../../engine/decision.ts";
 import type { ExecutionFilter, ExecutionRow, ServerReader } from "../backend.ts";
@@ -16,11 +16,13 @@ import {
   viewExecutionDetail,
   viewProgress,
   viewStep,
+  viewWaiting,
 } from "../execution-view.ts";
 import { streamJson } from "../json-stream.ts";
 import type { RouteContext } from "../route-context.ts";
 import { findExecution } from "../route-context.ts";
 import { clamp, ExecutionParams, PageQuery, readOptionalId, readPage } from "../schema.ts";
+import { operateRoutes } from "./operate.ts";
 
 /** Events in the detail answer: the newest so many of the log. */
 const DETAIL_EVENTS_MAX = 2000;
@@ -34,6 +36,7 @@ const ListQuery = t.Object({
   path: t.Optional(t.String({ description: "Part of the path, in any case." })),
   status: t.Optional(t.String()),
   catalog_id: t.Optional(t.String()),
+  origin_id: t.Optional(t.String({ description: "Those that retry or rerun this execution." })),
   ...PageQuery,
 });
 
@@ -48,6 +51,7 @@ export function executionRoutes(context: RouteContext) {
   const { reader } = context;
   return new Elysia({ prefix: "/api/executions", normalize: false })
     .use(endRoutes(context))
+    .use(operateRoutes(context))
     .get(
       "",
       async ({ query }) => (await reader.listExecutions(readFilter(query))).map(viewExecution),
@@ -68,7 +72,9 @@ export function executionRoutes(context: RouteContext) {
         detail: docs({
           tag: TAG,
           summary: "One execution",
-          description: `With workload, result, error and the newest ${DETAIL_EVENTS_MAX} events.`,
+          description:
+            `With workload, result, error and the newest ${DETAIL_EVENTS_MAX} events; while it runs ` +
+            "also what its steps wait for (`waiting`).",
           errors: NOT_FOUND,
         }),
       },
@@ -108,38 +114,48 @@ export function executionRoutes(context: RouteContext) {
     });
 }
 
-function endRoutes({ orchestrator, reader }: RouteContext) {
+const CancelBody = t.Object({
+  reason: t.Optional(t.Nullable(t.String())),
+  cascade: t.Optional(t.Nullable(t.Boolean({ description: "Children too; default true." }))),
+});
+
+async function cancel(
+  { orchestrator, reader }: RouteContext,
+  id: string,
+  { reason, cascade }: typeof CancelBody.static,
+) {
+  const { executionId } = await findOpen(reader, id);
+  const options = { reason: reason ?? "cancelled by request", cascade: cascade ?? true };
+  await orchestrator.cancel(executionId, options);
+  return {
+    execution_id: executionId,
+    status: "cancelled",
+    message: "Cancel accepted: the execution ends when its running commands are gone",
+  };
+}
+
+function endRoutes(context: RouteContext) {
+  const { orchestrator, reader } = context;
   return new Elysia({ normalize: false })
-    .post(
-      "/:id/cancel",
-      async ({ params, body }) => {
-        const { executionId } = await findOpen(reader, params.id);
-        const reason = body.reason ?? "cancelled by request";
-        await orchestrator.cancel(executionId, { reason, cascade: body.cascade ?? true });
-        return {
-          execution_id: executionId,
-          status: "cancelled",
-          message: "Cancel accepted: the execution ends when its running commands are gone",
-        };
-      },
-      {
-        params: ExecutionParams,
-        parse: JSON_BODY,
-        body: t.Object({
-          reason: t.Optional(t.Nullable(t.String())),
-          cascade: t.Optional(
-            t.Nullable(t.Boolean({ description: "Children too; default true." })),
-          ),
-        }),
-        detail: docs({ tag: TAG, summary: "Cancel", errors: FINISHED }),
-      },
-    )
+    .post("/:id/cancel", async ({ params, body }) => await cancel(context, params.id, body), {
+      params: ExecutionParams,
+      parse: JSON_BODY,
+      body: CancelBody,
+      detail: docs({ tag: TAG, summary: "Cancel", errors: FINISHED }),
+    })
+    .post("/:id/stop", async ({ params, body }) => await cancel(context, params.id, body), {
+      params: ExecutionParams,
+      parse: JSON_BODY,
+      body: CancelBody,
+      detail: docs({ tag: TAG, summary: "Cancel, as NoETL's GUI calls it", errors: FINISHED }),
+    })
     .get(
       "/:id/cancellation-check",
       async ({ params }) => {
         const { executionId, status } = await findExecution(reader, params.id);
-        const page = { afterSeq: 0, limit: 1, types: ["playbook.cancelling"] } as const;
-        const isCancelling = (await reader.listEvents(executionId, page)).length > 0;
+        const types = ["playbook.cancelling", "playbook.resumed"] as const;
+        const found = await reader.listEvents(executionId, { afterSeq: 0, limit: 1000, types });
+        const isCancelling = found.at(-1)?.event.type === "playbook.cancelling";
         return { execution_id: executionId, is_cancelled: status === "cancelled" || isCancelling };
       },
       {
@@ -208,9 +224,11 @@ function readFinalStatus(text: string | null | undefined): "completed" | "failed
 
 function readFilter(query: typeof ListQuery.static): ExecutionFilter {
   const catalogId = readOptionalId<CatalogId>(query.catalog_id, "catalog_id");
+  const originId = readOptionalId<ExecutionId>(query.origin_id, "origin_id");
   return {
     ...readPage(query, { max: 100, otherwise: 50 }),
     ...(catalogId === undefined ? {} : { catalogId }),
+    ...(originId === undefined ? {} : { originId }),
     ...(query.path ? { path: query.path } : {}),
     ...(query.status ? { status: readStatus(query.status) } : {}),
   };
@@ -233,7 +251,11 @@ async function findOpen(reader: ServerReader, id: string): Promise<ExecutionRow>
 }
 
 async function answerDetail(reader: ServerReader, row: ExecutionRow): Promise<unknown> {
-  const detail = viewExecutionDetail(row, await readWorkload(reader, row));
+  const steps = row.status === "running" ? await reader.listSteps(row.executionId) : [];
+  const detail = {
+    ...viewExecutionDetail(row, await readWorkload(reader, row)),
+    waiting: viewWaiting(steps),
+  };
   return row.seq > EVENT_PAGE
     ? streamJson(detail, "events", newestEvents(reader, row))
     : { ...detail, events: await Array.fromAsync(newestEvents(reader, row)) };

@@ -3,6 +3,7 @@ import { AppError } from "../../../src/core/errors.ts";
 import type { CatalogId, CommandId, ExecutionId, WorkerId } from "../../../src/core/ids.ts";
 import type { JsonObject } from "../../../src/core/json.ts";
 import type { CommandReport, LogLine } from "../../../src/engine/command.ts";
+import type { Signal } from "../../../src/engine/decision.ts";
 import type { ExecutionEvent, RecordedEvent } from "../../../src/engine/event.ts";
 import { TERMINAL_EVENTS } from "../../../src/engine/event.ts";
 import { createLogger } from "../../../src/observability/log.ts";
@@ -38,6 +39,7 @@ export interface Backend {
   readonly reader: ServerReader;
   readonly starts: StartRequest[];
   readonly reports: CommandReport[];
+  readonly signals: Signal[];
   readonly cancels: { executionId: ExecutionId; reason: string; cascade: boolean }[];
   health: BackendHealth;
   add(executionId: string, row?: Partial<ExecutionRow>): Run;
@@ -50,6 +52,7 @@ export function createBackend(): Backend {
   const credentials = new Map<string, CredentialRow & { readonly data: JsonObject }>();
   const starts: StartRequest[] = [];
   const reports: CommandReport[] = [];
+  const signals: Signal[] = [];
   const cancels: { executionId: ExecutionId; reason: string; cascade: boolean }[] = [];
   let wake = Promise.withResolvers<void>();
 
@@ -64,6 +67,7 @@ export function createBackend(): Backend {
   const backend: Backend = {
     starts,
     reports,
+    signals,
     cancels,
     health: { database: { isHealthy: true }, nats: { isHealthy: true } },
     add: (executionId, row = {}) => {
@@ -131,6 +135,30 @@ export function createBackend(): Backend {
               };
         backend.record(executionId, event);
         return Promise.resolve(undefined);
+      },
+      signal: (executionId, signal) => {
+        signals.push(signal);
+        const run = find(executionId);
+        if (run.row.endedAtMs !== undefined) {
+          throw new AppError(
+            "conflict",
+            "EXECUTION_FINISHED",
+            `Execution ${executionId} has ended`,
+          );
+        }
+        const status = signal.dedupKey === "seen" ? "duplicate" : "delivered";
+        return Promise.resolve({ status, waitCount: status === "delivered" ? 1 : 0 });
+      },
+      retry: (executionId, { isNew, steps = [] }) => {
+        if (steps.includes("good")) {
+          throw new AppError("invalid", "STEP_NOT_RETRYABLE", "good did not fail");
+        }
+        const next = (isNew ? "77" : executionId) as ExecutionId;
+        return Promise.resolve({ executionId: next, status: "running", originId: executionId });
+      },
+      rerun: (_executionId, { payload }) => {
+        starts.push({ payload });
+        return Promise.resolve({ executionId: "78" as ExecutionId, status: "started" });
       },
       report: (batch) => {
         reports.push(...batch);

@@ -47,6 +47,7 @@ test("GET /api/executions lists newest first, filters and pages", async () => {
     end_time: "2026-01-01T00:00:01.500Z",
     duration_seconds: 1.5,
     parent_execution_id: null,
+    origin: null,
     error: null,
     event_count: 0,
   });
@@ -130,6 +131,7 @@ test("GET /{id}/steps and /{id}/status", async () => {
       result: { rows: 2 },
       error: null,
       error_details: null,
+      waiting: null,
     },
   ]);
   expect((await call("GET", "/api/executions/12/status")).body).toMatchObject({
