@@ -86,8 +86,22 @@ function statusText(id: string, execution: JsonObject, steps: readonly JsonObjec
   return [
     `Execution ${id}: ${field(execution, "status")}`,
     ...(steps.length === 0 ? [] : [table]),
+    ...steps.flatMap(waitingText),
     ...(errors.size === 0 ? [] : ["", ...errors]),
   ].join("\n");
+}
+
+/** What a waiting step waits for, and how to send it. */
+function waitingText(step: JsonObject): readonly string[] {
+  const { waiting } = step;
+  if (!isJsonObject(waiting)) {
+    return [];
+  }
+  const signal = field(waiting, "signal");
+  const what = signal === "" ? `until ${field(waiting, "until")}` : `for signal ${signal}`;
+  const deadline = field(waiting, "deadline");
+  const limit = deadline === "" ? "" : `, at most until ${deadline}`;
+  return [`\n${field(step, "step")} waits ${what}${limit}`];
 }
 
 function took(step: JsonObject): string {

@@ -56,6 +56,7 @@ export function createProgram(context: CliContext, finish: Finish): Command {
     .exitOverride();
   addPlatformCommands(program, context, finish);
   addPlaybookCommands(program, context, finish);
+  addOperateCommands(program, context, finish);
   addCatalogCommands(program, context, finish);
   addOtherCommands(program, context, finish);
   return program;
@@ -203,6 +204,67 @@ function addPlaybookCommands(program: Command, context: CliContext, finish: Fini
       finish(await end(context, apiOf(context, flags), id, flags));
     });
   addFlags(cancel, clientOptions);
+}
+
+function addOperateCommands(program: Command, context: CliContext, finish: Finish): void {
+  const signal = program
+    .command("signal")
+    .argument("<execution>", "execution id")
+    .argument("<name>", "name of the signal that a step waits for")
+    .description("Send a signal to an execution. One that comes before its wait is kept.")
+    .option("--payload <json>", "any JSON")
+    .option("-f, --file <file>", "file with the payload")
+    .option("--dedup-key <key>", "the same key again counts once")
+    .option("--broadcast", "to all steps and items that wait for it now, not only the oldest")
+    .option("--sender <text>", "who sends it, for people")
+    .option("--json", "print JSON")
+    .action(async (id, name, flags) => {
+      const { signal: send } = await import("./operate-commands.ts");
+      finish(await send(context, apiOf(context, flags), { id, name }, flags));
+    });
+  addFlags(signal, clientOptions);
+  example(
+    signal,
+    `noetl signal 531442233210601472 approve --payload '{"by": "Ada"}'`,
+    "noetl signal 531442233210601472 uploaded -f report.json --dedup-key report-17",
+  );
+
+  const retry = program
+    .command("retry")
+    .argument("<execution>", "execution id")
+    .description("Continue a failed or cancelled execution; what went well is not run again.")
+    .option("--step <name...>", "only these of the steps that failed or were cut off")
+    .option("--new", "continue in a new execution, and leave the finished one as it is")
+    .option("-r, --reason <text>", "kept with the execution")
+    .option("-w, --wait", "show it to its end, and end as it does")
+    .option("--json", "print JSON")
+    .action(async (id, flags) => {
+      const { retry: again } = await import("./operate-commands.ts");
+      finish(await again(context, apiOf(context, flags), id, flags));
+    });
+  addFlags(retry, clientOptions);
+  example(
+    retry,
+    "noetl retry 531442233210601472 --wait",
+    "noetl retry 531442233210601472 --step load --new",
+  );
+
+  const rerun = program
+    .command("rerun")
+    .argument("<execution>", "execution id")
+    .description("Start an execution over: the same playbook version and payload, a new execution.")
+    .option("--payload <json>", "inputs, a JSON object merged over the first payload")
+    .option("--input <file>", "file with such an object")
+    .option("--set <key=value...>", "one input; the value may be JSON")
+    .option("--dedup-key <key>", "start at most one execution with this key")
+    .option("-w, --wait", "show it to its end, and end as it does")
+    .option("--json", "print JSON")
+    .action(async (id, flags) => {
+      const { rerun: again } = await import("./operate-commands.ts");
+      finish(await again(context, apiOf(context, flags), id, flags));
+    });
+  addFlags(rerun, clientOptions);
+  example(rerun, "noetl rerun 531442233210601472 --set day=2026-02-01 --wait");
 }
 
 function addCatalogCommands(program: Command, context: CliContext, finish: Finish): void {

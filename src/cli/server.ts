@@ -290,6 +290,9 @@ function controlHandlers(
     },
     watch: (id, options) => orchestrator.watch(id, options),
     cancel: (id, options) => orchestrator.cancel(id, options),
+    signal: (id, signal) => orchestrator.signal(id, signal),
+    retry: (id, options) => orchestrator.retry(id, options),
+    rerun: (id, options) => orchestrator.rerun(id, options),
     getExecution: async (id) => {
       const row = await reader.getExecution(id);
       if (row === undefined) {

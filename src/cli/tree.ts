@@ -22,6 +22,8 @@ export interface Visit {
   failed: number;
   error: string;
   readonly notes: string[];
+  /** By loop item, or under one key without a loop: what its task waits for. */
+  readonly waits: Map<string, string>;
   /** By loop item, or under one key without a loop: how often its tasks were tried again. */
   readonly retries: Map<string, Retries>;
 }
@@ -68,9 +70,11 @@ export class ExecutionTree {
       this.#title = `${field(context, "path")} v${field(context, "version")}`;
       this.#startedMs = timeMs;
     } else if (/^playbook\.(completed|failed|cancelled)$/.test(type)) {
-      this.#endedMs = timeMs;
+      this.#end(timeMs);
+    } else if (type === "playbook.resumed") {
+      this.#endedMs = undefined;
     } else if (type === "step.enter") {
-      this.#enter(event, timeMs);
+      this.#resume(this.#enter(event, timeMs), context);
     } else if (type === "step.skipped") {
       const skipped = this.#enter(event, timeMs);
       skipped.status = "skipped";
@@ -96,10 +100,32 @@ export class ExecutionTree {
       failed: 0,
       error: "",
       notes: [],
+      waits: new Map(),
       retries: new Map(),
     };
     this.visits.push(visit);
     return visit;
+  }
+
+  /** A retry: the good items of a loop are those of the visit before. */
+  #resume(visit: Visit, context: JsonObject): void {
+    const number = Number(context["resumes"] ?? 0);
+    const before = this.visits.find((one) => one.step === visit.step && one.visit === number);
+    if (before !== undefined) {
+      visit.total = before.total;
+      visit.done = before.total === undefined ? 0 : before.done;
+      visit.notes.push("retried");
+    }
+  }
+
+  /** What still ran was cut off. */
+  #end(timeMs: number): void {
+    this.#endedMs = timeMs;
+    for (const visit of this.visits.filter(({ status }) => status === "running")) {
+      visit.status = "skipped";
+      visit.endedMs = timeMs;
+      visit.error = "cut off";
+    }
   }
 
   #applyToVisit(
@@ -133,6 +159,13 @@ export class ExecutionTree {
         visit.notes.push(`${field(context, "path")} as ${field(context, "execution_id")}`);
         return undefined;
       case "child.done":
+        visit.done++;
+        return undefined;
+      case "wait.started":
+        visit.waits.set(itemOf(event), waitText(context));
+        return undefined;
+      case "wait.done":
+        visit.waits.delete(itemOf(event));
         visit.done++;
         return undefined;
       case "step.exit":
@@ -180,6 +213,29 @@ function isPull(event: JsonObject): boolean {
 
 function objectOf(value: Json | undefined): JsonObject {
   return isJsonObject(value) ? value : {};
+}
+
+function itemOf(event: JsonObject): string {
+  return field(objectOf(event["meta"]), "iteration_index");
+}
+
+/** `waits for signal approve, at most until …`. */
+function waitText(context: JsonObject): string {
+  const signal = field(context, "signal");
+  const until = field(context, "until");
+  const deadline = field(context, "deadline");
+  const what = signal === "" ? "" : ` for signal ${signal}`;
+  const end = until === "" ? "" : ` until ${until}`;
+  return `waits${what}${end}${deadline === "" ? "" : `, at most until ${deadline}`}`;
+}
+
+/** The oldest wait, and how many more there are. */
+function waitNotes({ status, waits }: Visit): readonly string[] {
+  const [first] = waits.values();
+  if (status !== "running" || first === undefined) {
+    return [];
+  }
+  return [waits.size === 1 ? first : `${first} (and ${waits.size - 1} more)`];
 }
 
 /** Events carry the sum of their run, so the newest one says it all. */
@@ -230,7 +286,7 @@ export function visitLines(visit: Visit, isLast: boolean, style: TreeStyle): rea
   const stem = isLast ? "  " : "│ ";
   return [
     parts.filter((part) => part !== "").join(" "),
-    ...[...visit.notes, ...retryNotes(visit)].map((note) =>
+    ...[...visit.notes, ...waitNotes(visit), ...retryNotes(visit)].map((note) =>
       paint(`${stem}   ${note}`, "90", style.hasColor),
     ),
   ];

@@ -1,6 +1,6 @@
 /** Between the wire and the domain, for the control service. See codec.ts. */
 import type { ExecutionId } from "../core/ids.ts";
-import type { ExecutionStatus } from "../engine/decision.ts";
+import type { ExecutionStatus, Signal } from "../engine/decision.ts";
 import type { RecordedEvent } from "../engine/event.ts";
 import type * as wire from "./generated/noetl/v1/control.ts";
 import type {
@@ -9,7 +9,7 @@ import type {
   RegisteredPlaybook,
   StartExecution,
 } from "./handlers.ts";
-import { decodeJsonObject, encodeJson, integer, invalid, toId } from "./wire-value.ts";
+import { decodeJson, decodeJsonObject, encodeJson, integer, invalid, toId } from "./wire-value.ts";
 
 const LIMIT_DEFAULT = 50;
 const LIMIT_MAX = 100;
@@ -55,6 +55,17 @@ function decodeDedup(request: wire.ExecuteRequest): NonNullable<StartExecution["
 
 export function decodeExecutionId(text: string): ExecutionId {
   return toId<ExecutionId>("execution_id", text);
+}
+
+export function decodeSignal(request: wire.SignalExecutionRequest): Signal {
+  const { name, payload, dedupKey, broadcast, sender } = request;
+  return {
+    name,
+    payload: payload.length === 0 ? null : decodeJson("payload", payload),
+    ...(dedupKey === "" ? {} : { dedupKey }),
+    ...(sender === "" ? {} : { sender }),
+    ...(broadcast ? { isBroadcast: true } : {}),
+  };
 }
 
 export function encodeExecution(execution: ExecutionSummary): wire.Execution {

@@ -6,6 +6,7 @@ import { streaming, unary } from "./call.ts";
 import {
   decodeExecutionId,
   decodeFilter,
+  decodeSignal,
   decodeStart,
   encodeEvent,
   encodeExecution,
@@ -17,6 +18,7 @@ import type {
   WatchExecutionRequest,
 } from "./generated/noetl/v1/control.ts";
 import type { ControlHandlers } from "./handlers.ts";
+import { decodeJsonObject } from "./wire-value.ts";
 
 export function createControlService(
   handlers: ControlHandlers,
@@ -42,6 +44,27 @@ export function createControlService(
       const { reason, cascade = true } = request;
       await handlers.cancel(executionId, { reason, cascade });
       return encodeExecution(await handlers.getExecution(executionId));
+    }),
+    signalExecution: unary(context, "SignalExecution", async (request) => {
+      const executionId = decodeExecutionId(request.executionId);
+      const { status, waitCount } = await handlers.signal(executionId, decodeSignal(request));
+      return { status, waits: waitCount };
+    }),
+    retryExecution: unary(context, "RetryExecution", async (request) => {
+      const { newExecution: isNew, reason, steps } = request;
+      const { executionId } = await handlers.retry(decodeExecutionId(request.executionId), {
+        isNew,
+        ...(steps.length === 0 ? {} : { steps }),
+        ...(reason === "" ? {} : { reason }),
+      });
+      return encodeExecution(await handlers.getExecution(executionId));
+    }),
+    rerunExecution: unary(context, "RerunExecution", async (request) => {
+      const { dedupKey: key } = request;
+      return await handlers.rerun(decodeExecutionId(request.executionId), {
+        payload: decodeJsonObject("payload", request.payload),
+        ...(key === "" ? {} : { dedup: { key } }),
+      });
     }),
     listExecutions: unary(context, "ListExecutions", async (request) => ({
       executions: (await handlers.listExecutions(decodeFilter(request))).map(encodeExecution),

@@ -17,7 +17,7 @@ import type {
   ReportAnswer,
   WorkerRegistration,
 } from "../engine/command.ts";
-import type { ExecutionStatus } from "../engine/decision.ts";
+import type { ExecutionStatus, Signal } from "../engine/decision.ts";
 import type { RecordedEvent } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
 
@@ -108,6 +108,23 @@ export interface ControlHandlers {
     executionId: ExecutionId,
     options: { readonly reason: string; readonly cascade: boolean },
   ): Promise<unknown>;
+  signal(
+    executionId: ExecutionId,
+    signal: Signal,
+  ): Promise<{ readonly status: string; readonly waitCount: number }>;
+  /** Resolves with the execution that goes on. */
+  retry(
+    executionId: ExecutionId,
+    options: {
+      readonly isNew: boolean;
+      readonly steps?: readonly string[];
+      readonly reason?: string;
+    },
+  ): Promise<{ readonly executionId: ExecutionId }>;
+  rerun(
+    executionId: ExecutionId,
+    options: { readonly payload: JsonObject; readonly dedup?: { readonly key: string } },
+  ): Promise<StartedExecution>;
   listExecutions(filter: ExecutionFilter): Promise<readonly ExecutionSummary[]>;
 }
 

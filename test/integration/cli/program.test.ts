@@ -25,6 +25,8 @@ describe("runCommand()", () => {
   test.each([
     [["list", "nonsense"], {}, "must be one of executions"],
     [["worker"], {}, "--pool: is required"],
+    [["signal", "1", "go", "--payload", "{"], {}, "--payload must be JSON"],
+    [["signal", "1", "go", "--payload", "1", "-f", "x"], {}, "not by both"],
     [["up", "--port", "x"], {}, "--port: must be an integer"],
     [["server"], { NATS_URL: "ftp://x" }, "NATS_URL: must be a URL"],
     [["db", "migrate"], {}, "DATABASE_URL: or POSTGRES_HOST is required"],

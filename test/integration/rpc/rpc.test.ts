@@ -74,6 +74,9 @@ function controlHandlers(handlers: Partial<ControlHandlers>): ControlHandlers {
       throw new AppError("not_found", "NOT_HERE", "There is no such thing");
     },
     cancel: refuse,
+    signal: refuse,
+    retry: refuse,
+    rerun: refuse,
     listExecutions: refuse,
     ...handlers,
   };
@@ -381,6 +384,54 @@ describe("control service", () => {
       events.push(event);
     }
     expect(events).toMatchObject([{ seq: "5", type: "playbook.completed", timeMs: "3" }]);
+  });
+});
+
+describe("control service, operating executions", () => {
+  test("signals, retries and reruns", async () => {
+    const seen: unknown[] = [];
+    const summary = { path: "a/b", version: 2, status: "running", startedAtMs: 5 } as const;
+    const { address } = await startServer({
+      control: {
+        getExecution: (id) => Promise.resolve({ ...summary, executionId: id }),
+        signal: (_id, sent) => {
+          seen.push(sent);
+          return Promise.resolve({ status: "delivered", waitCount: 2 });
+        },
+        retry: (id, options) => {
+          seen.push(options);
+          return Promise.resolve({ executionId: id });
+        },
+        rerun: (_id, options) => {
+          seen.push(options);
+          return Promise.resolve({ executionId: EXECUTION, status: "started" });
+        },
+      },
+    });
+    const client = new ControlServiceClient(address, credentials.createInsecure());
+    open.push(client);
+    const executionId = EXECUTION;
+    const empty = Buffer.alloc(0);
+    const signal = { executionId, name: "go", dedupKey: "k", sender: "me", broadcast: true };
+    const payload = Buffer.from("[1]");
+    expect(
+      await answer((callback) => client.signalExecution({ ...signal, payload }, callback)),
+    ).toEqual({ status: "delivered", waits: 2 });
+    const retry = { executionId, newExecution: true, steps: ["a"], reason: "" };
+    expect(await answer((callback) => client.retryExecution(retry, callback))).toMatchObject({
+      executionId,
+      status: "RUNNING",
+    });
+    const rerun = { executionId, payload: empty, dedupKey: "" };
+    expect(await answer((callback) => client.rerunExecution(rerun, callback))).toEqual({
+      executionId,
+      status: "started",
+    });
+    expect(seen).toEqual([
+      { name: "go", payload: [1], dedupKey: "k", sender: "me", isBroadcast: true },
+      { isNew: true, steps: ["a"] },
+      { payload: {} },
+    ]);
   });
 });
 

@@ -369,6 +369,9 @@ const noControl: ControlHandlers = {
     throw new AppError("not_found", "NOT_HERE", "Not in this test");
   },
   cancel: refuse,
+  signal: refuse,
+  retry: refuse,
+  rerun: refuse,
   listExecutions: refuse,
 };
 

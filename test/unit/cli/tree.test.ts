@@ -45,6 +45,39 @@ test("a cursor's items grow with its frames; its claims are none", () => {
   expect(tree.lines({ hasColor: false, nowMs: START_MS + 10 })[1]).toContain("1/5 items");
 });
 
+test("a waiting step says what for, a cut one that it was, a retried one that it is", () => {
+  const tree = new ExecutionTree();
+  const style = { hasColor: false, nowMs: START_MS + 2000 };
+  const item = (index: number): JsonObject => ({ meta: { visit: 1, iteration_index: index } });
+  const wait = { context: { signal: "go", until: null, deadline: "2026-01-02T00:00:00.000Z" } };
+  const events: readonly JsonObject[] = [
+    event(0, "playbook.started", "playbook", { context: { path: "etl", version: 3 } }),
+    event(1, "step.enter", "approve", { meta: { visit: 1 } }),
+    event(2, "loop.started", "approve", { context: { iterations_expected: 3 } }),
+    event(3, "wait.started", "approve", { ...wait, ...item(0) }),
+    event(4, "wait.started", "approve", { ...wait, ...item(1) }),
+    event(5, "wait.done", "approve", item(0)),
+  ];
+  for (const each of events) {
+    tree.apply(each);
+  }
+  expect(tree.lines(style)[2]).toBe(
+    "     waits for signal go, at most until 2026-01-02T00:00:00.000Z",
+  );
+  tree.apply(event(1000, "playbook.failed", "playbook"));
+  expect(tree.lines(style)).toEqual([
+    "etl v3  1.0 s",
+    `└─ ○ ${"approve".padEnd(28)}   999 ms 1/3 items cut off`,
+  ]);
+  tree.apply(event(1500, "playbook.resumed", "playbook"));
+  const context = { resumes: 1 };
+  tree.apply(event(1500, "step.enter", "approve", { meta: { visit: 2 }, context }));
+  expect(tree.lines(style).slice(2)).toEqual([
+    `└─ ● ${"approve #2".padEnd(28)}   500 ms 1/3 items`,
+    "     retried",
+  ]);
+});
+
 test("tries that failed first are noted below their step, the sum of all items", () => {
   const tree = new ExecutionTree();
   const retries = (count: number, message?: string, index?: number): JsonObject => ({

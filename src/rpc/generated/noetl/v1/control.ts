@@ -108,6 +108,42 @@ export interface CancelExecutionRequest {
   cascade?: boolean | undefined;
 }
 
+export interface SignalExecutionRequest {
+  executionId: string;
+  name: string;
+  /** Any JSON; empty: null. */
+  payload: Buffer;
+  /** The same key again counts once. */
+  dedupKey: string;
+  /** For all that wait for it now. */
+  broadcast: boolean;
+  /** Who sends it, for people. */
+  sender: string;
+}
+
+export interface SignalExecutionResponse {
+  /** `delivered`, `kept` or `duplicate`. */
+  status: string;
+  /** Waits that it has ended. */
+  waits: number;
+}
+
+export interface RetryExecutionRequest {
+  executionId: string;
+  /** Continues in a new execution; the finished one stays as it is. */
+  newExecution: boolean;
+  /** Only these of the steps that failed or were cut off; empty: all. */
+  steps: string[];
+  reason: string;
+}
+
+export interface RerunExecutionRequest {
+  executionId: string;
+  /** JSON object, merged over the first one's payload; empty: none. */
+  payload: Buffer;
+  dedupKey: string;
+}
+
 export interface ListExecutionsRequest {
   path: string;
   status: string;
@@ -950,6 +986,311 @@ export const CancelExecutionRequest: MessageFns<CancelExecutionRequest> = {
   },
 };
 
+function createBaseSignalExecutionRequest(): SignalExecutionRequest {
+  return { executionId: "", name: "", payload: Buffer.alloc(0), dedupKey: "", broadcast: false, sender: "" };
+}
+
+export const SignalExecutionRequest: MessageFns<SignalExecutionRequest> = {
+  encode(message: SignalExecutionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.executionId !== "") {
+      writer.uint32(10).string(message.executionId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.payload.length !== 0) {
+      writer.uint32(26).bytes(message.payload);
+    }
+    if (message.dedupKey !== "") {
+      writer.uint32(34).string(message.dedupKey);
+    }
+    if (message.broadcast !== false) {
+      writer.uint32(40).bool(message.broadcast);
+    }
+    if (message.sender !== "") {
+      writer.uint32(50).string(message.sender);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SignalExecutionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSignalExecutionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.executionId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.payload = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.dedupKey = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.broadcast = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.sender = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSignalExecutionResponse(): SignalExecutionResponse {
+  return { status: "", waits: 0 };
+}
+
+export const SignalExecutionResponse: MessageFns<SignalExecutionResponse> = {
+  encode(message: SignalExecutionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.status !== "") {
+      writer.uint32(10).string(message.status);
+    }
+    if (message.waits !== 0) {
+      writer.uint32(16).int32(message.waits);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SignalExecutionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSignalExecutionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.status = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.waits = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRetryExecutionRequest(): RetryExecutionRequest {
+  return { executionId: "", newExecution: false, steps: [], reason: "" };
+}
+
+export const RetryExecutionRequest: MessageFns<RetryExecutionRequest> = {
+  encode(message: RetryExecutionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.executionId !== "") {
+      writer.uint32(10).string(message.executionId);
+    }
+    if (message.newExecution !== false) {
+      writer.uint32(16).bool(message.newExecution);
+    }
+    for (const v of message.steps) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetryExecutionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetryExecutionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.executionId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.newExecution = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.steps.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRerunExecutionRequest(): RerunExecutionRequest {
+  return { executionId: "", payload: Buffer.alloc(0), dedupKey: "" };
+}
+
+export const RerunExecutionRequest: MessageFns<RerunExecutionRequest> = {
+  encode(message: RerunExecutionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.executionId !== "") {
+      writer.uint32(10).string(message.executionId);
+    }
+    if (message.payload.length !== 0) {
+      writer.uint32(18).bytes(message.payload);
+    }
+    if (message.dedupKey !== "") {
+      writer.uint32(26).string(message.dedupKey);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RerunExecutionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRerunExecutionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.executionId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.payload = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.dedupKey = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseListExecutionsRequest(): ListExecutionsRequest {
   return { path: "", status: "", limit: 0, offset: 0 };
 }
@@ -1131,6 +1472,46 @@ export const ControlServiceService = {
     responseSerialize: (value: Execution): Buffer => Buffer.from(Execution.encode(value).finish()),
     responseDeserialize: (value: Buffer): Execution => Execution.decode(value),
   },
+  /**
+   * Ends the oldest wait for the signal's name, or is kept for the next one.
+   * FAILED_PRECONDITION when the execution has ended.
+   */
+  signalExecution: {
+    path: "/noetl.v1.ControlService/SignalExecution" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SignalExecutionRequest): Buffer =>
+      Buffer.from(SignalExecutionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SignalExecutionRequest => SignalExecutionRequest.decode(value),
+    responseSerialize: (value: SignalExecutionResponse): Buffer =>
+      Buffer.from(SignalExecutionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SignalExecutionResponse => SignalExecutionResponse.decode(value),
+  },
+  /**
+   * Continues a failed or cancelled execution from the steps that failed or were cut off.
+   * FAILED_PRECONDITION when it runs or has completed. Gives the execution that goes on.
+   */
+  retryExecution: {
+    path: "/noetl.v1.ControlService/RetryExecution" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RetryExecutionRequest): Buffer =>
+      Buffer.from(RetryExecutionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RetryExecutionRequest => RetryExecutionRequest.decode(value),
+    responseSerialize: (value: Execution): Buffer => Buffer.from(Execution.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Execution => Execution.decode(value),
+  },
+  /** Starts the same playbook version over, linked to the first execution. */
+  rerunExecution: {
+    path: "/noetl.v1.ControlService/RerunExecution" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RerunExecutionRequest): Buffer =>
+      Buffer.from(RerunExecutionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RerunExecutionRequest => RerunExecutionRequest.decode(value),
+    responseSerialize: (value: ExecuteResponse): Buffer => Buffer.from(ExecuteResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ExecuteResponse => ExecuteResponse.decode(value),
+  },
   /** Newest first. */
   listExecutions: {
     path: "/noetl.v1.ControlService/ListExecutions" as const,
@@ -1156,6 +1537,18 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   /** Events from `after_seq` on, live until the execution ends. */
   watchExecution: handleServerStreamingCall<WatchExecutionRequest, ExecutionEvent>;
   cancelExecution: handleUnaryCall<CancelExecutionRequest, Execution>;
+  /**
+   * Ends the oldest wait for the signal's name, or is kept for the next one.
+   * FAILED_PRECONDITION when the execution has ended.
+   */
+  signalExecution: handleUnaryCall<SignalExecutionRequest, SignalExecutionResponse>;
+  /**
+   * Continues a failed or cancelled execution from the steps that failed or were cut off.
+   * FAILED_PRECONDITION when it runs or has completed. Gives the execution that goes on.
+   */
+  retryExecution: handleUnaryCall<RetryExecutionRequest, Execution>;
+  /** Starts the same playbook version over, linked to the first execution. */
+  rerunExecution: handleUnaryCall<RerunExecutionRequest, ExecuteResponse>;
   /** Newest first. */
   listExecutions: handleUnaryCall<ListExecutionsRequest, ListExecutionsResponse>;
 }
@@ -1231,6 +1624,60 @@ export interface ControlServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Execution) => void,
+  ): ClientUnaryCall;
+  /**
+   * Ends the oldest wait for the signal's name, or is kept for the next one.
+   * FAILED_PRECONDITION when the execution has ended.
+   */
+  signalExecution(
+    request: SignalExecutionRequest,
+    callback: (error: ServiceError | null, response: SignalExecutionResponse) => void,
+  ): ClientUnaryCall;
+  signalExecution(
+    request: SignalExecutionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SignalExecutionResponse) => void,
+  ): ClientUnaryCall;
+  signalExecution(
+    request: SignalExecutionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SignalExecutionResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Continues a failed or cancelled execution from the steps that failed or were cut off.
+   * FAILED_PRECONDITION when it runs or has completed. Gives the execution that goes on.
+   */
+  retryExecution(
+    request: RetryExecutionRequest,
+    callback: (error: ServiceError | null, response: Execution) => void,
+  ): ClientUnaryCall;
+  retryExecution(
+    request: RetryExecutionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Execution) => void,
+  ): ClientUnaryCall;
+  retryExecution(
+    request: RetryExecutionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Execution) => void,
+  ): ClientUnaryCall;
+  /** Starts the same playbook version over, linked to the first execution. */
+  rerunExecution(
+    request: RerunExecutionRequest,
+    callback: (error: ServiceError | null, response: ExecuteResponse) => void,
+  ): ClientUnaryCall;
+  rerunExecution(
+    request: RerunExecutionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ExecuteResponse) => void,
+  ): ClientUnaryCall;
+  rerunExecution(
+    request: RerunExecutionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ExecuteResponse) => void,
   ): ClientUnaryCall;
   /** Newest first. */
   listExecutions(
