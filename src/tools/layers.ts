@@ -12,7 +12,10 @@ export type Layers = readonly JsonObject[];
  *
  * @throws CredentialError if a credential cannot be had.
  */
-export async function loadAuth(auth: Json | undefined, context: ToolContext): Promise<Layers> {
+export async function loadAuth(
+  auth: Json | undefined,
+  context: Pick<ToolContext, "credential">,
+): Promise<Layers> {
   if (typeof auth === "string" && auth !== "") {
     return [(await context.credential(auth)).data];
   }
@@ -32,7 +35,10 @@ export async function loadAuth(auth: Json | undefined, context: ToolContext): Pr
 }
 
 /** The task's fields, then its `connection`, then its credentials. */
-export async function loadLayers(config: JsonObject, context: ToolContext): Promise<Layers> {
+export async function loadLayers(
+  config: JsonObject,
+  context: Pick<ToolContext, "credential">,
+): Promise<Layers> {
   const { connection } = config;
   return [
     config,

@@ -14,6 +14,7 @@ import { createPythonTool } from "./python.ts";
 import { createScriptTool } from "./script.ts";
 import { createSftpTool } from "./sftp.ts";
 import { createShellTool } from "./shell.ts";
+import { createSnowflakeTool } from "./snowflake.ts";
 import { createSshTool } from "./ssh.ts";
 import type { Tool } from "./tool.ts";
 
@@ -31,6 +32,7 @@ export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
   "script",
   "sftp",
   "shell",
+  "snowflake",
   "ssh",
   "typescript",
   "playbook",
@@ -104,6 +106,7 @@ export function createTools(options: ToolsOptions): Tools {
       createScriptTool({ ...javascript, python, shell }),
       createSftpTool({ env, maxOutputBytes }),
       shell,
+      createSnowflakeTool({ maxOutputBytes }),
       createSshTool({ env }),
       javascript.typescript,
     ].map((tool) => [tool.kind, tool]),

@@ -26,6 +26,7 @@ describe("createTools()", () => {
       script: 1,
       sftp: 1,
       shell: 1,
+      snowflake: 1,
       ssh: 1,
       typescript: 1,
     });
