@@ -112,8 +112,7 @@ export class ExecutionRetrier {
     const { to, wakeUp } = copy;
     const outcome = await submit({ executionId: to, input: retry, consumes: wakeUp.timerId });
     // A sweep may have been faster: then it goes on already.
-    const { refusal: _late, ...done } = outcome;
-    return toRetried(id, to, done);
+    return toRetried(id, to, { ...outcome, refusal: undefined, isStale: false });
   }
 
   async #read<T>(question: () => Promise<T>): Promise<T> {
@@ -141,13 +140,17 @@ function copyOf(state: ExecutionState, newId: NewId, input: string) {
 function toRetried(
   originId: ExecutionId,
   executionId: ExecutionId,
-  { status, refusal }: Outcome,
+  { status, refusal, isStale }: Outcome,
 ): RetriedExecution {
   if (status === undefined) {
     throw notFound(originId);
   }
   if (refusal !== undefined) {
     throw refused(originId, refusal);
+  }
+  if (isStale) {
+    const message = "It has not ended: only a FAILED or CANCELLED execution can be retried";
+    throw refused(originId, { code: "EXECUTION_RUNNING", message });
   }
   return { executionId, status, originId };
 }

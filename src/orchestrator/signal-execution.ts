@@ -22,7 +22,7 @@ export interface SignalAnswer {
  * Durable when it resolves.
  *
  * @throws AppError invalid SIGNAL_INVALID or SIGNAL_TOO_LARGE, not_found EXECUTION_NOT_FOUND,
- * conflict EXECUTION_FINISHED, EXECUTION_ENDING or SIGNALS_FULL.
+ * conflict EXECUTION_NOT_STARTED, EXECUTION_FINISHED, EXECUTION_ENDING or SIGNALS_FULL.
  */
 export async function signalExecution(
   submit: (input: IntakeInput) => Promise<Outcome>,
@@ -53,6 +53,10 @@ function answerOf(executionId: ExecutionId, outcome: Outcome): SignalAnswer {
   if (isStale && isOver(status)) {
     const message = `Execution ${executionId} has ended (${status}): no step of it waits any more`;
     throw new AppError("conflict", "EXECUTION_FINISHED", message);
+  }
+  if (isStale && status === "pending") {
+    const message = `Execution ${executionId} has not started yet: send the signal again later`;
+    throw new AppError("conflict", "EXECUTION_NOT_STARTED", message);
   }
   if (isStale) {
     return { executionId, status: "duplicate", waitCount: 0 };
