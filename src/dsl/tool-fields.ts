@@ -236,6 +236,14 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
       ],
     },
   ],
+  [
+    "secrets",
+    {
+      needs: ["auth", "credential", "secret", "keychain"],
+      needsText: "auth, the name of a credential or keychain entry",
+      takes: ["credential", "secret", "keychain", "field", "fields", "key", "provider"],
+    },
+  ],
   ["nats", { needs: ["operation"], needsText: "an operation" }],
   ["container", { needs: ["image"], needsText: "an image" }],
   ["rhai", { needs: ["code"], needsText: "code", code: ["code"] }],

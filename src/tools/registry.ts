@@ -12,6 +12,7 @@ import { noopTool } from "./noop.ts";
 import { createPostgresTool } from "./postgres.ts";
 import { createPythonTool } from "./python.ts";
 import { createScriptTool } from "./script.ts";
+import { secretsTool } from "./secrets.ts";
 import { createSftpTool } from "./sftp.ts";
 import { createShellTool } from "./shell.ts";
 import { createSnowflakeTool } from "./snowflake.ts";
@@ -30,6 +31,7 @@ export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
   "postgres",
   "python",
   "script",
+  "secrets",
   "sftp",
   "shell",
   "snowflake",
@@ -104,6 +106,7 @@ export function createTools(options: ToolsOptions): Tools {
       postgres,
       python,
       createScriptTool({ ...javascript, python, shell }),
+      secretsTool,
       createSftpTool({ env, maxOutputBytes }),
       shell,
       createSnowflakeTool({ maxOutputBytes }),

@@ -24,6 +24,7 @@ describe("createTools()", () => {
       postgres: 1,
       python: 1,
       script: 1,
+      secrets: 1,
       sftp: 1,
       shell: 1,
       snowflake: 1,

@@ -1,0 +1,77 @@
+/**
+ * Gives a secret to the tasks behind it in the same pipeline: a credential, or an entry of the
+ * playbook's keychain, whose values the server fetches from wherever they are kept.
+ *
+ * In events, logs and the step's value the secret is masked, so later steps cannot read it: they name
+ * it themselves.
+ */
+import type { Json, JsonObject } from "../core/json.ts";
+import { taskError, thrownFailure } from "./task-error.ts";
+import type { Credential, Tool, ToolContext, ToolOutcome } from "./tool.ts";
+
+const NAMES = ["auth", "credential", "secret", "keychain"] as const;
+
+const PROVIDER_PROBLEM =
+  "a task cannot read from a `provider` itself: register a credential whose fields are such references, or an entry of the playbook's `keychain`, and name that as `auth`";
+
+export const secretsTool: Tool = {
+  kind: "secrets",
+  summary: "gives a credential or keychain entry by `auth`, whole or its `field`, to this pipeline",
+  check: (config) => {
+    if (config["provider"] !== undefined) {
+      return [PROVIDER_PROBLEM];
+    }
+    return nameOf(config) === "" ? ["`auth` must name a credential or a keychain entry"] : [];
+  },
+  run: async ({ config }, context) => await readSecret(config, context),
+};
+
+function nameOf(config: JsonObject): string {
+  const name = NAMES.map((key) => config[key]).find((value) => value !== undefined);
+  return typeof name === "string" ? name : "";
+}
+
+async function readSecret(config: JsonObject, context: ToolContext): Promise<ToolOutcome> {
+  try {
+    const credential = await context.credential(nameOf(config));
+    return { ok: true, value: valueOf(credential, fieldsOf(config)) };
+  } catch (error) {
+    const failure = thrownFailure(error);
+    if (failure === undefined) {
+      throw error;
+    }
+    return { ok: false, failure };
+  }
+}
+
+/** Undefined: all. */
+function fieldsOf(config: JsonObject): readonly string[] | undefined {
+  const fields = config["fields"] ?? config["field"] ?? config["key"];
+  if (fields === undefined || fields === null) {
+    return undefined;
+  }
+  return (Array.isArray(fields) ? fields : [fields]).map(String);
+}
+
+/** `value` is there when one field was asked for. @throws TaskError if a field is not there. */
+function valueOf({ name, type, data }: Credential, fields: readonly string[] | undefined): Json {
+  const missing = fields?.find((field) => data[field] === undefined);
+  if (missing !== undefined) {
+    const known = Object.keys(data).sort().join(", ");
+    const message = `"${name}" has no field "${missing}"; it has ${known}`;
+    throw taskError("not_found", "SECRET_FIELD_MISSING", message);
+  }
+  const wanted = fields === undefined ? data : pick(data, fields);
+  const [only] = fields ?? [];
+  return {
+    status: "success",
+    name,
+    type,
+    data: wanted,
+    ...(fields?.length === 1 && only !== undefined ? { value: data[only] ?? null } : {}),
+  };
+}
+
+function pick(data: JsonObject, fields: readonly string[]): JsonObject {
+  return Object.fromEntries(fields.map((field) => [field, data[field] ?? null]));
+}
