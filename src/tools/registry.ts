@@ -17,6 +17,7 @@ import { createSftpTool } from "./sftp.ts";
 import { createShellTool } from "./shell.ts";
 import { createSnowflakeTool } from "./snowflake.ts";
 import { createSshTool } from "./ssh.ts";
+import { createSubscriptionTool } from "./subscription.ts";
 import type { Tool } from "./tool.ts";
 
 /** Kinds that a playbook may use: the registry's, and three that the server itself runs. */
@@ -36,6 +37,7 @@ export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
   "shell",
   "snowflake",
   "ssh",
+  "subscription",
   "typescript",
   "playbook",
   "wait",
@@ -111,6 +113,7 @@ export function createTools(options: ToolsOptions): Tools {
       shell,
       createSnowflakeTool({ maxOutputBytes }),
       createSshTool({ env }),
+      createSubscriptionTool(nats),
       javascript.typescript,
     ].map((tool) => [tool.kind, tool]),
   );

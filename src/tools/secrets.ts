@@ -34,7 +34,7 @@ function nameOf(config: JsonObject): string {
 async function readSecret(config: JsonObject, context: ToolContext): Promise<ToolOutcome> {
   try {
     const credential = await context.credential(nameOf(config));
-    return { ok: true, value: valueOf(credential, fieldsOf(config)) };
+    return { ok: true, value: presentSecret(credential, fieldsOf(config)) };
   } catch (error) {
     const failure = thrownFailure(error);
     if (failure === undefined) {
@@ -54,7 +54,10 @@ function fieldsOf(config: JsonObject): readonly string[] | undefined {
 }
 
 /** `value` is there when one field was asked for. @throws TaskError if a field is not there. */
-function valueOf({ name, type, data }: Credential, fields: readonly string[] | undefined): Json {
+function presentSecret(
+  { name, type, data }: Credential,
+  fields: readonly string[] | undefined,
+): Json {
   const missing = fields?.find((field) => data[field] === undefined);
   if (missing !== undefined) {
     const known = Object.keys(data).sort().join(", ");

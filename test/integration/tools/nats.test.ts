@@ -3,6 +3,7 @@ import { connect } from "nats";
 import type { JsonObject } from "../../../src/core/json.ts";
 import { findFreePort } from "../../../src/embedded/free-port.ts";
 import { createNatsTool } from "../../../src/tools/nats.ts";
+import { createSubscriptionTool } from "../../../src/tools/subscription.ts";
 import { startNats } from "../../support/nats.ts";
 import { makeScratchDir } from "../../support/scratch.ts";
 import { waitFor } from "../../support/wait.ts";
@@ -237,6 +238,42 @@ describe("streams", () => {
     expect(await problem("js_stream_info", { stream: "nostream" })).toMatchObject({
       kind: "not_found",
     });
+  });
+});
+
+describe("subscription", () => {
+  const subscription = createSubscriptionTool(tool);
+  const poll = (config: JsonObject) =>
+    valueFrom(subscription, { config: { auth: "bus", source: "nats", ...config }, credentials });
+
+  test("polls, and answers for what it took", async () => {
+    await addStream("feed", 2);
+    const config = { stream: "feed", consumer: "c", timeout_ms: 0 };
+    const first = await poll({ ...config, ack: "explicit" });
+    expect(first).toMatchObject({
+      status: "success",
+      source: "nats",
+      operation: "poll",
+      count: 2,
+      ack_mode: "explicit",
+      metrics: { received: 2, acked: 0 },
+    });
+    const { ack_ids } = first as { ack_ids: string[] };
+    expect(await poll({ operation: "nack", ack_ids })).toMatchObject({ count: 2 });
+    const again = await poll({ ...config, timeout_ms: 10_000 });
+    expect(again).toMatchObject({ count: 2, acked: 2, ack_mode: "auto" });
+    expect(await poll(config)).toMatchObject({ count: 0, messages: [] });
+  });
+
+  test("says what it does not do", async () => {
+    expect(subscription.check({ source: "kafka" })[0]).toContain("only nats");
+    expect(subscription.check({ operation: "peek" })[0]).toContain("poll, ack, nack");
+    expect(subscription.check({})).toEqual(["js_consume needs `stream`"]);
+    const failure = await failureFrom(subscription, {
+      config: { auth: "bus", stream: "nostream" },
+      credentials,
+    });
+    expect(failure).toMatchObject({ kind: "not_found" });
   });
 });
 

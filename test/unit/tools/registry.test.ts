@@ -29,6 +29,7 @@ describe("createTools()", () => {
       shell: 1,
       snowflake: 1,
       ssh: 1,
+      subscription: 1,
       typescript: 1,
     });
   });
