@@ -33,6 +33,8 @@ import { checkSchema, migrate } from "../store/migrate.ts";
 import type { Store } from "../store/pool.ts";
 import { connectStore } from "../store/pool.ts";
 import { KNOWN_TOOL_KINDS } from "../tools/registry.ts";
+import type { Triggers } from "../triggers/triggers.ts";
+import { createTriggers } from "../triggers/triggers.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { withDatabase } from "./database.ts";
 import type { Infrastructure } from "./infrastructure.ts";
@@ -90,6 +92,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   const bus = stack.use(await openBus(options));
   const registry = createRegistry({ hasProcessMetrics: true });
   const metrics = createServerMetrics(registry, VERSION);
+  const serverId = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
   const orchestrator = createOrchestrator({
     store,
     bus,
@@ -104,6 +107,15 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     gpuPool: values.gpuPool,
     env: templateEnvironment(values, options.env),
   });
+  const triggers = createTriggers({
+    store,
+    bus,
+    orchestrator,
+    secrets,
+    metrics,
+    log: log.child({ component: "triggers" }),
+    serverId,
+  });
   const reader = createReader({
     sql: store.durable,
     orchestrator,
@@ -113,7 +125,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   });
   const rpc = await createRpcServer({
     worker: orchestrator,
-    control: controlHandlers(orchestrator, reader, metrics),
+    control: controlHandlers({ orchestrator, triggers, reader, metrics }),
     workerToken: values.workerToken?.reveal(),
     controlToken: values.token?.reveal(),
     onCall: (event) => countCall(metrics, event),
@@ -122,6 +134,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   const http = createHttpServer({
     orchestrator,
     reader,
+    triggers,
     metrics,
     registry,
     log: log.child({ component: "http" }),
@@ -147,7 +160,12 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   });
   const stop = new AbortController();
   const running = runServices(
-    [...orchestrator.services(), listener("rpc", rpc), listener("http", http)],
+    [
+      ...orchestrator.services(),
+      ...triggers.services(),
+      listener("rpc", rpc),
+      listener("http", http),
+    ],
     stop.signal,
   );
   // Seen by whoever awaits it below; until then it is not unhandled.
@@ -271,13 +289,19 @@ function countCall(metrics: ServerMetrics, { method, outcome, seconds }: RpcEven
 }
 
 /** Reads that gRPC clients ask for come from where the HTTP API has them. */
-function controlHandlers(
-  orchestrator: Orchestrator,
-  reader: ServerReader,
-  { executeOutcomes }: Pick<ServerMetrics, "executeOutcomes">,
-): ControlHandlers {
+function controlHandlers({
+  orchestrator,
+  triggers,
+  reader,
+  metrics: { executeOutcomes },
+}: {
+  readonly orchestrator: Orchestrator;
+  readonly triggers: Triggers;
+  readonly reader: ServerReader;
+  readonly metrics: Pick<ServerMetrics, "executeOutcomes">;
+}): ControlHandlers {
   return {
-    registerPlaybook: (request) => orchestrator.registerPlaybook(request),
+    registerPlaybook: (request) => triggers.register(request),
     start: async (request) => {
       try {
         const started = await orchestrator.start(request);

@@ -15,6 +15,9 @@ import { readTarget, TARGET_KEYS } from "./trigger-target.ts";
 export interface Schedule extends TriggerTarget {
   /** Unique among schedules. */
   readonly name: string;
+  /** Catalog path of its document; the name unless that says otherwise. */
+  readonly path: string;
+  readonly labels: Readonly<Record<string, string>>;
   readonly description?: string;
   /** Five or six fields, or `@daily` and its like. Either this or `intervalMs`. */
   readonly cron?: string;
@@ -73,8 +76,7 @@ function readSchedule(spec: Fields, header: Header, options: ScheduleOptions): S
   checkTemplates(spec.report, payload.map, payload.path);
   const isEnabled = spec.flag("enabled");
   return {
-    name: header.name,
-    ...(header.description === undefined ? {} : { description: header.description }),
+    ...header,
     ...readTarget(spec),
     ...readTiming(spec, options),
     payload: payload.map,

@@ -12,6 +12,7 @@ import { AppError } from "../core/errors.ts";
 import type { Logger } from "../observability/log.ts";
 import type { ServerMetrics } from "../observability/metrics.ts";
 import type { MetricsRegistry } from "../observability/registry.ts";
+import type { Triggers } from "../triggers/triggers.ts";
 import type { AccessOptions } from "./access.ts";
 import { createAccessCheck } from "./access.ts";
 import type { ServerOrchestrator, ServerReader } from "./backend.ts";
@@ -27,16 +28,21 @@ import { eventRoutes } from "./routes/events.ts";
 import { executeRoutes } from "./routes/execute.ts";
 import { executionRoutes } from "./routes/executions.ts";
 import { healthRoutes } from "./routes/health.ts";
+import { hookRoutes } from "./routes/hooks.ts";
 import { liveRoutes } from "./routes/live.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { pageRoutes } from "./routes/page.ts";
 import { resultRoutes } from "./routes/results.ts";
+import { scheduleRoutes } from "./routes/schedules.ts";
+import { subscriptionRoutes } from "./routes/subscriptions.ts";
 import { variableRoutes } from "./routes/variables.ts";
 import { workerRoutes } from "./routes/workers.ts";
 
 export interface HttpServerOptions {
   readonly orchestrator: ServerOrchestrator;
   readonly reader: ServerReader;
+  /** Absent: there are no schedules, subscriptions and hooks. */
+  readonly triggers?: Triggers | undefined;
   readonly metrics: ServerMetrics;
   readonly registry: MetricsRegistry;
   readonly log: Logger;
@@ -70,6 +76,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const app = createApp({
     orchestrator: options.orchestrator,
     reader: options.reader,
+    triggers: options.triggers,
     metrics: options.metrics,
     registry: options.registry,
     log: options.log,
@@ -129,12 +136,24 @@ function createApp(context: RouteContext): {
     .use(resultRoutes(context))
     .use(credentialRoutes(context))
     .use(workerRoutes(context))
+    .use(triggerRoutes(context))
     .use(metricsRoutes(context))
     .use(pageRoutes());
   for (const { method, path } of instance.routes) {
     names.add(method, path);
   }
   return { instance, names };
+}
+
+function triggerRoutes(context: RouteContext) {
+  const routes = new Elysia({ normalize: false });
+  const { triggers } = context;
+  return triggers === undefined
+    ? routes
+    : routes
+        .use(scheduleRoutes({ ...context, triggers }))
+        .use(subscriptionRoutes({ ...context, triggers }))
+        .use(hookRoutes({ ...context, triggers }));
 }
 
 function documentation(version: string) {

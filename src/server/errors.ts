@@ -28,6 +28,8 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   REQUEST_MALFORMED: 400,
   REQUEST_TOO_LARGE: 413,
   METHOD_NOT_ALLOWED: 405,
+  HOOK_REFUSED: 401,
+  RATE_LIMITED: 429,
   TOKEN_MISSING: 401,
   TOKEN_INVALID: 401,
 };
@@ -60,7 +62,13 @@ export function errorResponse(
   headers: Readonly<Record<string, string>> = {},
 ): Response {
   const challenge = error.status === 401 ? { "www-authenticate": "Bearer" } : {};
-  return Response.json(error, { status: error.status, headers: { ...challenge, ...headers } });
+  const waitMs = error.details["retry_after_ms"];
+  const retry =
+    typeof waitMs === "number" ? { "retry-after": String(Math.ceil(waitMs / 1000)) } : {};
+  return Response.json(error, {
+    status: error.status,
+    headers: { ...challenge, ...retry, ...headers },
+  });
 }
 
 function describeAppError(error: AppError): ErrorBody {

@@ -4,12 +4,15 @@ import type { ExecutionId } from "../core/ids.ts";
 import type { Logger } from "../observability/log.ts";
 import type { ServerMetrics } from "../observability/metrics.ts";
 import type { MetricsRegistry } from "../observability/registry.ts";
+import type { Triggers } from "../triggers/triggers.ts";
 import type { ExecutionRow, ServerOrchestrator, ServerReader } from "./backend.ts";
 import { readId } from "./schema.ts";
 
 export interface RouteContext {
   readonly orchestrator: ServerOrchestrator;
   readonly reader: ServerReader;
+  /** Absent: there are no schedules, subscriptions and hooks. */
+  readonly triggers?: Triggers | undefined;
   readonly metrics: ServerMetrics;
   readonly registry: MetricsRegistry;
   readonly log: Logger;

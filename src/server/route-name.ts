@@ -15,6 +15,8 @@ interface Node {
 }
 
 const PARAMETER = ":";
+/** Any number of further segments, at least one. */
+const REST = "*";
 
 export function createRouteNames(): RouteNames {
   const root = createNode();
@@ -60,5 +62,9 @@ function find(node: Node, path: readonly string[]): Node | undefined {
   const word = node.children.get(first);
   const found = word === undefined ? undefined : find(word, rest);
   const parameter = node.children.get(PARAMETER);
-  return found ?? (parameter === undefined ? undefined : find(parameter, rest));
+  return (
+    found ??
+    (parameter === undefined ? undefined : find(parameter, rest)) ??
+    node.children.get(REST)
+  );
 }

@@ -1,4 +1,5 @@
-/** Immutable versions of playbooks. */
+/** Immutable versions of documents. */
+import { AppError } from "../core/errors.ts";
 import type { CatalogId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
@@ -21,25 +22,45 @@ export interface NewPlaybook {
   readonly playbook: Playbook;
 }
 
-/**
- * Adds the next version of the playbook's path, unless its latest version has the same content:
- * then that one. Calls for one path wait for each other.
- */
+/** Adds a version of a playbook, see {@link saveDocument}. */
 export async function savePlaybook(
   pool: Pool,
-  { catalogId, content, contentHash, playbook }: NewPlaybook,
+  { playbook, ...rest }: NewPlaybook,
 ): Promise<CatalogKey> {
-  const { path } = playbook;
+  return await saveDocument(pool, { ...rest, kind: "playbook", document: playbook });
+}
+
+export interface NewDocument extends Omit<NewPlaybook, "playbook"> {
+  readonly kind: "playbook" | "schedule" | "subscription";
+  /** Parsed form. */
+  readonly document: Pick<Playbook, "path" | "description" | "labels">;
+}
+
+/**
+ * Adds the next version of the document's path, unless its latest version has the same content:
+ * then that one. Calls for one path wait for each other.
+ *
+ * @throws AppError conflict CATALOG_KIND_CONFLICT: the path has another kind of document.
+ */
+export async function saveDocument(
+  pool: Pool,
+  { catalogId, content, contentHash, kind, document }: NewDocument,
+): Promise<CatalogKey> {
+  const { path } = document;
   return await pool.begin(async (sql) => {
     // Against other registrations of the same path, until the transaction ends.
     await sql`SELECT pg_advisory_xact_lock(hashtextextended('noetl.catalog:' || ${path}, 0))`;
-    const [latest] = await sql<(CatalogKey & { readonly contentHash: string })[]>`
+    const [latest] = await sql<LatestRow[]>`
       SELECT
-        catalog_id AS "catalogId", path, version, content_hash AS "contentHash"
+        catalog_id AS "catalogId", path, version, content_hash AS "contentHash", kind
       FROM noetl.catalog
       WHERE path = ${path}
       ORDER BY version DESC
       LIMIT 1`;
+    if (latest !== undefined && latest.kind !== kind) {
+      const message = `${path} is a ${latest.kind} already: give the ${kind} another path`;
+      throw new AppError("conflict", "CATALOG_KIND_CONFLICT", message);
+    }
     if (latest?.contentHash === contentHash) {
       return { catalogId: latest.catalogId, path, version: latest.version };
     }
@@ -49,13 +70,15 @@ export async function savePlaybook(
         catalog_id, path, version, kind, content, content_hash, document, description, labels
       )
       VALUES (
-        ${catalogId}, ${path}, ${version}, 'playbook', ${content}, ${contentHash},
-        ${JSON.stringify(playbook)}::text::json, ${playbook.description ?? null},
-        ${JSON.stringify(playbook.labels)}::text::jsonb
+        ${catalogId}, ${path}, ${version}, ${kind}, ${content}, ${contentHash},
+        ${JSON.stringify(document)}::text::json, ${document.description ?? null},
+        ${JSON.stringify(document.labels)}::text::jsonb
       )`;
     return { catalogId, path, version };
   });
 }
+
+type LatestRow = CatalogKey & { readonly contentHash: string; readonly kind: string };
 
 /** What a request may name a playbook by: `catalogId`, or `path` with or without a version. */
 export interface PlaybookName {
@@ -98,7 +121,7 @@ export async function findPlaybooks(
   return found;
 }
 
-/** Parsed forms by catalog id. */
+/** Parsed forms by catalog id; without documents of other kinds. */
 export async function loadPlaybooks(
   sql: Sql,
   ids: readonly CatalogId[],
@@ -106,7 +129,7 @@ export async function loadPlaybooks(
   const rows = await sql<{ catalogId: CatalogId; document: string }[]>`
     SELECT catalog_id AS "catalogId", document::text AS document
     FROM noetl.catalog
-    WHERE catalog_id = ANY (${[...ids]}::bigint[])`;
+    WHERE catalog_id = ANY (${[...ids]}::bigint[]) AND kind = 'playbook'`;
   return new Map(
     rows.map((row) => [row.catalogId, parseJson(row.document) as unknown as Playbook]),
   );

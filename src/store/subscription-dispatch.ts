@@ -16,6 +16,8 @@ export interface TakenMessage {
   readonly identity: string;
   /** The document's dedup key. */
   readonly key: string | undefined;
+  /** Messages of different lanes never share a dispatch. */
+  readonly lane: string;
   /** JSON text of the message. */
   readonly text: string;
   /** Set: it cannot be dispatched, and why. */

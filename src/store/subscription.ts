@@ -156,16 +156,28 @@ export async function renewSubscriptions(
   return new Set(rows.map((row) => row.subscriptionId));
 }
 
-/** Gives the subscription up: to others, or because nothing is left to be done (`isIdle`). */
+/** Gives the subscription up to others. */
 export async function releaseSubscription(
   sql: Sql,
   subscriptionId: string,
-  { holder, isIdle }: { readonly holder: string; readonly isIdle: boolean },
+  holder: string,
 ): Promise<void> {
   await sql`
     UPDATE noetl.subscription
-    SET holder = ${isIdle ? null : ""}, lease_until = NULL
+    SET holder = '', lease_until = NULL
     WHERE subscription_id = ${subscriptionId} AND holder = ${holder}`;
+}
+
+/** Gives the subscription up because nothing is to be done, unless a person has changed that. */
+export async function leaveSubscription(
+  sql: Sql,
+  { subscriptionId, revision }: Pick<SubscriptionRow, "subscriptionId" | "revision">,
+  holder: string,
+): Promise<void> {
+  await sql`
+    UPDATE noetl.subscription
+    SET holder = NULL, lease_until = NULL
+    WHERE subscription_id = ${subscriptionId} AND holder = ${holder} AND revision = ${revision}`;
 }
 
 /** Has a server work on the subscription although it fetches nothing. */

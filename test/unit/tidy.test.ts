@@ -21,6 +21,16 @@ const EDGES: Record<string, readonly string[]> = {
   tools: ["core", "dsl", "engine", "observability", "secrets", "template"],
   embedded: ["core", "observability"],
   orchestrator: ["bus", "core", "dsl", "engine", "observability", "secrets", "store", "template"],
+  triggers: [
+    "bus",
+    "core",
+    "dsl",
+    "observability",
+    "orchestrator",
+    "secrets",
+    "store",
+    "template",
+  ],
   ui: [],
   server: [
     "core",
@@ -31,6 +41,7 @@ const EDGES: Record<string, readonly string[]> = {
     "rpc",
     "secrets",
     "store",
+    "triggers",
     "ui",
   ],
   worker: ["bus", "core", "dsl", "engine", "observability", "rpc", "secrets", "template", "tools"],
@@ -49,6 +60,7 @@ const EDGES: Record<string, readonly string[]> = {
     "store",
     "template",
     "tools",
+    "triggers",
     "ui",
     "worker",
   ],
@@ -56,6 +68,7 @@ const EDGES: Record<string, readonly string[]> = {
 
 /** Third-party package (prefix) -> the only folders that may import it. */
 const SEAMS: Record<string, readonly string[]> = {
+  croner: ["triggers"],
   "@duckdb/": ["tools"],
   "@grpc/": ["rpc"],
   nats: ["bus", "tools"],

@@ -1,4 +1,4 @@
-/** The catalog: immutable versions of playbooks. */
+/** The catalog: immutable versions of documents. */
 import { Elysia, t } from "elysia";
 import { AppError } from "../../core/errors.ts";
 import type { CatalogId } from "../../core/ids.ts";
@@ -38,7 +38,7 @@ const ResourceBody = t.Object(
   { additionalProperties: true },
 );
 
-export function catalogRoutes({ orchestrator, reader, metrics }: RouteContext) {
+export function catalogRoutes({ orchestrator, reader, metrics, triggers }: RouteContext) {
   return new Elysia({ prefix: "/api/catalog", normalize: false })
     .post(
       "/register",
@@ -46,7 +46,11 @@ export function catalogRoutes({ orchestrator, reader, metrics }: RouteContext) {
         await countWrite(metrics, "catalog_register", async () => {
           const request = { content: readContent(body.content), isStrict: body.strict === true };
           try {
-            return viewRegistered(await orchestrator.registerPlaybook(request));
+            return viewRegistered(
+              await (triggers === undefined
+                ? orchestrator.registerPlaybook(request)
+                : triggers.register(request)),
+            );
           } catch (error) {
             throw explain(error);
           }
@@ -56,8 +60,10 @@ export function catalogRoutes({ orchestrator, reader, metrics }: RouteContext) {
         body: RegisterBody,
         detail: docs({
           tag: "Catalog",
-          summary: "Register a playbook",
-          description: "The same content again gives the same version. Warnings are in the answer.",
+          summary: "Register a playbook, schedule or subscription",
+          description:
+            "The same content again gives the same version. Warnings are in the answer. A schedule or " +
+            "subscription is put to work.",
           errors: { 422: "The document has errors: all of them, with line and column." },
         }),
       },
@@ -105,7 +111,10 @@ function explain(error: unknown): unknown {
   const list: readonly Diagnostic[] = diagnostics;
   const errorCount = list.filter(({ severity }) => severity === "error").length;
   const count = errorCount > 0 ? `${errorCount} error(s)` : `${list.length} warning(s)`;
-  const lines = [`Cannot register the playbook: ${count}`, ...list.map(diagnosticLine)];
+  const lines = [
+    `Cannot register the ${error.code.replace("_INVALID", "").toLowerCase()}: ${count}`,
+    ...list.map(diagnosticLine),
+  ];
   return new AppError(error.kind, error.code, lines.join("\n"), {
     cause: error,
     details: { diagnostics },
@@ -117,14 +126,20 @@ function diagnosticLine({ severity, line, column, path, message }: Diagnostic): 
   return `  ${severity} at line ${line}, column ${column}:${place} ${message}`;
 }
 
-function viewRegistered({ catalogId, path, version, warnings }: RegisteredPlaybook) {
+function viewRegistered({
+  catalogId,
+  path,
+  version,
+  warnings,
+  kind = "playbook",
+}: RegisteredPlaybook & { readonly kind?: string }) {
   return {
     status: "success",
     message: `Registered ${path} version ${version}`,
     path,
     version,
     catalog_id: catalogId,
-    kind: "playbook",
+    kind,
     warnings,
   };
 }
