@@ -55,7 +55,7 @@ describe("in a pipeline", () => {
       task("use", { do: "give", value: { length: "{{ key.value | length }}" } }),
     ]);
     const value = resultOf(await platform.outcome(id));
-    expect(value).toMatchObject({ length: "s3cret-value".length });
+    expect(value).toMatchObject({ use: { length: "s3cret-value".length } });
     expect(JSON.stringify(platform.reports)).toContain("***");
     expect(JSON.stringify([platform.reports, platform.lines])).not.toContain("s3cret-value");
   });
