@@ -19,6 +19,12 @@ import { createSnowflakeTool } from "./snowflake.ts";
 import { createSshTool } from "./ssh.ts";
 import { createSubscriptionTool } from "./subscription.ts";
 import type { Tool } from "./tool.ts";
+import { createDuckdbSource } from "./transfer/duckdb-source.ts";
+import { createDuckdbTarget } from "./transfer/duckdb-target.ts";
+import { httpSource } from "./transfer/http-source.ts";
+import { postgresSource } from "./transfer/postgres-source.ts";
+import { postgresTarget } from "./transfer/postgres-target.ts";
+import { createTransferTool } from "./transfer.ts";
 
 /** Kinds that a playbook may use: the registry's, and three that the server itself runs. */
 export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
@@ -35,6 +41,7 @@ export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
   "secrets",
   "sftp",
   "shell",
+  "transfer",
   "snowflake",
   "ssh",
   "subscription",
@@ -114,6 +121,14 @@ export function createTools(options: ToolsOptions): Tools {
       createSnowflakeTool({ maxOutputBytes }),
       createSshTool({ env }),
       createSubscriptionTool(nats),
+      createTransferTool({
+        sources: {
+          duckdb: createDuckdbSource(databases),
+          http: httpSource,
+          postgres: postgresSource,
+        },
+        targets: { duckdb: createDuckdbTarget(databases), postgres: postgresTarget },
+      }),
       javascript.typescript,
     ].map((tool) => [tool.kind, tool]),
   );

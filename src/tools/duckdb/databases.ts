@@ -209,9 +209,8 @@ export class DuckdbDatabases {
     const id = ++this.#lastId;
     const runner = new RunnerProcess({
       command,
-      start: { id, address, token, ...(library === undefined ? {} : { library }) },
+      start: { id, address, token, cwd: filesDir, ...(library === undefined ? {} : { library }) },
       env,
-      cwd: filesDir,
       spillDir: join(filesDir, SPILL_FOLDER, `${process.pid}-${id}`),
       guard: this.#guard,
     });

@@ -10,6 +10,8 @@ export interface RunnerStart {
   readonly id: number;
   readonly address: string;
   readonly token: string;
+  /** Where relative paths in SQL lead to. */
+  readonly cwd: string;
   /** DuckDB's native module; absent: that of node_modules. */
   readonly library?: string;
 }

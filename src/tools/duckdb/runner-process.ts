@@ -22,8 +22,6 @@ export interface RunnerProcessOptions {
   readonly command: readonly string[];
   readonly start: RunnerStart;
   readonly env: Environment;
-  /** Where relative paths in SQL lead to. */
-  readonly cwd: string;
   /** For what does not fit into memory; removed with the process. */
   readonly spillDir: string;
   readonly guard: MemoryGuard;
@@ -49,19 +47,26 @@ export class RunnerProcess {
   #isGone = false;
   #killReason: Failure | undefined;
 
-  constructor({ command, start, env, cwd, spillDir, guard }: RunnerProcessOptions) {
+  constructor({ command, start, env, spillDir, guard }: RunnerProcessOptions) {
     this.spillDir = spillDir;
     this.#process = Bun.spawn([...command], {
       stdio: ["pipe", "ignore", "pipe"],
       detached: true,
       env,
-      cwd,
     });
     preferAsOomVictim(this.#process.pid);
     this.#unwatch = guard.watch(this.#process.pid, (reason) => this.kill(reason));
-    this.#process.stdin.write(JSON.stringify(start));
-    void this.#process.stdin.end();
+    this.#begin(start);
     this.exited = this.#waitForEnd();
+  }
+
+  #begin(start: RunnerStart): void {
+    try {
+      this.#process.stdin.write(JSON.stringify(start));
+      void this.#process.stdin.end();
+    } catch {
+      // It has ended already; that is told when its end is seen.
+    }
   }
 
   get isGone(): boolean {

@@ -29,6 +29,7 @@ const RELEASE_LOOKS = 3;
 export async function runDuckdbRunner(): Promise<void> {
   dieWithParent();
   const start = JSON.parse(await Bun.stdin.text()) as RunnerStart;
+  process.chdir(start.cwd);
   const api = await loadDuckdb(start.library);
   const wire = await connectWire(start, start.id, ROLES.control);
   const runner = new Runner(api, wire);
@@ -149,7 +150,7 @@ class Runner {
 
   /** Ends a session, and with the last one the database. */
   async #close(number: number): Promise<CloseAnswer> {
-    this.#sessions.get(number)?.connection.closeSync();
+    await this.#end(this.#sessions.get(number));
     this.#sessions.delete(number);
     if (this.#sessions.size > 0) {
       return { isReleased: true };
@@ -157,6 +158,13 @@ class Runner {
     this.#instance?.closeSync();
     this.#instance = undefined;
     return { isReleased: await this.#isReleased() };
+  }
+
+  /** What is still under way is given up: a connection in use must not be closed. */
+  async #end(session: Session | undefined): Promise<void> {
+    session?.connection.interrupt();
+    await session?.turn;
+    session?.connection.closeSync();
   }
 
   /** A result that was not read to its end keeps the database open until it is collected. */

@@ -103,7 +103,8 @@ export class ClientPools {
   }
 }
 
-function createClient(target: Target): Client {
+/** A client outside of the pools: the caller ends it. The connection is made by its first query. */
+export function createClient(target: Target): Client {
   const client: { -readonly [Key in keyof Client]: Client[Key] } = {
     isLost: false,
     onNotice: ignore,

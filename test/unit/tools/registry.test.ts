@@ -27,6 +27,7 @@ describe("createTools()", () => {
       secrets: 1,
       sftp: 1,
       shell: 1,
+      transfer: 2,
       snowflake: 1,
       ssh: 1,
       subscription: 1,
