@@ -239,7 +239,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
       const input = { kind: "finalize", status, reason } as const;
       return changed(id, await submit({ executionId: id, input }));
     },
-    signal: (id, signal) => signalExecution(submit, metrics, id, signal),
+    signal: (id, signal) => signalExecution({ pool: store.durable, submit, metrics }, id, signal),
     retry: (id, retryOptions) => retrier.retry(id, retryOptions),
     rerun: (id, rerunOptions) => retrier.rerun(id, rerunOptions),
     register: (registration) => workers.register(registration),

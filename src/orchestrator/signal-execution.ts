@@ -1,14 +1,24 @@
 /** Signals to running executions. */
 import { AppError } from "../core/errors.ts";
 import type { ExecutionId } from "../core/ids.ts";
+import { isId } from "../core/ids.ts";
 import type { ExecutionStatus, Signal } from "../engine/decision.ts";
 import { isSignalName, SIGNAL_NAME_CHARS_MAX } from "../engine/wait.ts";
+import { readHeads } from "../store/execution.ts";
+import type { Pool } from "../store/pool.ts";
+import { databaseError } from "../store/sqlstate.ts";
 import type { IntakeInput, Outcome } from "./intake.ts";
 import type { OrchestratorOptions } from "./options.ts";
 
 /** JSON text of one payload, in characters, at most. */
 export const SIGNAL_PAYLOAD_CHARS_MAX = 256 * 1024;
 const KEY_CHARS_MAX = 1000;
+
+interface Parts {
+  readonly pool: Pool;
+  readonly submit: (input: IntakeInput) => Promise<Outcome>;
+  readonly metrics: Pick<OrchestratorOptions["metrics"], "signals">;
+}
 
 export interface SignalAnswer {
   readonly executionId: ExecutionId;
@@ -25,20 +35,33 @@ export interface SignalAnswer {
  * conflict EXECUTION_NOT_STARTED, EXECUTION_FINISHED, EXECUTION_ENDING or SIGNALS_FULL.
  */
 export async function signalExecution(
-  submit: (input: IntakeInput) => Promise<Outcome>,
-  metrics: Pick<OrchestratorOptions["metrics"], "signals">,
+  { pool, submit, metrics }: Parts,
   executionId: ExecutionId,
   signal: Signal,
 ): Promise<SignalAnswer> {
   try {
     checkSignal(signal);
-    const outcome = await submit({ executionId, input: { kind: "signal", signal } });
+    const ended = await findEnded(pool, executionId);
+    const input = { kind: "signal", signal } as const;
+    const outcome = ended ?? (await submit({ executionId, input }));
     const answer = answerOf(executionId, outcome);
     metrics.signals.inc(answer.status);
     return answer;
   } catch (error) {
     metrics.signals.inc("refused");
     throw error;
+  }
+}
+
+/** Spares the server the whole log of an execution that takes no signals any more. */
+async function findEnded(pool: Pool, id: ExecutionId): Promise<Outcome | undefined> {
+  try {
+    const [head] = isId(id) ? await readHeads(pool, [id]) : [];
+    return head !== undefined && isOver(head.status)
+      ? { isStale: true, status: head.status }
+      : undefined;
+  } catch (error) {
+    throw databaseError(error);
   }
 }
 
