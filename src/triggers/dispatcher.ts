@@ -254,15 +254,16 @@ export class Dispatcher {
     }
   }
 
+  /** Looks soon for ends of executions when nothing can start before. */
   #watchOpen(): void {
-    if (this.#openTimer === undefined && !this.#isStopped) {
-      const { maxInFlight = 0 } = this.#options.spec.limits;
-      const isFull = this.#openCount + this.#known.size >= maxInFlight;
-      this.#openTimer = setTimeout(
-        () => void this.#countOpen(),
-        isFull ? OPEN_POLL_MS.full : OPEN_POLL_MS.otherwise,
-      );
+    const { maxInFlight = 0 } = this.#options.spec.limits;
+    const isFull = this.#openCount + this.#known.size >= maxInFlight;
+    if (this.#isStopped || (this.#openTimer !== undefined && !isFull)) {
+      return;
     }
+    clearTimeout(this.#openTimer);
+    const delayMs = isFull ? OPEN_POLL_MS.full : OPEN_POLL_MS.otherwise;
+    this.#openTimer = setTimeout(() => void this.#countOpen(), delayMs);
   }
 
   async #countOpen(): Promise<void> {

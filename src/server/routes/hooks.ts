@@ -24,9 +24,14 @@ export function hookRoutes(context: HookContext) {
     },
     {
       parse: "none",
-      query: t.Object({
-        wait: t.Optional(t.String({ description: "Answer with the result, if it comes so soon." })),
-      }),
+      query: t.Object(
+        {
+          wait: t.Optional(
+            t.String({ description: "Answer with the result, if it comes so soon." }),
+          ),
+        },
+        { additionalProperties: true },
+      ),
       detail: docs({
         tag: "Hooks",
         summary: "Call a hook",
