@@ -45,6 +45,10 @@ export class Api {
     return await this.#call(path, { method: "POST", body: JSON.stringify(body) });
   }
 
+  async delete(path: string): Promise<Json> {
+    return await this.#call(path, { method: "DELETE" });
+  }
+
   /** Like {@link get}, for answers that are objects. */
   async getObject(path: string): Promise<JsonObject> {
     return asObject(await this.get(path), path);

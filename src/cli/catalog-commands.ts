@@ -3,10 +3,10 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/json.ts";
-import { isJsonObject, parseJson } from "../core/json.ts";
 import type { Api } from "./api.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { UsageError } from "./context.ts";
+import { readCredentials, showCredential } from "./credential-commands.ts";
 import { field, formatDuration, formatJson, formatTable, formatTime, rowsOf } from "./format.ts";
 import { readText } from "./payload.ts";
 
@@ -19,7 +19,7 @@ export interface RegisterFlags extends JsonFlag {
   readonly strict?: boolean | undefined;
 }
 
-/** Playbooks, or with `kind` credential their JSON files; folders are read with all below. */
+/** Playbooks, or credentials (JSON or YAML, one or a list); folders are read with all below. */
 export async function register(
   { out, note }: CliContext,
   api: Api,
@@ -29,22 +29,16 @@ export async function register(
   const { kind } = flags;
   const answers: Json[] = [];
   let failures = 0;
-  for (const path of await expand(paths, kind === "playbook" ? "**/*.{yaml,yml}" : "**/*.json")) {
+  for (const path of await expand(paths, PATTERNS[kind])) {
     try {
-      const text = await readText(path);
-      const answer =
-        kind === "playbook"
-          ? await api.postObject("/api/catalog/register", {
-              content: text,
-              strict: flags.strict === true,
-            })
-          : await api.postObject("/api/credentials", readCredential(text, path));
-      answers.push(answer);
-      for (const warning of rowsOf(answer, "warnings")) {
-        note(`${path}:${field(warning, "line")}: warning: ${field(warning, "message")}`);
-      }
-      if (flags.json !== true) {
-        out(registeredLine(answer));
+      for (const answer of await registerFile(api, path, flags)) {
+        answers.push(answer);
+        for (const warning of rowsOf(answer, "warnings")) {
+          note(warningLine(path, warning));
+        }
+        if (flags.json !== true) {
+          out(registeredLine(answer));
+        }
       }
     } catch (error) {
       if (!(error instanceof AppError) || error.code === "SERVER_UNREACHABLE") {
@@ -60,18 +54,36 @@ export async function register(
   return failures === 0 ? "ok" : "failed";
 }
 
+const PATTERNS = { playbook: "**/*.{yaml,yml}", credential: "**/*.{json,yaml,yml}" } as const;
+
+/** A file of credentials may hold several. */
+async function registerFile(
+  api: Api,
+  path: string,
+  { kind, strict }: RegisterFlags,
+): Promise<readonly JsonObject[]> {
+  const content = await readText(path);
+  if (kind === "playbook") {
+    return [await api.postObject("/api/catalog/register", { content, strict: strict === true })];
+  }
+  const answers: JsonObject[] = [];
+  for (const credential of readCredentials(content, path)) {
+    answers.push(await api.postObject("/api/credentials", credential));
+  }
+  return answers;
+}
+
+/** Of documents with their line; of credentials plain texts. */
+function warningLine(path: string, warning: JsonObject | string): string {
+  return typeof warning === "string"
+    ? `${path}: warning: ${warning}`
+    : `${path}:${field(warning, "line")}: warning: ${field(warning, "message")}`;
+}
+
 function registeredLine(answer: JsonObject): string {
   return answer["path"] === undefined
     ? `Saved credential ${field(answer, "name")} (${field(answer, "type")})`
     : `Registered ${field(answer, "path")} version ${field(answer, "version")}`;
-}
-
-function readCredential(text: string, path: string): JsonObject {
-  const value = parseJson(text);
-  if (isJsonObject(value)) {
-    return value;
-  }
-  throw new UsageError(`${path} must hold a JSON object with name, type and data`);
 }
 
 async function expand(paths: readonly string[], pattern: string): Promise<readonly string[]> {
@@ -107,13 +119,14 @@ interface ListView {
 const LIST_VIEWS: Readonly<Record<ListName, ListView>> = {
   executions: {
     url: "/api/executions",
-    headings: ["execution", "playbook", "status", "started", "took"],
+    headings: ["execution", "playbook", "status", "started", "took", "remark"],
     cells: (row) => [
       field(row, "execution_id"),
       `${field(row, "path")} v${field(row, "version")}`,
       field(row, "status"),
       formatTime(row["started_at"]),
       formatDuration(Number(row["duration_seconds"]) * 1000),
+      field(row, "waiting_reason"),
     ],
   },
   playbooks: {
@@ -196,12 +209,19 @@ export const RESOURCES = ["execution", "playbook", "credential", "variables"] as
 export type ResourceName = (typeof RESOURCES)[number];
 
 export async function get(
-  { out }: CliContext,
+  context: CliContext,
   api: Api,
   name: ResourceName,
   id: string,
-  flags: JsonFlag & { readonly version?: string | undefined },
+  flags: JsonFlag & {
+    readonly version?: string | undefined;
+    readonly includeData?: boolean | undefined;
+  },
 ): Promise<ExitReason> {
+  const { out } = context;
+  if (name === "credential") {
+    return await showCredential(context, api, id, flags);
+  }
   if (name === "playbook") {
     const entry = await api.postObject("/api/catalog/resource", {
       path: id,
@@ -212,7 +232,6 @@ export async function get(
   }
   const urls = {
     execution: "/api/executions/",
-    credential: "/api/credentials/",
     variables: "/api/vars/",
   };
   out(formatJson(await api.get(`${urls[name]}${encodeURIComponent(id)}`)));

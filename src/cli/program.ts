@@ -270,18 +270,20 @@ function addOperateCommands(program: Command, context: CliContext, finish: Finis
 function addCatalogCommands(program: Command, context: CliContext, finish: Finish): void {
   const register = program
     .command("register")
-    .argument("<paths...>", "files, or folders with all below them")
-    .description("Register playbooks (YAML), or with --credential credentials (JSON).")
-    .option("--credential", "the files hold {name, type, data}")
+    .argument("[paths...]", "`credential` or `playbook` (default), files, folders with all below")
+    .description("Register playbooks (YAML), or credentials (JSON or YAML).")
+    .option("-f, --file <path...>", "a file; the same as naming it")
+    .option("-d, --directory <path...>", "a folder; the same as naming it")
+    .option("--credential", "the files hold {name, type, data}; the same as `credential`")
     .option("--strict", "refuse playbooks with warnings")
     .option("--json", "print JSON")
     .action(async (paths, flags) => {
       const { register: save } = await import("./catalog-commands.ts");
-      const kind = flags.credential === true ? "credential" : "playbook";
-      finish(await save(context, apiOf(context, flags), paths, { ...flags, kind }));
+      const what = readRegistered(paths, flags);
+      finish(await save(context, apiOf(context, flags), what.paths, { ...flags, ...what }));
     });
   addFlags(register, clientOptions);
-  example(register, "noetl register playbooks/", "noetl register --credential db.json");
+  example(register, "noetl register playbooks/", "noetl register credential -f db.json");
 
   const list = program
     .command("list")
@@ -304,13 +306,76 @@ function addCatalogCommands(program: Command, context: CliContext, finish: Finis
     .argument("<name>", "id, path or name")
     .description("Show one thing.")
     .option("--version <n>", "playbook: version; default the latest")
+    .option("--include-data", "credential: with its secrets, if the server gives them")
     .option("--json", "print JSON")
     .action(async (what, name, flags) => {
       const { get: show } = await import("./catalog-commands.ts");
       finish(await show(context, apiOf(context, flags), oneOf(RESOURCES, what), name, flags));
     });
   addFlags(get, clientOptions);
-  example(get, "noetl get playbook examples/hello > hello.yaml");
+  example(get, "noetl get playbook examples/hello > hello.yaml", "noetl get credential db");
+  addCredentialCommands(program, context, finish);
+}
+
+function addCredentialCommands(program: Command, context: CliContext, finish: Finish): void {
+  const credentials = program
+    .command("credentials")
+    .description("Credentials: list, delete, and the key that wraps them.");
+  const list = credentials
+    .command("list")
+    .description("List the credentials, without their content.")
+    .option("--json", "print JSON")
+    .action(async (flags) => {
+      const { list: show } = await import("./catalog-commands.ts");
+      finish(await show(context, apiOf(context, flags), "credentials", flags));
+    });
+  addFlags(list, clientOptions);
+
+  const remove = credentials
+    .command("delete")
+    .argument("<name>", "name or id")
+    .description("Delete a credential. Commands that name it will fail.")
+    .option("--json", "print JSON")
+    .action(async (name, flags) => {
+      const { deleteCredential } = await import("./credential-commands.ts");
+      finish(await deleteCredential(context, apiOf(context, flags), name, flags));
+    });
+  addFlags(remove, clientOptions);
+
+  const rotate = credentials
+    .command("rotate")
+    .description("Wrap all secrets with the server's current key, while it runs.")
+    .option("--json", "print JSON")
+    .action(async (flags) => {
+      const { rotateCredentials } = await import("./credential-commands.ts");
+      finish(await rotateCredentials(context, apiOf(context, flags), flags));
+    });
+  addFlags(rotate, clientOptions);
+  example(
+    rotate,
+    "NOETL_ENCRYPTION_KEY=new NOETL_ENCRYPTION_OLD_KEYS=old noetl server   # each server, then:",
+    "noetl credentials rotate",
+  );
+}
+
+/** The first word may say what is registered, as in `register credential -f db.json`. */
+function readRegistered(
+  paths: readonly string[],
+  flags: {
+    readonly credential?: boolean | undefined;
+    readonly file?: readonly string[] | undefined;
+    readonly directory?: readonly string[] | undefined;
+  },
+): { readonly kind: "playbook" | "credential"; readonly paths: readonly string[] } {
+  const [first, ...others] = paths;
+  const word = ["playbook", "credential"].find((one) => one === first?.replace(/s$/, ""));
+  const named = [...(word === undefined ? paths : others), ...(flags.file ?? [])];
+  const all = [...named, ...(flags.directory ?? [])];
+  if (all.length === 0) {
+    throw new UsageError("name the files to register, or folders with such files");
+  }
+  const isCredential = flags.credential === true || word === "credential";
+  return { kind: isCredential ? "credential" : "playbook", paths: all };
 }
 
 function addOtherCommands(program: Command, context: CliContext, finish: Finish): void {

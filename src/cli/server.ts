@@ -1,8 +1,6 @@
 /** `noetl server`: the parts of a server, wired together and run until told to stop. */
 import { randomUUID } from "node:crypto";
-import { mkdirSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
 import type { Bus } from "../bus/bus.ts";
 import { connectBus } from "../bus/bus.ts";
 import { checkServer, isLoopback } from "../config/decide.ts";
@@ -19,12 +17,10 @@ import { createServerMetrics } from "../observability/metrics.ts";
 import { createRegistry } from "../observability/registry.ts";
 import type { Orchestrator } from "../orchestrator/orchestrator.ts";
 import { createOrchestrator } from "../orchestrator/orchestrator.ts";
+import { checkKeys } from "../orchestrator/rotate-secrets.ts";
 import type { RpcEvent } from "../rpc/call.ts";
 import type { ControlHandlers, ExecutionSummary } from "../rpc/handlers.ts";
 import { createRpcServer } from "../rpc/server.ts";
-import { loadOrCreateKeys, parseKey, parseKeys } from "../secrets/key.ts";
-import type { Sealer } from "../secrets/sealing.ts";
-import { createSealer } from "../secrets/sealing.ts";
 import type { HttpServer } from "../server/app.ts";
 import { createHttpServer } from "../server/app.ts";
 import type { ExecutionRow, ServerReader } from "../server/backend.ts";
@@ -40,6 +36,7 @@ import { withDatabase } from "./database.ts";
 import type { Infrastructure } from "./infrastructure.ts";
 import { natsAddress, openInfrastructure } from "./infrastructure.ts";
 import { openLogger } from "./log.ts";
+import { openProviders, openSealer } from "./secrets.ts";
 import { VERSION } from "./version.ts";
 
 type ServerValues = Values<typeof serverOptions>;
@@ -76,7 +73,7 @@ export interface StartServerOptions {
 export async function startServer(options: StartServerOptions): Promise<RunningServer> {
   const { values, infrastructure, log } = options;
   await using stack = new AsyncDisposableStack();
-  const secrets = await openSealer(values, infrastructure);
+  const secrets = await openSealer(values, infrastructure.dataDir);
   const store = stack.use(
     connectStore(infrastructure.databaseUrl.reveal(), {
       name: "noetl server",
@@ -89,6 +86,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     signal: options.signal,
     log,
   });
+  await checkKeys(store.durable, { secrets, log });
   const bus = stack.use(await openBus(options));
   const registry = createRegistry({ hasProcessMetrics: true });
   const metrics = createServerMetrics(registry, VERSION);
@@ -97,6 +95,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     store,
     bus,
     secrets,
+    providers: await openProviders(values, options.env, metrics),
     metrics,
     log: log.child({ component: "orchestrator" }),
     knownTools: KNOWN_TOOL_KINDS,
@@ -196,16 +195,6 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
 const DATABASE_PATIENCE_MS = 30_000;
 /** A worker that has been silent for this long is shown as lost; its leases end sooner. */
 const WORKER_TIMEOUT_MS = 15_000;
-
-async function openSealer(values: ServerValues, { dataDir }: Infrastructure): Promise<Sealer> {
-  const older = parseKeys(values.encryptionOldKeys?.reveal() ?? "");
-  if (values.encryptionKey !== undefined) {
-    return createSealer(parseKey(values.encryptionKey.reveal()), older);
-  }
-  mkdirSync(dataDir, { recursive: true });
-  const [current, ...others] = await loadOrCreateKeys(join(dataDir, "encryption.key"));
-  return createSealer(current, [...others, ...older]);
-}
 
 async function prepareSchema(store: Store, { skipMigration }: ServerValues): Promise<void> {
   await (skipMigration ? checkSchema(store.durable) : migrate(store.durable));

@@ -89,9 +89,10 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
   return "ok";
 }
 
-/** What tasks may see: everything but the platform's own secrets. */
+/** What tasks may see: everything but the platform's own secrets, and those it hands out by name. */
 function taskEnvironment(env: Environment): Environment {
-  const secrets = new Set([...secretNames(serverOptions), "NATS_USER"]);
+  const handed = (env["NOETL_SECRET_ENV"] ?? "").split(",").map((name) => name.trim());
+  const secrets = new Set([...secretNames(serverOptions), ...handed, "NATS_USER"]);
   return Object.fromEntries(Object.entries(env).filter(([name]) => !secrets.has(name)));
 }
 

@@ -4,17 +4,31 @@ import { join } from "node:path";
 import { Secret } from "../core/secret.ts";
 import type { Values } from "./option.ts";
 import type { Fault } from "./read.ts";
-import type { databaseOptions, listenOptions, natsOptions, workerOptions } from "./tables.ts";
+import type {
+  databaseOptions,
+  listenOptions,
+  natsOptions,
+  secretOptions,
+  workerOptions,
+} from "./tables.ts";
 
 type ListenValues = Pick<
   Values<typeof listenOptions>,
   "host" | "token" | "workerToken" | "insecure"
 >;
 type DatabaseValues = Values<typeof databaseOptions>;
+type VaultValues = Pick<Values<typeof secretOptions>, "vaultAddr" | "vaultToken" | "vaultRole">;
 type NatsValues = Pick<Values<typeof natsOptions>, "natsUser" | "natsPassword">;
 
-export function checkServer(values: ListenValues & DatabaseValues & NatsValues): readonly Fault[] {
-  return [...checkListen(values), ...checkDatabase(values), ...checkNats(values)];
+export function checkServer(
+  values: ListenValues & DatabaseValues & NatsValues & VaultValues,
+): readonly Fault[] {
+  return [
+    ...checkListen(values),
+    ...checkDatabase(values),
+    ...checkNats(values),
+    ...checkVault(values),
+  ];
 }
 
 export function checkWorker(
@@ -50,6 +64,12 @@ function checkDatabase({ databaseUrl, postgresHost }: DatabaseValues): readonly 
 function checkNats({ natsUser, natsPassword }: NatsValues): readonly Fault[] {
   return natsPassword !== undefined && natsUser === undefined
     ? [{ name: "NATS_USER", message: "is required with NATS_PASSWORD" }]
+    : [];
+}
+
+function checkVault({ vaultAddr, vaultToken, vaultRole }: VaultValues): readonly Fault[] {
+  return vaultAddr !== undefined && vaultToken === undefined && vaultRole === undefined
+    ? [{ name: "VAULT_TOKEN", message: "or NOETL_VAULT_ROLE is required with VAULT_ADDR" }]
     : [];
 }
 

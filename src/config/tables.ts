@@ -170,11 +170,7 @@ export const listenOptions = {
   }),
 };
 
-export const serverOptions = {
-  ...listenOptions,
-  ...folderOptions,
-  ...databaseOptions,
-  ...natsOptions,
+export const secretOptions = {
   encryptionKey: secret(
     optionalText({
       hasFlag: false,
@@ -189,6 +185,73 @@ export const serverOptions = {
         "Earlier keys, with commas: open what they sealed until `noetl credentials rotate` has run",
     }),
   ),
+  secretEnv: list({
+    default: "",
+    placeholder: "NAME,…",
+    hasFlag: false,
+    description: "Environment variables of the server that credentials may refer to (provider env)",
+  }),
+  secretDir: optionalText({
+    placeholder: "dir",
+    hasFlag: false,
+    description: "Folder below which credentials may refer to files (provider file)",
+  }),
+  secretCacheTime: duration({
+    default: "60s",
+    hasFlag: false,
+    description: "How long a secret that a provider gave is used again",
+  }),
+  kubernetesUrl: url({
+    schemes: ["http", "https"],
+    hasFlag: false,
+    description: "Kubernetes API (provider kubernetes); default: that of the cluster it runs in",
+  }),
+  kubernetesDir: text({
+    default: "/var/run/secrets/kubernetes.io/serviceaccount",
+    hasFlag: false,
+    description: "Folder with token, ca.crt and namespace of the pod's service account",
+  }),
+  vaultAddr: url({
+    env: "VAULT_ADDR",
+    schemes: ["http", "https"],
+    hasFlag: false,
+    description: "HashiCorp Vault (provider vault, KV version 2)",
+  }),
+  vaultToken: secret(
+    optionalText({
+      env: "VAULT_TOKEN",
+      hasFlag: false,
+      description: "Token for Vault; without it the server logs in as its service account",
+    }),
+  ),
+  vaultRole: optionalText({
+    hasFlag: false,
+    description: "Role for Vault's login by Kubernetes service account",
+  }),
+  vaultAuthPath: text({
+    default: "kubernetes",
+    hasFlag: false,
+    description: "Where Vault's login by Kubernetes is mounted",
+  }),
+  vaultNamespace: optionalText({
+    env: "VAULT_NAMESPACE",
+    hasFlag: false,
+    description: "Namespace in Vault",
+  }),
+  vaultCaFile: optionalText({
+    env: "VAULT_CACERT",
+    placeholder: "file",
+    hasFlag: false,
+    description: "PEM file of the authority that signed Vault's certificate",
+  }),
+};
+
+export const serverOptions = {
+  ...listenOptions,
+  ...folderOptions,
+  ...databaseOptions,
+  ...natsOptions,
+  ...secretOptions,
   defaultPool: text({
     default: "default",
     description: "Pool of steps when neither they, the playbook nor the request name one",

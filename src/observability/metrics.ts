@@ -46,6 +46,14 @@ export interface ServerMetrics {
   readonly intakeDepth: Level;
   /** {mode: live|replay}: states taken from the cache or rebuilt from events. */
   readonly stateBuild: Tally;
+  /** {source: credential|keychain, outcome: ok|refused|error}: secrets that workers asked for. */
+  readonly secretsHanded: Tally;
+  /** {provider: env|file|kubernetes|vault|gcp, outcome: ok|error}. */
+  readonly secretReads: Tally;
+  /** {provider}. */
+  readonly secretReadSeconds: Distribution;
+  /** {outcome: ok|error}: values renewed ahead of their end. */
+  readonly keychainRenewals: Tally;
   /** {call: report|heartbeat|log|credential}: refused because another attempt owns the command. */
   readonly fenceRefusals: Tally;
   /** {kind: lease|timer|child|unnotified}: rows that a sweep acted on. */

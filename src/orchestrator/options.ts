@@ -2,6 +2,7 @@
 import type { Bus } from "../bus/bus.ts";
 import type { Logger } from "../observability/log.ts";
 import type { ServerMetrics } from "../observability/metrics.ts";
+import type { Providers } from "../secrets/providers.ts";
 import type { Sealer } from "../secrets/sealing.ts";
 import type { Store } from "../store/pool.ts";
 
@@ -34,12 +35,16 @@ export type OrchestratorMetrics = Pick<
   | "sweepRows"
   | "sweepSeconds"
   | "workersLost"
+  | "secretsHanded"
+  | "keychainRenewals"
 >;
 
 export interface OrchestratorOptions {
   readonly store: Store;
   readonly bus: CommandBus;
   readonly secrets: Sealer;
+  /** Default: none but references that need no configuration. */
+  readonly providers?: Providers | undefined;
   readonly metrics: OrchestratorMetrics;
   readonly log: Logger;
   /** Tool kinds that playbooks may use. */

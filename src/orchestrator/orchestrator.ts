@@ -6,6 +6,7 @@
 import { AppError } from "../core/errors.ts";
 import type { ExecutionId, WorkerId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
+import type { JsonObject } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
 import type { Service } from "../core/service.ts";
 import type {
@@ -13,7 +14,6 @@ import type {
   Directive,
   GrantedCommand,
   Heartbeat,
-  HeldCommand,
   LogLine,
   ReportAnswer,
   WorkerRegistration,
@@ -27,8 +27,7 @@ import { Batcher } from "./batcher.ts";
 import type { Claim } from "./claim-commands.ts";
 import { createClaims } from "./claim-commands.ts";
 import { CommitEffects } from "./commit-effects.ts";
-import type { ResolvedCredential } from "./credentials.ts";
-import { resolveCredential } from "./credentials.ts";
+import type { ResolvedCredential, SecretQuestion } from "./credentials.ts";
 import { createDatabaseClock } from "./database-clock.ts";
 import { Decider } from "./decider.ts";
 import { Feed } from "./feed.ts";
@@ -49,6 +48,8 @@ import type { NewResult } from "./results.ts";
 import { getResult, putResult } from "./results.ts";
 import type { RerunOptions, RetriedExecution, RetryOptions } from "./retry-execution.ts";
 import { ExecutionRetrier } from "./retry-execution.ts";
+import type { Rotation } from "./rotate-secrets.ts";
+import { Secrets } from "./secrets.ts";
 import type { SignalAnswer } from "./signal-execution.ts";
 import { signalExecution } from "./signal-execution.ts";
 import type { StartedExecution, StartRequest } from "./start-execution.ts";
@@ -110,11 +111,11 @@ export interface Orchestrator {
   putResult(result: NewResult): Promise<ResultRef>;
   /** JSON text. */
   getResult(ref: string): Promise<string>;
-  resolveCredential(
-    workerId: WorkerId,
-    held: HeldCommand,
-    name: string,
-  ): Promise<ResolvedCredential>;
+  resolveCredential(workerId: WorkerId, question: SecretQuestion): Promise<ResolvedCredential>;
+  /** For the server itself: what the credential is, tokens fetched. @throws AppError */
+  openCredential(name: string): Promise<{ readonly type: string; readonly data: JsonObject }>;
+  /** Wraps all secrets with the current key. Idempotent; may be called while servers run. */
+  rotateSecrets(): Promise<Rotation>;
   /** Calls back with what each sweep finds, for duties beside executions. */
   onOverdue(listener: (overdue: Overdue) => void): () => void;
   /** Decimal id, unique over all servers. */
@@ -220,6 +221,8 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   };
   const state = async (id: ExecutionId): Promise<ExecutionState | undefined> =>
     isId(id) ? await readState({ pool: store.durable, cache, intake }, id) : undefined;
+  const secrets = new Secrets({ ...options, state, playbooks });
+  overdueListeners.add(({ keychain }) => void secrets.renew(keychain));
   const retrier = new ExecutionRetrier({
     pool: store.durable,
     ids,
@@ -257,8 +260,9 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     registerPlaybook: (request) => registerPlaybook(options, ids, request),
     putResult: (result) => putResult(store.durable, result),
     getResult: (ref) => getResult(store.durable, ref),
-    resolveCredential: (workerId, held, name) =>
-      resolveCredential(options, workerId, { held, name }),
+    resolveCredential: (workerId, question) => secrets.resolve(workerId, question),
+    openCredential: (name) => secrets.open(name),
+    rotateSecrets: () => secrets.rotate(),
     onOverdue: (listener) => {
       overdueListeners.add(listener);
       return () => overdueListeners.delete(listener);

@@ -10,6 +10,7 @@ import { sleep } from "../core/clock.ts";
 import { errorMessage } from "../core/errors.ts";
 import type { Service } from "../core/service.ts";
 import { removeExpiredDedup } from "../store/execution.ts";
+import { removeExpiredKeychain } from "../store/keychain.ts";
 import { removeIdleRates } from "../store/rate.ts";
 import type { Overdue } from "../store/sweep.ts";
 import { sweepDue } from "../store/sweep.ts";
@@ -124,6 +125,7 @@ export class Sweeper {
       log.warn("worker forgotten", { workerId, pool });
     }
     await removeExpiredDedup(store.quick);
+    await removeExpiredKeychain(store.quick);
     await removeIdleRates(store.quick);
   }
 }

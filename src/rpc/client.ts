@@ -35,7 +35,13 @@ import {
 } from "./codec.ts";
 import type { Directives, PutResultResponse, ResultChunk } from "./generated/noetl/v1/worker.ts";
 import { WorkerServiceClient } from "./generated/noetl/v1/worker.ts";
-import type { NewResult, RegistrationAnswer, ResolvedCredential, StoredRef } from "./handlers.ts";
+import type {
+  NewResult,
+  RegistrationAnswer,
+  ResolvedCredential,
+  SecretQuestion,
+  StoredRef,
+} from "./handlers.ts";
 import { chunked, writeChunks } from "./result-stream.ts";
 import { fromServiceError } from "./status.ts";
 import { decodeJsonObject, invalid } from "./wire-value.ts";
@@ -75,11 +81,7 @@ export interface WorkerClient {
   acquirePermit(workerId: WorkerId, demand: PermitDemand): Promise<PermitAnswer>;
   /** Resolves with the number of lines that were dropped. */
   appendLogs(workerId: WorkerId, lines: readonly LogLine[]): Promise<number>;
-  resolveCredential(
-    workerId: WorkerId,
-    held: HeldCommand,
-    name: string,
-  ): Promise<ResolvedCredential>;
+  resolveCredential(workerId: WorkerId, question: SecretQuestion): Promise<ResolvedCredential>;
   putResult(result: NewResult): Promise<StoredRef>;
   /** The JSON text of a stored value. */
   getResult(ref: string): Promise<string>;
@@ -103,6 +105,8 @@ export interface HeartbeatStream {
 /** Claim and report wait for one durable commit, which a busy or restarting database delays. */
 const DEADLINE_MS = 15_000;
 const TRANSFER_DEADLINE_MS = 120_000;
+/** A secret may come from a service that is asked several times, or be fetched by another server. */
+const SECRET_DEADLINE_MS = 60_000;
 const RECONNECT_MIN_MS = 100;
 const RECONNECT_MAX_MS = 1000;
 
@@ -195,12 +199,15 @@ class FailoverClient implements WorkerClient {
 
   async resolveCredential(
     workerId: WorkerId,
-    held: HeldCommand,
-    name: string,
+    { held, ...question }: SecretQuestion,
   ): Promise<ResolvedCredential> {
-    const request = { workerId, command: encodeHeld(held), name };
-    const found = await this.#unary(({ stub }) => stub.resolveCredential.bind(stub, request));
-    return { name: found.name, type: found.type, data: decodeJsonObject("data", found.data) };
+    const request = { workerId, command: encodeHeld(held), ...question };
+    const found = await this.#unary(
+      ({ stub }) => stub.resolveCredential.bind(stub, request),
+      SECRET_DEADLINE_MS,
+    );
+    const { name, type, version } = found;
+    return { name, type, data: decodeJsonObject("data", found.data), version };
   }
 
   async putResult({ executionId, name, text }: NewResult): Promise<StoredRef> {
@@ -271,10 +278,13 @@ class FailoverClient implements WorkerClient {
     }
   }
 
-  #unary<Response>(method: (link: Link) => UnaryMethod<Response>): Promise<Response> {
+  #unary<Response>(
+    method: (link: Link) => UnaryMethod<Response>,
+    deadlineMs = DEADLINE_MS,
+  ): Promise<Response> {
     return this.#use((link) => {
       const { promise, callback } = callbackPromise<Response>();
-      method(link)(this.#metadata, deadline(DEADLINE_MS), callback);
+      method(link)(this.#metadata, deadline(deadlineMs), callback);
       return promise;
     });
   }

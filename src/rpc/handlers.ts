@@ -50,15 +50,22 @@ export interface WorkerHandlers {
   /** Resolves with the number of lines that were not taken. */
   appendLogs(lines: readonly LogLine[]): Promise<number>;
   /** @throws AppError `forbidden` when the worker does not hold a command that names it. */
-  resolveCredential(
-    workerId: WorkerId,
-    held: HeldCommand,
-    name: string,
-  ): Promise<ResolvedCredential>;
+  resolveCredential(workerId: WorkerId, question: SecretQuestion): Promise<ResolvedCredential>;
   putResult(result: NewResult): Promise<StoredRef>;
   /** The JSON text of a stored value. @throws AppError `not_found`. */
   getResult(ref: string): Promise<string>;
   deregister(workerId: WorkerId): Promise<void>;
+}
+
+/** What a worker asks for on behalf of a command. */
+export interface SecretQuestion {
+  readonly held: HeldCommand;
+  /** Of a credential, or alias of a keychain entry. */
+  readonly name: string;
+  /** The command reads it as `keychain.<name>`. */
+  readonly isKeychain: boolean;
+  /** Version of the value that a remote side refused; "" for none. */
+  readonly refusedVersion: string;
 }
 
 export interface RegistrationAnswer {
@@ -73,6 +80,8 @@ export interface ResolvedCredential {
   /** `postgres`, `bearer`, `basic`, `api_key`, … */
   readonly type: string;
   readonly data: JsonObject;
+  /** Names a value that can be fetched anew when it is refused; "" for others. */
+  readonly version: string;
 }
 
 export interface NewResult {

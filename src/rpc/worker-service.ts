@@ -42,10 +42,11 @@ export function createWorkerService(
     acquirePermits: unary(context, "AcquirePermits", work.acquirePermits),
     appendLogs: unary(context, "AppendLogs", work.appendLogs),
     resolveCredential: unary(context, "ResolveCredential", async (request) => {
-      const { workerId, command, name } = request;
-      const held = decodeHeld(command);
-      const credential = await handlers.resolveCredential(toWorkerId(workerId), held, name);
-      return { name: credential.name, type: credential.type, data: encodeJson(credential.data) };
+      const { workerId, command, name, isKeychain, refusedVersion } = request;
+      const question = { held: decodeHeld(command), name, isKeychain, refusedVersion };
+      const found = await handlers.resolveCredential(toWorkerId(workerId), question);
+      const { type, version } = found;
+      return { name: found.name, type, data: encodeJson(found.data), version };
     }),
     putResult: putResult(handlers, context),
     getResult: streaming(context, "GetResult", async (call) => {

@@ -29,6 +29,7 @@ import { executeRoutes } from "./routes/execute.ts";
 import { executionRoutes } from "./routes/executions.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { hookRoutes } from "./routes/hooks.ts";
+import { keychainRoutes } from "./routes/keychain.ts";
 import { liveRoutes } from "./routes/live.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { pageRoutes } from "./routes/page.ts";
@@ -135,6 +136,7 @@ function createApp(context: RouteContext): {
     .use(variableRoutes(context))
     .use(resultRoutes(context))
     .use(credentialRoutes(context))
+    .use(keychainRoutes(context))
     .use(workerRoutes(context))
     .use(triggerRoutes(context))
     .use(metricsRoutes(context))

@@ -45,11 +45,22 @@ export interface ServerOrchestrator {
     readonly content: string;
     readonly isStrict: boolean;
   }): Promise<RegisteredPlaybook>;
+  /** Wraps all secrets with the current key. Idempotent, also while others do it. */
+  rotateSecrets(): Promise<SecretRotation>;
   /** Events after `afterSeq`, in order, live until the execution ends or `signal` aborts. */
   watch(
     executionId: ExecutionId,
     options: { readonly afterSeq: number; readonly signal: AbortSignal },
   ): AsyncIterable<RecordedEvent>;
+}
+
+export interface SecretRotation {
+  /** The key that wraps from now on. */
+  readonly keyId: string;
+  readonly rewrapped: number;
+  readonly failed: readonly { readonly name: string; readonly error: string }[];
+  /** How many secrets each key wraps now. */
+  readonly keys: Readonly<Record<string, number>>;
 }
 
 /** One of `path` and `catalogId` is set. */
@@ -131,6 +142,14 @@ export interface ServerReader {
   openCredential(name: string): Promise<JsonObject>;
   /** False if there was none. */
   deleteCredential(name: string): Promise<boolean>;
+  /** Values that are kept for one version of a playbook, by name. */
+  listKeychain(catalogId: CatalogId): Promise<readonly KeychainRow[]>;
+  getKeychain(place: KeychainKey): Promise<KeychainRow | undefined>;
+  /** The decrypted value; undefined: none, or it has expired. */
+  openKeychain(place: KeychainKey): Promise<JsonObject | undefined>;
+  saveKeychain(value: NewKeychain): Promise<KeychainRow>;
+  /** False if there was none. */
+  deleteKeychain(place: KeychainKey): Promise<boolean>;
   countAll(): Promise<Totals>;
 }
 
@@ -284,6 +303,35 @@ export interface CredentialRow {
   readonly description?: string | undefined;
   readonly createdAtMs: number;
   readonly updatedAtMs: number;
+}
+
+/** Which value of a keychain is meant. */
+export interface KeychainKey {
+  readonly catalogId: CatalogId;
+  readonly name: string;
+  readonly scope: "local" | "global" | "shared";
+  /** Of scope local. */
+  readonly executionId?: ExecutionId | undefined;
+}
+
+export interface NewKeychain extends KeychainKey {
+  readonly data: JsonObject;
+  /** Undefined: it does not expire. */
+  readonly lifetimeMs?: number | undefined;
+}
+
+export interface KeychainRow {
+  readonly cacheKey: string;
+  readonly name: string;
+  readonly scope: string;
+  readonly executionId: ExecutionId | null;
+  readonly autoRenew: boolean;
+  readonly accessCount: number;
+  readonly expiresAtMs: number | null;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+  readonly usedAtMs: number;
+  readonly isExpired: boolean;
 }
 
 export interface Totals {

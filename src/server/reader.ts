@@ -31,6 +31,7 @@ import type {
   StepRow,
   Totals,
 } from "./backend.ts";
+import { createKeychainReader } from "./keychain-reader.ts";
 
 export interface ReaderOptions {
   readonly sql: Sql;
@@ -92,6 +93,7 @@ export function createReader(options: ReaderOptions): ServerReader {
       return row === undefined ? {} : openCredential(secrets, row);
     },
     deleteCredential: async (name) => await removeCredential(sql, name),
+    ...createKeychainReader(sql, secrets),
     countAll: async () => await countAll(sql, workerTimeoutMs),
   };
 }

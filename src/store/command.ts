@@ -14,7 +14,7 @@
  */
 import type { CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
 import type { HeldCommand } from "../engine/command.ts";
-import type { Sql } from "./pool.ts";
+import type { Fragment, Sql } from "./pool.ts";
 
 /** A command as its execution's page shows it. */
 export interface CommandRow {
@@ -58,14 +58,39 @@ export async function listCommands(
     ORDER BY command_id`;
 }
 
-/** True if the worker holds the command under this attempt. */
-export async function isHeld(sql: Sql, workerId: WorkerId, held: HeldCommand): Promise<boolean> {
-  const rows = await sql`
-    SELECT 1
+/**
+ * The step in the command's payload, JSON text; undefined unless the worker holds the command under
+ * this attempt.
+ */
+export async function readHeldStep(
+  sql: Sql,
+  workerId: WorkerId,
+  held: HeldCommand,
+): Promise<string | undefined> {
+  return await readHeld(sql, workerId, held, sql`coalesce((payload -> 'step')::text, '{}')`);
+}
+
+/** The same for the whole payload, which may be large. */
+export async function readHeldPayload(
+  sql: Sql,
+  workerId: WorkerId,
+  held: HeldCommand,
+): Promise<string | undefined> {
+  return await readHeld(sql, workerId, held, sql`payload::text`);
+}
+
+async function readHeld(
+  sql: Sql,
+  workerId: WorkerId,
+  held: HeldCommand,
+  column: Fragment,
+): Promise<string | undefined> {
+  const rows = await sql<{ text: string }[]>`
+    SELECT ${column} AS text
     FROM noetl.command
     WHERE execution_id = ${held.executionId} AND command_id = ${held.commandId}
       AND attempt = ${held.attempt} AND worker_id = ${workerId} AND status <> 'queued'`;
-  return rows.length > 0;
+  return rows[0]?.text;
 }
 
 /** What a notification needs to be published again. */

@@ -15,6 +15,7 @@ import type { TaskOutcome } from "../engine/output.ts";
 import type { PipelineNext, PipelineRun } from "../engine/pipeline.ts";
 import { currentTask, retriedOf, settleTask } from "../engine/pipeline.ts";
 import { isServerKind } from "../engine/server-task.ts";
+import { CredentialError } from "../tools/tool.ts";
 import { limitClaim } from "./claim-frame.ts";
 import { CommandSecrets } from "./command-secrets.ts";
 import { stopReason } from "./held-commands.ts";
@@ -136,11 +137,13 @@ class CommandRun {
 
   get #run(): PipelineRun {
     const { step, scope } = this.#command.payload;
+    const { env } = this.#options;
+    const { keychain } = this.secrets;
     return {
       step,
       pipeline: this.#pipeline,
       data: scope,
-      options: { nowMs: Date.now(), resolved: this.#refs.resolved, env: this.#options.env },
+      options: { nowMs: Date.now(), resolved: this.#refs.resolved, env, keychain },
     };
   }
 
@@ -200,10 +203,11 @@ class CommandRun {
   /** A failure to load what a rule looks into fails the task. */
   async #settle(outcome: TaskOutcome): Promise<PipelineNext> {
     try {
-      return await this.#refs.during(() => settleTask(this.#run, outcome));
+      return await this.secrets.during(() =>
+        this.#refs.during(() => settleTask(this.#run, outcome)),
+      );
     } catch (error) {
-      const message = `A stored result cannot be loaded: ${String(error)}`;
-      const lost = failure("connection", message, { code: "RESULT_UNAVAILABLE" });
+      const lost = error instanceof CredentialError ? error.failure : resultUnavailable(error);
       const { ctx } = this.#pipeline;
       return { kind: "failed", error: lost, value: null, ctx, ...retriedOf(this.#pipeline) };
     }
@@ -278,4 +282,9 @@ class CommandRun {
 
 function refused(problem: Failure): TaskOutcome {
   return { ok: false, failure: problem };
+}
+
+function resultUnavailable(error: unknown): Failure {
+  const message = `A stored result cannot be loaded: ${String(error)}`;
+  return failure("connection", message, { code: "RESULT_UNAVAILABLE" });
 }

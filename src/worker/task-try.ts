@@ -55,14 +55,27 @@ export async function tryTask(attempt: TaskTry): Promise<TaskOutcome> {
     return failed(timeoutFailure("the time of the step is over"));
   }
   try {
-    const call = await prepare(attempt);
-    const problems = tool.check(call.config);
-    return problems.length > 0
-      ? failed(failure("schema", problems.join("; "), { code: "CONFIG_INVALID" }))
-      : await runTool(attempt, tool, call);
+    attempt.secrets.beginTry();
+    const outcome = await tryOnce(attempt, tool);
+    // A token that ended early, or was revoked: once more with a new one.
+    return isUnauthorized(outcome) && !attempt.stop.aborted && (await attempt.secrets.renew())
+      ? await tryOnce(attempt, tool)
+      : outcome;
   } catch (error) {
     return failed(failureOf(error));
   }
+}
+
+async function tryOnce(attempt: TaskTry, tool: Tool): Promise<TaskOutcome> {
+  const call = await attempt.secrets.during(() => prepare(attempt));
+  const problems = tool.check(call.config);
+  return problems.length > 0
+    ? failed(failure("schema", problems.join("; "), { code: "CONFIG_INVALID" }))
+    : await runTool(attempt, tool, call);
+}
+
+function isUnauthorized(outcome: TaskOutcome): boolean {
+  return (outcome.ok ? outcome.http?.status : outcome.failure.status) === 401;
 }
 
 function failed(problem: Failure): TaskOutcome {

@@ -35,7 +35,7 @@ async function findInside(name: string, folder: string): Promise<string> {
   } catch (error) {
     throw unreadable(name, error);
   }
-  if (inside === "" || inside.startsWith("..") || isAbsolute(inside)) {
+  if (inside === "" || inside === ".." || inside.startsWith("../") || isAbsolute(inside)) {
     const message = `Secret file ${name} lies outside the folder in NOETL_SECRET_DIR`;
     throw new AppError("forbidden", "SECRET_DENIED", message);
   }

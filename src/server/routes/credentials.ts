@@ -1,6 +1,7 @@
 /** Credentials: sealed at rest, shown without their content. */
 import { Elysia, t } from "elysia";
 import { AppError } from "../../core/errors.ts";
+import { checkCredential } from "../../secrets/credential-type.ts";
 import type { CredentialRow, NewCredential, ServerReader } from "../backend.ts";
 import { JSON_BODY } from "../body.ts";
 import { docs } from "../docs.ts";
@@ -32,18 +33,47 @@ const ListQuery = t.Object({
 
 const KeyParams = t.Object({ key: t.String({ description: "Name or id." }) });
 
-export function credentialRoutes({ reader, metrics, canReadSecrets }: RouteContext) {
+export function credentialRoutes(context: RouteContext) {
+  const { reader, metrics, orchestrator } = context;
   return new Elysia({ prefix: "/api/credentials", normalize: false })
     .post(
       "",
       async ({ body }) =>
-        await countWrite(metrics, "credentials_upsert", async () =>
-          viewCredential(await reader.saveCredential(readCredential(body))),
-        ),
+        await countWrite(metrics, "credentials_upsert", async () => {
+          const credential = readCredential(body);
+          const warnings = checkContent(credential);
+          const view = viewCredential(await reader.saveCredential(credential));
+          return warnings.length === 0 ? view : { ...view, warnings };
+        }),
       {
         parse: JSON_BODY,
         body: CredentialBody,
-        detail: docs({ tag: TAG, summary: "Create or replace a credential" }),
+        detail: docs({
+          tag: TAG,
+          summary: "Create or replace a credential",
+          description:
+            "`data` holds the fields of the type; it, or a field, may refer to where the secret is " +
+            "kept: `{provider: env|file|kubernetes|vault|gcp, …}`.",
+          errors: { 422: "Fields of the type are missing; all of them are named." },
+        }),
+      },
+    )
+    .post(
+      "/rotate",
+      async () =>
+        await countWrite(metrics, "credentials_rotate", async () => {
+          const { keyId, rewrapped, failed, keys } = await orchestrator.rotateSecrets();
+          return { key_id: keyId, rewrapped, failed, keys };
+        }),
+      {
+        parse: "none",
+        detail: docs({
+          tag: TAG,
+          summary: "Wrap the data keys of all secrets with the current key",
+          description:
+            "Secrets themselves are not touched, servers go on meanwhile. Interrupted, it is called " +
+            "again. `failed` names secrets whose key this server does not have.",
+        }),
       },
     )
     .get(
@@ -66,7 +96,7 @@ export function credentialRoutes({ reader, metrics, canReadSecrets }: RouteConte
       async ({ params, query }) => {
         const row = await findCredential(reader, params.key);
         return isTrue(query.include_data)
-          ? { ...viewCredential(row), data: await openData(reader, row, canReadSecrets) }
+          ? { ...viewCredential(row), data: await openData(context, row) }
           : viewCredential(row);
       },
       {
@@ -118,15 +148,28 @@ async function findCredential(reader: ServerReader, key: string): Promise<Creden
   return row;
 }
 
+/** Warnings. @throws AppError invalid CREDENTIAL_INVALID with all that is wrong. */
+function checkContent({ name, type, data }: NewCredential): readonly string[] {
+  const { errors, warnings } = checkCredential(type, data);
+  if (errors.length > 0) {
+    const message = `Credential ${name}: ${errors.join("; ")}`;
+    const problems = errors.map((what) => ({ where: "/data", what }));
+    throw new AppError("invalid", "CREDENTIAL_INVALID", message, { details: { problems } });
+  }
+  return warnings;
+}
+
 /** @throws AppError forbidden SECRETS_HIDDEN. */
-async function openData(reader: ServerReader, row: CredentialRow, canReadSecrets: boolean) {
+async function openData({ reader, canReadSecrets, log }: RouteContext, row: CredentialRow) {
   if (!canReadSecrets) {
+    log.warn("credential not shown", { name: row.name, type: row.type });
     throw new AppError(
       "forbidden",
       "SECRETS_HIDDEN",
-      "This server does not show the content of credentials",
+      "This server does not show the content of credentials: its operator has to set NOETL_SECRET_READING=true",
     );
   }
+  log.info("credential shown with its secrets", { name: row.name, type: row.type });
   return await reader.openCredential(row.name);
 }
 

@@ -252,13 +252,19 @@ test("a credential is opened only for the worker that holds the command", async 
   await using db = await createTestDatabase();
   await using server = startServer(db.url);
   await registerWorker(server);
-  await startPlaybook(server, playbook("test/one", ONE_STEP));
-  const command = await claimNext(server);
-  const { orchestrator } = server;
-  const stranger = orchestrator.resolveCredential("w9" as WorkerId, command, "pg");
-  await expect(stranger).rejects.toMatchObject({ kind: "forbidden" });
-  const missing = orchestrator.resolveCredential(WORKER, command, "pg");
-  await expect(missing).rejects.toMatchObject({ code: "CREDENTIAL_NOT_FOUND" });
+  const step = "  - step: start\n    tool: {kind: python, auth: pg, code: result = 1}\n";
+  await startPlaybook(server, playbook("test/one", step));
+  const held = await claimNext(server);
+  const ask = (workerId: WorkerId, name: string) =>
+    server.orchestrator.resolveCredential(workerId, {
+      held,
+      name,
+      isKeychain: false,
+      refusedVersion: "",
+    });
+  await expect(ask("w9" as WorkerId, "pg")).rejects.toMatchObject({ code: "COMMAND_NOT_HELD" });
+  await expect(ask(WORKER, "other")).rejects.toMatchObject({ code: "CREDENTIAL_NOT_NAMED" });
+  await expect(ask(WORKER, "pg")).rejects.toMatchObject({ code: "CREDENTIAL_NOT_FOUND" });
 });
 
 test("connections that break in the middle are made good: nothing is lost or done twice", async () => {

@@ -4,10 +4,11 @@ import type { Heartbeat, HeldCommand } from "../../../src/engine/command.ts";
 import { appendBatch } from "../../../src/store/append.ts";
 import { claimCommands } from "../../../src/store/claim.ts";
 import {
-  isHeld,
   listForgotten,
   markNotified,
   noteStream,
+  readHeldPayload,
+  readHeldStep,
 } from "../../../src/store/command.ts";
 import { sweepDue } from "../../../src/store/sweep.ts";
 import {
@@ -111,9 +112,10 @@ test("claimCommands() repeats a lost answer to the same worker, and to no other"
   expect(first?.status).toBe("claimed");
   expect(await claim("a")).toEqual(first);
   expect((await claim("b"))?.status).toBe("gone");
-  expect(await isHeld(db.sql, "a" as WorkerId, ask)).toBe(true);
-  expect(await isHeld(db.sql, "a" as WorkerId, { ...ask, attempt: 2 })).toBe(false);
-  expect(await isHeld(db.sql, "b" as WorkerId, ask)).toBe(false);
+  expect(await readHeldStep(db.sql, "a" as WorkerId, ask)).toBeString();
+  expect(await readHeldPayload(db.sql, "a" as WorkerId, ask)).toBeString();
+  expect(await readHeldStep(db.sql, "a" as WorkerId, { ...ask, attempt: 2 })).toBeUndefined();
+  expect(await readHeldPayload(db.sql, "b" as WorkerId, ask)).toBeUndefined();
 });
 
 test("claimCommands() does not wait for a commit that has the command", async () => {

@@ -301,9 +301,14 @@ export class TestPlatform implements AsyncDisposable {
         this.lines.push(...lines);
         return Promise.resolve(0);
       },
-      resolveCredential: (_workerId, _held, name) =>
+      resolveCredential: (_workerId, { name }) =>
         name === "db"
-          ? Promise.resolve({ name, type: "postgres", data: { password: "s3cret-value" } })
+          ? Promise.resolve({
+              name,
+              type: "postgres",
+              data: { password: "s3cret-value" },
+              version: "",
+            })
           : Promise.reject(new AppError("not_found", "CREDENTIAL_NOT_FOUND", `No ${name}`)),
       putResult: ({ executionId, name, text }) => {
         const $ref = `noetl://execution/${executionId}/result/${name}/x`;

@@ -125,6 +125,8 @@ export function createBackend(): Backend {
         backend.record(executionId, { type: "playbook.cancelling", reason });
         return Promise.resolve(undefined);
       },
+      rotateSecrets: () =>
+        Promise.resolve({ keyId: "0a0b0c0d", rewrapped: 2, failed: [], keys: { "0a0b0c0d": 2 } }),
       finalize: (executionId, { status, reason }) => {
         const event: ExecutionEvent =
           status === "completed"
@@ -316,6 +318,11 @@ export function createBackend(): Backend {
       getCredential: (key) => Promise.resolve(credentials.get(key)),
       openCredential: (name) => Promise.resolve(credentials.get(name)?.data ?? {}),
       deleteCredential: (name) => Promise.resolve(credentials.delete(name)),
+      listKeychain: () => Promise.resolve([]),
+      getKeychain: () => Promise.resolve(undefined),
+      openKeychain: () => Promise.resolve(undefined),
+      saveKeychain: () => Promise.reject(new Error("not in this test")),
+      deleteKeychain: () => Promise.resolve(false),
       countAll: () =>
         Promise.resolve({
           executions: { pending: 0, running: 1, completed: 2, failed: 3, cancelled: 4 },

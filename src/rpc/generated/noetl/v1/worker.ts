@@ -216,8 +216,15 @@ export interface AppendLogsResponse {
 
 export interface ResolveCredentialRequest {
   workerId: string;
-  command: HeldCommand | undefined;
+  command:
+    | HeldCommand
+    | undefined;
+  /** Of a credential, or alias of a keychain entry. */
   name: string;
+  /** The command reads it as `keychain.<name>`. */
+  isKeychain: boolean;
+  /** Version of the value that a remote side refused; empty for none. */
+  refusedVersion: string;
 }
 
 export interface ResolveCredentialResponse {
@@ -225,6 +232,8 @@ export interface ResolveCredentialResponse {
   type: string;
   /** JSON object. */
   data: Buffer;
+  /** Names a value that can be fetched anew when it is refused; empty for others. */
+  version: string;
 }
 
 export interface ResultChunk {
@@ -2139,7 +2148,7 @@ export const AppendLogsResponse: MessageFns<AppendLogsResponse> = {
 };
 
 function createBaseResolveCredentialRequest(): ResolveCredentialRequest {
-  return { workerId: "", command: undefined, name: "" };
+  return { workerId: "", command: undefined, name: "", isKeychain: false, refusedVersion: "" };
 }
 
 export const ResolveCredentialRequest: MessageFns<ResolveCredentialRequest> = {
@@ -2152,6 +2161,12 @@ export const ResolveCredentialRequest: MessageFns<ResolveCredentialRequest> = {
     }
     if (message.name !== "") {
       writer.uint32(26).string(message.name);
+    }
+    if (message.isKeychain !== false) {
+      writer.uint32(32).bool(message.isKeychain);
+    }
+    if (message.refusedVersion !== "") {
+      writer.uint32(42).string(message.refusedVersion);
     }
     return writer;
   },
@@ -2193,6 +2208,22 @@ export const ResolveCredentialRequest: MessageFns<ResolveCredentialRequest> = {
             message.name = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isKeychain = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.refusedVersion = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2207,7 +2238,7 @@ export const ResolveCredentialRequest: MessageFns<ResolveCredentialRequest> = {
 };
 
 function createBaseResolveCredentialResponse(): ResolveCredentialResponse {
-  return { name: "", type: "", data: Buffer.alloc(0) };
+  return { name: "", type: "", data: Buffer.alloc(0), version: "" };
 }
 
 export const ResolveCredentialResponse: MessageFns<ResolveCredentialResponse> = {
@@ -2220,6 +2251,9 @@ export const ResolveCredentialResponse: MessageFns<ResolveCredentialResponse> = 
     }
     if (message.data.length !== 0) {
       writer.uint32(26).bytes(message.data);
+    }
+    if (message.version !== "") {
+      writer.uint32(34).string(message.version);
     }
     return writer;
   },
@@ -2259,6 +2293,14 @@ export const ResolveCredentialResponse: MessageFns<ResolveCredentialResponse> = 
             }
 
             message.data = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.version = reader.string();
             continue;
           }
         }
@@ -2595,7 +2637,7 @@ export const WorkerServiceService = {
     responseSerialize: (value: AppendLogsResponse): Buffer => Buffer.from(AppendLogsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AppendLogsResponse => AppendLogsResponse.decode(value),
   },
-  /** A credential that the held command names. */
+  /** A credential or keychain entry that the held command names. */
   resolveCredential: {
     path: "/noetl.v1.WorkerService/ResolveCredential" as const,
     requestStream: false as const,
@@ -2660,7 +2702,7 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   acquirePermits: handleUnaryCall<AcquirePermitsRequest, AcquirePermitsResponse>;
   /** Log lines of running commands; best effort, counted when dropped. */
   appendLogs: handleUnaryCall<AppendLogsRequest, AppendLogsResponse>;
-  /** A credential that the held command names. */
+  /** A credential or keychain entry that the held command names. */
   resolveCredential: handleUnaryCall<ResolveCredentialRequest, ResolveCredentialResponse>;
   /** Stores a value that is too large for a report, in chunks. */
   putResult: handleClientStreamingCall<ResultChunk, PutResultResponse>;
@@ -2765,7 +2807,7 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: AppendLogsResponse) => void,
   ): ClientUnaryCall;
-  /** A credential that the held command names. */
+  /** A credential or keychain entry that the held command names. */
   resolveCredential(
     request: ResolveCredentialRequest,
     callback: (error: ServiceError | null, response: ResolveCredentialResponse) => void,
