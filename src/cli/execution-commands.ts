@@ -14,6 +14,7 @@ export interface ExecFlags extends PayloadFlags, JsonFlag {
   readonly version?: string | undefined;
   readonly executionPool?: string | undefined;
   readonly dedupKey?: string | undefined;
+  readonly priority?: string | undefined;
   /** Follows the execution to its end and ends like it. */
   readonly wait?: boolean | undefined;
 }
@@ -30,9 +31,14 @@ export async function exec(
     payload: await readPayload(flags),
     version: flags.version ?? null,
     execution_pool: flags.executionPool ?? null,
+    priority: readPriority(flags.priority),
     ...(flags.dedupKey === undefined ? {} : { dedup: { key: flags.dedupKey } }),
   });
   const id = field(started, "execution_id");
+  if (started["status"] === "queued" && flags.json !== true) {
+    const execution = await api.getObject(`/api/executions/${id}/status`);
+    context.note(`Execution ${id} ${field(execution, "waiting_reason")}`.trimEnd());
+  }
   if (flags.wait === true) {
     return await followExecution(context, api, id, flags);
   }
@@ -40,6 +46,14 @@ export async function exec(
     flags.json === true ? formatJson(started) : `Execution ${id} ${field(started, "status")}`,
   );
   return "ok";
+}
+
+function readPriority(text: string | undefined): number | null {
+  const priority = Number(text);
+  if (text === undefined || (Number.isInteger(priority) && priority >= 0 && priority <= 9)) {
+    return text === undefined ? null : priority;
+  }
+  throw new UsageError(`--priority must be 0 (last) to 9 (first), not "${text}"`);
 }
 
 /** Exit `failed` for an execution that has failed or was cancelled. */
@@ -83,8 +97,9 @@ function statusText(id: string, execution: JsonObject, steps: readonly JsonObjec
       took(step),
     ]),
   );
+  const reason = field(execution, "waiting_reason");
   return [
-    `Execution ${id}: ${field(execution, "status")}`,
+    `Execution ${id}: ${field(execution, "status")}${reason === "" ? "" : `, ${reason}`}`,
     ...(steps.length === 0 ? [] : [table]),
     ...steps.flatMap(waitingText),
     ...(errors.size === 0 ? [] : ["", ...errors]),

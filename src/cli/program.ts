@@ -157,6 +157,7 @@ function addPlaybookCommands(program: Command, context: CliContext, finish: Fini
     .option("--version <n>", "version; default the latest")
     .option("--execution-pool <name>", "pool of steps that name none")
     .option("--dedup-key <key>", "start at most one execution with this key")
+    .option("--priority <n>", "0 (last) to 9 (first); default the playbook's")
     .option("-w, --wait", "show it to its end, and end as it does")
     .option("--json", "print JSON")
     .action(async (path, flags) => {

@@ -294,7 +294,7 @@ function controlHandlers({
     start: async (request) => {
       try {
         const started = await orchestrator.start(request);
-        executeOutcomes.inc("grpc", started.status === "started" ? "new" : "duplicate");
+        executeOutcomes.inc("grpc", started.status === "duplicate" ? "duplicate" : "new");
         return started;
       } catch (error) {
         executeOutcomes.inc("grpc", "error");

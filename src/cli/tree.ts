@@ -152,6 +152,9 @@ export class ExecutionTree {
         visit.failed += isPull(event) ? 0 : 1;
         visit.error = field(event, "error");
         return undefined;
+      case "command.yielded":
+        noteRateLimit(visit, context);
+        return undefined;
       case "command.retried":
         visit.notes.push(`handed out again: ${field(context, "reason")}`);
         return undefined;
@@ -245,6 +248,15 @@ function noteRetries({ retries }: Visit, event: JsonObject): void {
   if (typeof count === "number") {
     const message = field(objectOf(last), "message");
     retries.set(field(meta, "iteration_index"), { count, message });
+  }
+}
+
+/** Once for each rate limit: a loop of many items waits many times. */
+function noteRateLimit({ notes }: Visit, context: JsonObject): void {
+  const key = field(context, "rate_limit");
+  const note = `waits for rate limit ${key}`;
+  if (key !== "" && !notes.includes(note)) {
+    notes.push(note);
   }
 }
 

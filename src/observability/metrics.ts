@@ -56,7 +56,7 @@ export interface ServerMetrics {
   readonly keychainRenewals: Tally;
   /** {call: report|heartbeat|log|credential}: refused because another attempt owns the command. */
   readonly fenceRefusals: Tally;
-  /** {kind: lease|timer|child|unnotified}: rows that a sweep acted on. */
+  /** {kind: lease|timer|child|place|unnotified}: rows that a sweep acted on. */
   readonly sweepRows: Tally;
   readonly sweepSeconds: Distribution;
   /** {pool}: workers declared lost. */

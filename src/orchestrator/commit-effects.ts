@@ -1,6 +1,7 @@
 /** What follows a commit at once, in this process. All of it would also be found by a sweep. */
 import type { AppendResult } from "../store/append.ts";
 import type { QueuedCommand } from "../store/command.ts";
+import type { Admission } from "./admission.ts";
 import type { DecidedGroup } from "./decider.ts";
 import type { Feed } from "./feed.ts";
 import type { Notifier } from "./notifier.ts";
@@ -18,6 +19,7 @@ export interface CommitEffectsOptions {
   readonly wheel: TimerWheel;
   readonly watch: WatchHub;
   readonly workers: WorkerLeases;
+  readonly admission: Pick<Admission, "release">;
   readonly metrics: OrchestratorOptions["metrics"];
 }
 
@@ -44,11 +46,14 @@ export class CommitEffects {
     }
   }
 
-  /** What is over leaves the cache: nobody decides on it again. */
+  /** What is over leaves the cache, nobody decides on it again, and passes its place on. */
   #keep({ id, entry, draft }: DecidedGroup): void {
-    const { cache } = this.#options;
+    const { cache, admission } = this.#options;
     if (draft.status !== "pending" && draft.status !== "running") {
       cache.drop(id);
+      if (entry.head.concurrencyKey !== null) {
+        admission.release(entry.head.concurrencyKey);
+      }
       return;
     }
     entry.isFresh = false;

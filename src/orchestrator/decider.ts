@@ -7,12 +7,22 @@ import { AppError, errorMessage } from "../core/errors.ts";
 import type { CatalogId, CommandId, ExecutionId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import { isJsonObject, parseJson } from "../core/json.ts";
+import type { Playbook } from "../dsl/playbook.ts";
 import type { CommandReport } from "../engine/command.ts";
+import { concurrencyOf } from "../engine/concurrency.ts";
 import { decide } from "../engine/decide.ts";
-import type { ChildEnd, Decision, EngineInput, Environment } from "../engine/decision.ts";
+import type {
+  ChildEnd,
+  Decision,
+  EngineInput,
+  Environment,
+  ExecutionStart,
+} from "../engine/decision.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import { resultOf } from "../engine/view.ts";
+import type { Applicant } from "../store/admission.ts";
+import type { CatalogKey } from "../store/catalog.ts";
 import type { ExecutionHead } from "../store/execution.ts";
 import { RefNeededError, UnreadableRef } from "../template/scope.ts";
 import type { DatabaseClock } from "./database-clock.ts";
@@ -54,14 +64,26 @@ export interface DeciderOptions
   readonly loadResult: (ref: string) => Promise<{ readonly value: Json; readonly size: number }>;
   /** Of commands that are handed out with the answer to a report. */
   readonly leaseMs: number;
+  /** Asks for the place of a child that needs one. Returns at once. */
+  readonly enterChild: (applicant: Applicant) => void;
 }
 
 /** Times that one group starts over, for stored results and oversized events. */
 const RESTARTS_MAX = 100;
 
+/** An execution before its first event. */
+type Unstarted =
+  /** It starts now. */
+  | { readonly playbook: { readonly catalogId: CatalogId; readonly version: number } }
+  /** It never will. */
+  | { readonly problem: Failure }
+  /** It waits for a place; `applicant`: and must ask for it first. */
+  | { readonly isWaiting: true; readonly applicant?: Applicant };
+
 /** One pass over a group's inputs. */
 interface Pass {
   readonly entry: CacheEntry;
+  readonly unstarted: Unstarted | undefined;
   readonly draft: GroupDraft;
   readonly environment: Environment;
   readonly leaseMs: number;
@@ -106,18 +128,21 @@ export class Decider {
   }
 
   async #pass(known: CacheEntry, items: readonly IntakeItem[]): Promise<DecidedGroup | undefined> {
-    const { entry, playbook, problem } = await this.#withPlaybook(known);
+    const create = items[0]?.create?.row;
+    const { entry, unstarted } =
+      create === undefined ? await this.#prepare(known) : { entry: known };
     const { clock, ids, defaultPool, gpuPool, env } = this.#options;
     const nowMs = clock.now();
     const pass: Pass = {
       entry,
+      unstarted,
       draft: new GroupDraft({
         head: entry.head,
         seq: entry.state?.seq ?? entry.head.seq,
         status: entry.state?.status ?? entry.head.status,
         nowMs,
         newId: ids.newId,
-        create: items[0]?.create?.row,
+        create,
       }),
       environment: {
         nowMs,
@@ -130,15 +155,11 @@ export class Decider {
       leaseMs: this.#options.leaseMs,
       answers: [],
     };
-    if (problem !== undefined) {
-      pass.draft.fail(problem);
-    } else if (playbook !== undefined) {
-      pass.draft.startWith(playbook);
-      decideInto(pass, startInput(entry.head, playbook));
-    }
+    this.#begin(pass);
     for (const item of items) {
       decideItem(pass, item);
     }
+    this.#askForPlace(pass);
     this.#tellParent(pass);
     const { draft, answers } = pass;
     const open = answers.map(({ item }) => item);
@@ -146,34 +167,94 @@ export class Decider {
   }
 
   /**
-   * A child that has not started gets its state here, or the reason why it never will. An entry
-   * that knows its playbook passes unchanged.
+   * An execution that has not started gets its state here, or the reason why it never will, or waits.
+   * One that has passes unchanged.
    */
-  async #withPlaybook(entry: CacheEntry): Promise<{
+  async #prepare(entry: CacheEntry): Promise<{
     readonly entry: CacheEntry;
-    readonly playbook?: { readonly catalogId: CatalogId; readonly version: number };
-    readonly problem?: Failure;
+    readonly unstarted?: Unstarted;
   }> {
-    const { head } = entry;
-    if (head.status !== "pending" || head.seq > 0 || entry.state !== undefined) {
+    const { head, state } = entry;
+    if (head.status !== "pending" || (state?.seq ?? head.seq) > 0) {
       return { entry };
     }
     if (this.#broken.delete(head.executionId)) {
-      return { entry, problem: failure("internal", "The engine could not start the execution") };
+      const message = "The engine could not start the execution";
+      return { entry, unstarted: { problem: failure("internal", message) } };
     }
+    const { catalogId, version, place } = head;
+    if (state === undefined || place === null) {
+      return await this.#withPlaybook(entry);
+    }
+    return {
+      entry,
+      unstarted:
+        place === "held" && catalogId !== null && version !== null
+          ? { playbook: { catalogId, version } }
+          : { isWaiting: true },
+    };
+  }
+
+  /** A child right after its parent made it. */
+  async #withPlaybook(entry: CacheEntry): Promise<{
+    readonly entry: CacheEntry;
+    readonly unstarted: Unstarted;
+  }> {
+    const { head } = entry;
     const { playbooks } = this.#options;
     const key = await playbooks.find({ path: head.path, version: head.version ?? undefined });
     const playbook = key === undefined ? undefined : await playbooks.load(key.catalogId);
     if (key === undefined || playbook === undefined) {
       const version = head.version === null ? "" : ` in version ${head.version}`;
       const message = `There is no playbook ${head.path}${version}`;
-      return { entry, problem: failure("not_found", message, { code: "PLAYBOOK_NOT_FOUND" }) };
+      const problem = failure("not_found", message, { code: "PLAYBOOK_NOT_FOUND" });
+      return { entry, unstarted: { problem } };
     }
     const { catalogId, version } = key;
-    return {
-      entry: newEntry({ ...head, catalogId, version }, playbook),
-      playbook: { catalogId, version },
-    };
+    const known = newEntry({ ...head, catalogId, version }, playbook);
+    return { entry: known, unstarted: this.#needsPlace(known.head, playbook, key) };
+  }
+
+  #needsPlace(head: ExecutionHead, playbook: Playbook, key: CatalogKey): Unstarted {
+    const { clock, env } = this.#options;
+    try {
+      const options = { nowMs: clock.now(), resolved: new Map(), env };
+      const claim = concurrencyOf(playbook, startOf(head, key), options);
+      if (claim === undefined) {
+        return { playbook: key };
+      }
+      const { executionId } = head;
+      const priority = head.priority ?? playbook.executor.priority;
+      const applicant = { ...claim, executionId, priority, create: undefined, playbook: key };
+      return { isWaiting: true, applicant };
+    } catch (error) {
+      if (error instanceof AppError) {
+        return { problem: failure("client_error", error.message, { code: error.code }) };
+      }
+      throw error;
+    }
+  }
+
+  #begin(pass: Pass): void {
+    const { unstarted, draft, entry } = pass;
+    if (unstarted === undefined) {
+      return;
+    }
+    if ("problem" in unstarted) {
+      draft.endUnstarted({ type: "playbook.failed", error: unstarted.problem });
+    } else if ("playbook" in unstarted) {
+      draft.startWith(unstarted.playbook);
+      decideInto(pass, { kind: "start", start: startOf(entry.head, unstarted.playbook) });
+    }
+  }
+
+  /** A child that needs a place and was not ended by an input. */
+  #askForPlace(pass: Pass): void {
+    const { unstarted } = pass;
+    const applicant = unstarted && "applicant" in unstarted ? unstarted.applicant : undefined;
+    if (applicant !== undefined && !isOver(pass)) {
+      this.#options.enterChild(applicant);
+    }
   }
 
   /** A parent that waits learns of the end in the commit that brings it. */
@@ -278,13 +359,48 @@ function decideItem(pass: Pass, item: IntakeItem): void {
     return;
   }
   try {
-    const decided = input.kind === "start_pending" ? UNCHANGED : decideOne(pass, item, input);
+    const decided = decideAny(pass, item, input);
     pass.answers.push({ item, ...decided });
   } catch (error) {
     throw error instanceof EventTooLargeError ? new OversizeError(item, error) : error;
   }
   if (consumes !== undefined) {
     pass.draft.stopTimer(consumes);
+  }
+}
+
+function decideAny(pass: Pass, item: IntakeItem, input: IntakeItem["input"]): Decided {
+  const isWaiting = pass.unstarted !== undefined && "isWaiting" in pass.unstarted;
+  if (input.kind === "start_pending") {
+    return UNCHANGED;
+  }
+  if (isWaiting || input.kind === "refuse_pending") {
+    return { ...UNCHANGED, isStale: !(isWaiting && !isOver(pass) && endWaiting(pass, input)) };
+  }
+  return decideOne(pass, item, input);
+}
+
+/** What can happen to an execution that waits for its place; false: nothing. */
+function endWaiting({ draft }: Pass, input: IntakeItem["input"]): boolean {
+  switch (input.kind) {
+    case "cancel":
+      draft.endUnstarted({ type: "playbook.cancelled", reason: input.reason });
+      return true;
+    case "refuse_pending":
+      draft.endUnstarted({ type: "playbook.failed", error: input.error });
+      return true;
+    case "finalize":
+      draft.endUnstarted(
+        input.status === "completed"
+          ? { type: "playbook.completed", result: null }
+          : {
+              type: "playbook.failed",
+              error: failure("cancelled", input.reason, { code: "FINALIZED" }),
+            },
+      );
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -373,24 +489,27 @@ function createdEntry({ row, playbook }: NonNullable<IntakeItem["create"]>): Cac
     payload: row.payload,
     pool: row.pool ?? null,
     priority: row.priority ?? null,
+    concurrencyKey: null,
+    place: null,
+    originId: row.origin?.executionId ?? null,
+    originKind: row.origin?.kind ?? null,
   };
   return newEntry(head, playbook);
 }
 
-function startInput(head: ExecutionHead, { version }: { readonly version: number }): EngineInput {
+function startOf(head: ExecutionHead, { version }: { readonly version: number }): ExecutionStart {
   const payload = parseJson(head.payload);
+  const { executionId, path, pool, parentId, depth, originId, originKind } = head;
   return {
-    kind: "start",
-    start: {
-      executionId: head.executionId,
-      path: head.path,
-      version,
-      payload: isJsonObject(payload) ? payload : {},
-      ...(head.pool === null ? {} : { pool: head.pool }),
-      ...(head.parentId === null
-        ? {}
-        : { parent: { executionId: head.parentId, depth: head.depth } }),
-    },
+    executionId,
+    path,
+    version,
+    payload: isJsonObject(payload) ? payload : {},
+    ...(pool === null ? {} : { pool }),
+    ...(parentId === null ? {} : { parent: { executionId: parentId, depth } }),
+    ...(originId === null || originKind === null
+      ? {}
+      : { origin: { executionId: originId, kind: originKind } }),
   };
 }
 

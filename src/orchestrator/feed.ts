@@ -1,6 +1,7 @@
 /** Hands the platform's own inputs to the intake: once each, and without a caller that waits. */
 import { errorMessage } from "../core/errors.ts";
 import type { ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
+import type { Failure } from "../engine/failure.ts";
 import type { CancellingCommand } from "../store/append.ts";
 import type { ExpiredLease } from "../store/sweep.ts";
 import type { DatabaseClock } from "./database-clock.ts";
@@ -31,9 +32,14 @@ export class Feed {
     this.#put(`timer:${timerId}`, { executionId, input, consumes: timerId });
   }
 
-  /** A pending child. */
-  start(executionId: ExecutionId): void {
-    this.#put(`start:${executionId}`, { executionId, input: { kind: "start_pending" } });
+  /** A pending child, or an execution that was given its place. */
+  start(executionId: ExecutionId, cause: "spawned" | "admitted" = "spawned"): void {
+    this.#put(`${cause}:${executionId}`, { executionId, input: { kind: "start_pending" } });
+  }
+
+  /** A pending child that will never start. */
+  refuse(executionId: ExecutionId, error: Failure): void {
+    this.#put(`refuse:${executionId}`, { executionId, input: { kind: "refuse_pending", error } });
   }
 
   /** A command whose lease has run out; one that nobody had claimed confirms its own end. */

@@ -7,7 +7,7 @@ import type { TimeMs } from "../core/clock.ts";
 import type { CatalogId, CommandId, ExecutionId, NewId, TimerId } from "../core/ids.ts";
 import type { GrantedCommand } from "../engine/command.ts";
 import type { Decision, ExecutionStatus, NewCommand } from "../engine/decision.ts";
-import type { ExecutionEvent, RecordedEvent } from "../engine/event.ts";
+import type { EventOf, ExecutionEvent, RecordedEvent } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import type {
@@ -178,9 +178,14 @@ export class GroupDraft {
     this.#playbook = playbook;
   }
 
-  /** Ends the execution without asking the engine: its playbook is missing, or the engine fails. */
-  fail(error: Failure): void {
-    this.#record({ type: "playbook.failed", error });
+  /**
+   * Ends an execution that has not started without asking the engine: its playbook is missing, the
+   * engine fails, or it was cancelled while it waited.
+   */
+  endUnstarted(
+    event: EventOf<"playbook.completed" | "playbook.failed" | "playbook.cancelled">,
+  ): void {
+    this.#record(event);
     this.#isPurged = true;
   }
 

@@ -9,6 +9,7 @@ import type { Service } from "../core/service.ts";
 import type { Playbook } from "../dsl/playbook.ts";
 import type { GrantedCommand } from "../engine/command.ts";
 import type { EngineInput, ExecutionStatus, Refusal } from "../engine/decision.ts";
+import type { Failure } from "../engine/failure.ts";
 import type { NewExecution } from "../store/append.ts";
 
 /** An input with its caller. `input` may be replaced by a smaller one, see decider.ts. */
@@ -19,8 +20,14 @@ export interface IntakeItem extends IntakeInput {
 
 export interface IntakeInput {
   readonly executionId: ExecutionId;
-  /** `start_pending`: a child whose row is there, to be started with what the row says. */
-  input: EngineInput | { readonly kind: "start_pending" };
+  /**
+   * `start_pending`: an execution whose row is there, to be started with what the row says.
+   * `refuse_pending`: it will never start.
+   */
+  input:
+    | EngineInput
+    | { readonly kind: "start_pending" }
+    | { readonly kind: "refuse_pending"; readonly error: Failure };
   /** Of the start of a root: its row, which does not exist yet. */
   readonly create?: { readonly row: NewExecution; readonly playbook: Playbook } | undefined;
   /** Row of `timer` that this input came from; goes in the same commit. */

@@ -23,6 +23,7 @@ import type { RecordedEvent } from "../engine/event.ts";
 import type { ExecutionState } from "../engine/state.ts";
 import type { Overdue } from "../store/sweep.ts";
 import type { ResultRef } from "../template/scope.ts";
+import { Admission } from "./admission.ts";
 import { Batcher } from "./batcher.ts";
 import type { Claim } from "./claim-commands.ts";
 import { createClaims } from "./claim-commands.ts";
@@ -156,7 +157,11 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     maxBytes: options.cacheBytes ?? CACHE_BYTES,
   });
   const loadResult = async (ref: string) => parseJson(await getResult(store.durable, ref));
-  const decider = new Decider({ ...options, cache, playbooks, ids, clock, loadResult, leaseMs });
+  const decider = new Decider({
+    ...options,
+    ...{ cache, playbooks, ids, clock, loadResult, leaseMs },
+    enterChild: (applicant) => admission.enterChild(applicant),
+  });
   const notifier = new Notifier(options);
   const watch = new WatchHub(options);
   const batcher = new Batcher({
@@ -178,7 +183,10 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     feed.wakeUp(entry.executionId, entry.timerId, entry.wakeUp),
   );
   const workers = new WorkerLeases({ ...options, feed, leaseMs, heartbeatIntervalMs });
-  const effects = new CommitEffects({ cache, feed, notifier, wheel, watch, workers, metrics });
+  const admission = new Admission(options, feed);
+  const effects = new CommitEffects({
+    ...{ cache, feed, notifier, wheel, watch, workers, admission, metrics },
+  });
   const relay = new Relay(options, notifier, leaseMs);
   const overdueListeners = new Set<(overdue: Overdue) => void>();
   const sweeper = new Sweeper({
@@ -196,7 +204,14 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     outageMs: intervalMs * OUTAGE_SWEEPS,
     amnestyMs: heartbeatIntervalMs * AMNESTY_HEARTBEATS,
   });
-  const starter = new ExecutionStarter({ pool: store.durable, ids, intake, playbooks });
+  overdueListeners.add(({ freedKeys }) => {
+    for (const key of freedKeys) {
+      admission.release(key);
+    }
+  });
+  const starter = new ExecutionStarter({
+    ...{ pool: store.durable, ids, intake, playbooks, admission, clock, env: options.env },
+  });
 
   /** Ids of executions that cannot exist would make a statement fail that others share. */
   const submit = (input: IntakeInput): Promise<Outcome> =>

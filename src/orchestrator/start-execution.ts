@@ -1,16 +1,24 @@
 /** Starts of top-level executions. */
+
+import { unreachable } from "../core/assert.ts";
 import { retry } from "../core/backoff.ts";
 import { AppError } from "../core/errors.ts";
 import type { CatalogId, ExecutionId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Playbook } from "../dsl/playbook.ts";
+import { concurrencyOf } from "../engine/concurrency.ts";
+import type { ExecutionStart } from "../engine/decision.ts";
 import type { ExecutionOrigin } from "../engine/event.ts";
+import type { Applicant } from "../store/admission.ts";
 import type { NewExecution } from "../store/append.ts";
 import type { CatalogKey } from "../store/catalog.ts";
 import { findByDedupKey, readHeads } from "../store/execution.ts";
 import type { Pool } from "../store/pool.ts";
 import { databaseError, isDatabaseDown } from "../store/sqlstate.ts";
+import type { Admission } from "./admission.ts";
+import { refusalOf } from "./admission.ts";
+import type { DatabaseClock } from "./database-clock.ts";
 import type { Intake } from "./intake.ts";
 import type { NodeIds } from "./node-ids.ts";
 import type { PlaybookCache } from "./playbook-cache.ts";
@@ -44,7 +52,8 @@ export interface StartRequest {
 
 export interface StartedExecution {
   readonly executionId: ExecutionId;
-  readonly status: "started" | "duplicate";
+  /** `queued`: its concurrency key is at its limit; it starts when its turn comes. */
+  readonly status: "started" | "queued" | "duplicate";
 }
 
 const DEDUP_WINDOW_MS = 24 * 60 * 60_000;
@@ -58,6 +67,9 @@ export class ExecutionStarter {
   readonly #ids: NodeIds;
   readonly #intake: Intake;
   readonly #playbooks: PlaybookCache;
+  readonly #admission: Pick<Admission, "enter">;
+  readonly #clock: DatabaseClock;
+  readonly #env: Readonly<Record<string, string>>;
   /** Dedup keys whose start is under way here: one statement must not hold a key twice. */
   readonly #starting = new Map<string, Promise<unknown>>();
 
@@ -66,17 +78,25 @@ export class ExecutionStarter {
     readonly ids: NodeIds;
     readonly intake: Intake;
     readonly playbooks: PlaybookCache;
+    readonly admission: Pick<Admission, "enter">;
+    readonly clock: DatabaseClock;
+    /** Names visible to templates as `env.*`. */
+    readonly env: Readonly<Record<string, string>>;
   }) {
     this.#pool = options.pool;
     this.#ids = options.ids;
     this.#intake = options.intake;
     this.#playbooks = options.playbooks;
+    this.#admission = options.admission;
+    this.#clock = options.clock;
+    this.#env = options.env;
   }
 
   /**
    * Durable when it resolves.
    *
-   * @throws AppError invalid REQUEST_INVALID or PAYLOAD_TOO_LARGE, not_found PLAYBOOK_NOT_FOUND, unavailable.
+   * @throws AppError invalid REQUEST_INVALID, PAYLOAD_TOO_LARGE or one of {@link concurrencyOf},
+   * not_found PLAYBOOK_NOT_FOUND, conflict CONCURRENCY_LIMIT, unavailable.
    */
   async start(request: StartRequest): Promise<StartedExecution> {
     checkRequest(request);
@@ -117,28 +137,59 @@ export class ExecutionStarter {
     await this.#ids.acquire();
     const { key, playbook } = await this.#findPatiently(request);
     const row = await this.#newRow(request, key, payload);
-    const { executionId } = row;
+    const start = startOf(request, row, key);
+    const claim = concurrencyOf(playbook, start, this.#startScope);
+    if (claim !== undefined) {
+      const priority = row.priority ?? playbook.executor.priority;
+      const { executionId } = row;
+      return await this.#enter(request, {
+        ...claim,
+        ...{ executionId, priority, create: row, playbook: key },
+      });
+    }
     const outcome = await this.#intake.submit({
-      executionId,
-      input: {
-        kind: "start",
-        start: {
-          executionId,
-          path: key.path,
-          version: key.version,
-          payload: request.payload,
-          ...(request.pool === undefined ? {} : { pool: request.pool }),
-          ...(row.parentId === undefined
-            ? {}
-            : { parent: { executionId: row.parentId, depth: row.depth } }),
-          ...(request.origin === undefined ? {} : { origin: request.origin }),
-        },
-      },
+      executionId: row.executionId,
+      input: { kind: "start", start },
       create: { row, playbook },
     });
     return outcome.isStale
-      ? await this.#existing(executionId, request)
-      : { executionId, status: "started" };
+      ? await this.#existing(row.executionId, request)
+      : { executionId: row.executionId, status: "started" };
+  }
+
+  get #startScope(): Parameters<typeof concurrencyOf>[2] {
+    return { nowMs: this.#clock.now(), resolved: new Map(), env: this.#env };
+  }
+
+  /** Of a playbook with a concurrency key. */
+  async #enter(request: StartRequest, applicant: Applicant): Promise<StartedExecution> {
+    const { executionId, key, limit } = applicant;
+    const entry = await this.#admission.enter(applicant);
+    switch (entry) {
+      case "held":
+        await this.#startAdmitted(executionId);
+        return { executionId, status: "started" };
+      case "queued":
+        return { executionId, status: "queued" };
+      case "absent":
+        return await this.#existing(executionId, request);
+      case "rejected":
+      case "stuck": {
+        const { code, message } = refusalOf(entry, key, limit);
+        throw new AppError("conflict", code, message, { details: { key, limit } });
+      }
+      default:
+        return unreachable(entry);
+    }
+  }
+
+  /** It has been accepted: what goes wrong here is put right by a sweep. */
+  async #startAdmitted(executionId: ExecutionId): Promise<void> {
+    try {
+      await this.#intake.force({ executionId, input: { kind: "start_pending" } });
+    } catch {
+      // The row says that it is to be started.
+    }
   }
 
   /** A database that is just coming back is waited for, as the commit itself does. */
@@ -186,13 +237,37 @@ export class ExecutionStarter {
     };
   }
 
-  /** The row was not made: its dedup key is taken, or a lost answer had made it already. */
-  async #existing(executionId: ExecutionId, { dedup }: StartRequest): Promise<StartedExecution> {
-    const first = dedup === undefined ? undefined : await findByDedupKey(this.#pool, dedup.key);
-    return first === undefined || first === executionId
-      ? { executionId, status: "started" }
-      : { executionId: first, status: "duplicate" };
+  /**
+   * The row was not made: its dedup key is taken, or a lost answer had made it already. A key that
+   * has expired since is free again.
+   */
+  async #existing(executionId: ExecutionId, request: StartRequest): Promise<StartedExecution> {
+    const { dedup } = request;
+    if (dedup === undefined) {
+      return { executionId, status: "started" };
+    }
+    const first = await findByDedupKey(this.#pool, dedup.key);
+    if (first === undefined) {
+      return await this.#start(request);
+    }
+    return { executionId: first, status: first === executionId ? "started" : "duplicate" };
   }
+}
+
+function startOf(
+  { payload, pool, origin }: StartRequest,
+  { executionId, parentId, depth }: NewExecution,
+  { path, version }: CatalogKey,
+): ExecutionStart {
+  return {
+    executionId,
+    path,
+    version,
+    payload,
+    ...(pool === undefined ? {} : { pool }),
+    ...(parentId === undefined ? {} : { parent: { executionId: parentId, depth } }),
+    ...(origin === undefined ? {} : { origin }),
+  };
 }
 
 /** What would make a statement fail that other requests share. */

@@ -96,7 +96,7 @@ export class Sweeper {
     metrics.sweepSeconds.observe((performance.now() - startMs) / 1000);
   }
 
-  #act({ timers, leases, pending, unnotified }: Overdue): void {
+  #act({ timers, leases, pending, freedKeys, unnotified }: Overdue): void {
     const { feed, relay, metrics, log } = this.#options;
     for (const { executionId, timerId, input } of timers) {
       const wakeUp = decodeWakeUp(input);
@@ -116,6 +116,7 @@ export class Sweeper {
     metrics.sweepRows.add(timers.length, "timer");
     metrics.sweepRows.add(leases.length, "lease");
     metrics.sweepRows.add(pending.length, "child");
+    metrics.sweepRows.add(freedKeys.length, "place");
   }
 
   async #keepHouse(): Promise<void> {

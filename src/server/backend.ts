@@ -79,7 +79,8 @@ export interface StartRequest {
 
 export interface StartedExecution {
   readonly executionId: ExecutionId;
-  readonly status: "started" | "duplicate";
+  /** `queued`: its concurrency key is at its limit; it starts when its turn comes. */
+  readonly status: "started" | "queued" | "duplicate";
 }
 
 export interface SignalAnswer {
@@ -151,7 +152,10 @@ export interface ServerReader {
   /** False if there was none. */
   deleteKeychain(place: KeychainKey): Promise<boolean>;
   countAll(): Promise<Totals>;
+  /** Executions that wait for a place under their concurrency key. */
+  countQueued(): Promise<number>;
 }
+
 
 export interface BackendHealth {
   readonly database: ComponentHealth;
@@ -208,6 +212,25 @@ export interface ExecutionRow {
   readonly origin?: ExecutionOrigin | undefined;
   readonly error?: Failure | undefined;
   readonly result?: Json | undefined;
+  /** Of a playbook that limits how many of its executions run at once. */
+  readonly concurrency?: ExecutionPlace | undefined;
+}
+
+/** Where an execution stands under its concurrency key. */
+export interface ExecutionPlace {
+  readonly key: string;
+  readonly limit: number;
+  readonly onLimit: "queue" | "reject" | "cancel_oldest";
+  /** Of one that waits; absent when it has its place, or has ended. */
+  readonly queue?: {
+    /** From 1; counted up to 1,000. */
+    readonly position: number;
+    /** Executions that have a place. */
+    readonly held: number;
+    readonly sinceMs: number;
+    /** Whose place it is to get. */
+    readonly cancels?: ExecutionId | undefined;
+  };
 }
 
 export interface EventPage {

@@ -175,7 +175,10 @@ function contextOf(event: ExecutionEvent): JsonObject | null {
     case "playbook.cancelled":
       return { reason: event.reason };
     case "command.yielded":
-      return { delay_seconds: event.delayMs / 1000 };
+      return {
+        delay_seconds: event.delayMs / 1000,
+        rate_limit: event.pipeline.permitKey ?? null,
+      };
     default:
       return null;
   }

@@ -32,7 +32,39 @@ export function viewExecution(row: ExecutionRow): Readonly<Record<string, unknow
         : { execution_id: row.origin.executionId, kind: row.origin.kind },
     error: row.error === undefined ? null : failureText(row.error),
     event_count: row.seq,
+    concurrency: viewConcurrency(row),
+    waiting_reason: waitingReason(row),
   };
+}
+
+/** Where the execution stands under its concurrency key; null without one. */
+export function viewConcurrency({
+  concurrency,
+}: ExecutionRow): Readonly<Record<string, unknown>> | null {
+  if (concurrency === undefined) {
+    return null;
+  }
+  const { key, limit, onLimit, queue } = concurrency;
+  const place = { key, limit, on_limit: onLimit, is_queued: queue !== undefined };
+  return queue === undefined
+    ? place
+    : {
+        ...place,
+        position: queue.position,
+        held: queue.held,
+        since: isoTime(queue.sinceMs),
+        cancels: queue.cancels ?? null,
+      };
+}
+
+/** Why an execution does not start; null for all others. */
+function waitingReason({ concurrency }: ExecutionRow): string | null {
+  if (concurrency?.queue === undefined) {
+    return null;
+  }
+  const { key, limit, queue } = concurrency;
+  const places = `${queue.held} of ${limit} ${limit === 1 ? "place" : "places"} taken`;
+  return `waits for concurrency key ${JSON.stringify(key)}: ${places}, position ${queue.position} in line`;
 }
 
 /** With everything that lists leave out, but the events. */
@@ -105,6 +137,8 @@ export function viewProgress(
     is_terminal: isTerminal(row.status),
     error: row.error === undefined ? null : failureText(row.error),
     waiting: viewWaiting(steps),
+    concurrency: viewConcurrency(row),
+    waiting_reason: waitingReason(row),
   };
 }
 

@@ -5,6 +5,8 @@ import { stepViews, variables } from "../engine/view.ts";
 import type { Orchestrator } from "../orchestrator/orchestrator.ts";
 import { openCredential, sealCredential } from "../secrets/credential.ts";
 import type { Sealer } from "../secrets/sealing.ts";
+import type { QueuePosition } from "../store/admission.ts";
+import { countQueued, readPositionsInQueue } from "../store/admission.ts";
 import { countPlaybooks, getCatalogEntry, listCatalogEntries } from "../store/catalog.ts";
 import { listCommands } from "../store/command.ts";
 import type { CredentialRow as StoredCredential } from "../store/credential.ts";
@@ -25,6 +27,7 @@ import type {
   ComponentHealth,
   CredentialFilter,
   CredentialRow,
+  ExecutionPlace,
   ExecutionRow,
   NewCredential,
   ServerReader,
@@ -56,10 +59,10 @@ export function createReader(options: ReaderOptions): ServerReader {
     listCatalog: async (filter) =>
       await listCatalogEntries(sql, { ...filter, isLatestOnly: false }),
     getCatalog: async (key) => await getCatalogEntry(sql, key),
-    listExecutions: async (filter) => (await listExecutions(sql, filter)).map(toExecution),
+    listExecutions: async (filter) => await placed(sql, await listExecutions(sql, filter)),
     getExecution: async (executionId) => {
       const row = await getExecution(sql, executionId);
-      return row === undefined ? undefined : toExecution(row);
+      return row === undefined ? undefined : (await placed(sql, [row]))[0];
     },
     listEvents: async (executionId, { types, ...page }) =>
       await listEvents(sql, executionId, types === undefined ? page : { ...page, types }),
@@ -95,6 +98,7 @@ export function createReader(options: ReaderOptions): ServerReader {
     deleteCredential: async (name) => await removeCredential(sql, name),
     ...createKeychainReader(sql, secrets),
     countAll: async () => await countAll(sql, workerTimeoutMs),
+    countQueued: async () => await countQueued(sql),
   };
 }
 
@@ -131,7 +135,34 @@ async function checkComponent(ping: () => Promise<unknown>): Promise<ComponentHe
   }
 }
 
-function toExecution(row: StoredExecution): ExecutionRow {
+/** The rows with the positions of those that wait for a place. */
+async function placed(
+  sql: Sql,
+  rows: readonly StoredExecution[],
+): Promise<readonly ExecutionRow[]> {
+  const waiting = rows.filter(({ place, status }) => place === "queued" && status === "pending");
+  const ids = waiting.map(({ executionId }) => executionId);
+  const found = ids.length === 0 ? [] : await readPositionsInQueue(sql, ids);
+  const positions = new Map(found.map((position) => [position.executionId, position]));
+  return rows.map((row) => toExecution(row, positions.get(row.executionId)));
+}
+
+function placeOf(
+  { concurrencyKey: key, concurrencyLimit: limit, onLimit, placeSinceMs, cancels }: StoredExecution,
+  queued: QueuePosition | undefined,
+): ExecutionPlace | undefined {
+  if (key === null || limit === null || onLimit === null) {
+    return undefined;
+  }
+  if (queued === undefined) {
+    return { key, limit, onLimit };
+  }
+  const { position, held } = queued;
+  const sinceMs = placeSinceMs ?? 0;
+  return { key, limit, onLimit, queue: { position, held, sinceMs, cancels: cancels ?? undefined } };
+}
+
+function toExecution(row: StoredExecution, queued: QueuePosition | undefined): ExecutionRow {
   return {
     executionId: row.executionId,
     catalogId: row.catalogId ?? undefined,
@@ -148,6 +179,7 @@ function toExecution(row: StoredExecution): ExecutionRow {
         : { executionId: row.originId, kind: row.originKind },
     error: row.error ?? undefined,
     result: row.result,
+    concurrency: placeOf(row, queued),
   };
 }
 

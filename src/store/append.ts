@@ -290,7 +290,7 @@ function createdPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
 }
 
 /** Takes free or expired keys; sorted, so that two servers never wait for each other. */
-function dedupPart(sql: Sql, rows: readonly NewExecution[]): Fragment {
+export function dedupPart(sql: Sql, rows: readonly NewExecution[]): Fragment {
   return sql`keyed AS (
     INSERT INTO noetl.dedup AS d (dedup_key, execution_id, expires_at)
     SELECT n.dedup_key, n.execution_id, now() + n.window_ms * interval '1 millisecond'
@@ -306,7 +306,7 @@ function dedupPart(sql: Sql, rows: readonly NewExecution[]): Fragment {
   )`;
 }
 
-function executionArrays(sql: Sql, rows: readonly NewExecution[]): Fragment {
+export function executionArrays(sql: Sql, rows: readonly NewExecution[]): Fragment {
   return sql`unnest(
     ${rows.map((row) => row.executionId)}::bigint[],
     ${rows.map((row) => row.catalogId ?? null)}::bigint[],

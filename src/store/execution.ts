@@ -2,6 +2,7 @@
 import type { CatalogId, ExecutionId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
+import type { Concurrency } from "../dsl/playbook.ts";
 import type { ExecutionStatus } from "../engine/decision.ts";
 import type { ExecutionOrigin } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
@@ -27,6 +28,12 @@ export interface ExecutionHead {
   readonly payload: string;
   readonly pool: string | null;
   readonly priority: number | null;
+  /** Null: not limited, or a child that has not entered the queue of its key yet. */
+  readonly concurrencyKey: string | null;
+  /** As it was when the head was read. */
+  readonly place: "queued" | "held" | null;
+  readonly originId: ExecutionId | null;
+  readonly originKind: ExecutionOrigin["kind"] | null;
 }
 
 /** In no order; without those that do not exist. */
@@ -38,7 +45,9 @@ export async function readHeads(
     SELECT
       execution_id AS "executionId", catalog_id AS "catalogId", path, version,
       parent_id AS "parentId", root_id AS "rootId", depth, return_step AS "returnStep",
-      is_waited AS "isWaited", status, seq, payload::text AS payload, pool, priority
+      is_waited AS "isWaited", status, seq, payload::text AS payload, pool, priority,
+      concurrency_key AS "concurrencyKey", place, origin_id AS "originId",
+      origin_kind AS "originKind"
     FROM noetl.execution
     WHERE execution_id = ANY (${[...ids]}::bigint[])`;
 }
@@ -87,6 +96,13 @@ export interface ExecutionRow {
   /** The execution that this one continues or starts over. */
   readonly originId: ExecutionId | null;
   readonly originKind: ExecutionOrigin["kind"] | null;
+  readonly concurrencyKey: string | null;
+  /** Null without a key, like the following; `place` also once the execution's end was noticed. */
+  readonly concurrencyLimit: number | null;
+  readonly onLimit: Concurrency["onLimit"] | null;
+  readonly place: "queued" | "held" | null;
+  readonly placeSinceMs: number | null;
+  readonly cancels: ExecutionId | null;
 }
 
 export async function getExecution(
@@ -153,7 +169,9 @@ function rowColumns(sql: Sql, hasResult: boolean) {
       (extract(epoch FROM created_at) * 1000)::float8 AS "createdAtMs",
       (extract(epoch FROM ended_at) * 1000)::float8 AS "endedAtMs",
       ${hasResult ? sql`result::text` : sql`NULL::text`} AS result, error::text AS error, dedup_key AS "dedupKey",
-      origin_id AS "originId", origin_kind AS "originKind"
+      origin_id AS "originId", origin_kind AS "originKind", concurrency_key AS "concurrencyKey",
+      concurrency_limit AS "concurrencyLimit", on_limit AS "onLimit", place,
+      (extract(epoch FROM place_since) * 1000)::float8 AS "placeSinceMs", cancels
     FROM noetl.execution`;
 }
 

@@ -36,6 +36,8 @@ export interface StoreOptions {
 const CONNECT_TIMEOUT_S = 10;
 const CLOSE_TIMEOUT_S = 5;
 const STATEMENT_TIMEOUT_MS = 60_000;
+/** A server that is frozen in the middle of a transaction must not hold its locks. */
+const IDLE_IN_TRANSACTION_MS = 10_000;
 
 /** Lazy pools: they connect when first used, and again after losing a connection. */
 export function connectStore(url: string, options: StoreOptions): Store {
@@ -72,6 +74,7 @@ function connectPool(url: string, options: StoreOptions, isDurable: boolean): Po
       application_name: options.name,
       synchronous_commit: isDurable ? "on" : "off",
       statement_timeout: options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS,
+      idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
       plan_cache_mode: "force_generic_plan",
       enable_seqscan: "off",
       enable_bitmapscan: "off",

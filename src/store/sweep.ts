@@ -10,8 +10,10 @@ export interface Overdue {
   readonly nowMs: number;
   readonly timers: readonly DueTimer[];
   readonly leases: readonly ExpiredLease[];
-  /** Children that were to be started by whoever made them. */
+  /** Executions that were to be started by whoever made or admitted them. */
   readonly pending: readonly ExecutionId[];
+  /** Concurrency keys of ended executions whose places nobody has passed on. */
+  readonly freedKeys: readonly string[];
   readonly unnotified: readonly QueuedCommand[];
   /** Ids of schedules that somebody must look at. */
   readonly schedules: readonly string[];
@@ -67,6 +69,7 @@ interface SweepRow {
     | "timer"
     | "lease"
     | "pending"
+    | "freed"
     | "unnotified"
     | "schedule"
     | "subscription"
@@ -100,9 +103,16 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
     UNION ALL
     (SELECT 'pending', execution_id, 0, 0, 0, '', '', NULL
     FROM noetl.execution
-    WHERE status = 'pending'
-      AND created_at <= now() - ${options.graceMs} * interval '1 millisecond'
+    WHERE status = 'pending' AND place IS DISTINCT FROM 'queued'
+      AND coalesce(place_since, created_at)
+        <= now() - ${options.graceMs} * interval '1 millisecond'
     ORDER BY execution_id
+    LIMIT ${options.limit})
+    UNION ALL
+    (SELECT 'freed', 0, 0, 0, 0, '', '', concurrency_key
+    FROM noetl.execution
+    WHERE place IS NOT NULL AND ended_at IS NOT NULL
+      AND ended_at <= now() - ${options.graceMs} * interval '1 millisecond'
     LIMIT ${options.limit})
     UNION ALL
     (SELECT 'unnotified', execution_id, command_id, attempt, event_seq, step, pool, NULL
@@ -145,6 +155,7 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
       workerId: (data ?? undefined) as WorkerId | undefined,
     })),
     pending: of("pending").map((row) => row.executionId),
+    freedKeys: [...new Set(of("freed").flatMap(({ data }) => data ?? []))],
     unnotified: of("unnotified").map(({ executionId, id, attempt, eventSeq, step, pool }) => ({
       executionId,
       commandId: id as CommandId,

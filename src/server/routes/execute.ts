@@ -11,6 +11,7 @@ import type { RouteContext } from "../route-context.ts";
 import { Any, Id, readObject, readOptionalId } from "../schema.ts";
 
 const BATCH_MAX = 1000;
+const DEDUP_KEY_CHARS_MAX = 512;
 
 const ExecuteBody = t.Object(
   {
@@ -25,7 +26,7 @@ const ExecuteBody = t.Object(
     dedup: t.Optional(
       t.Nullable(
         t.Object({
-          key: t.String({ minLength: 1, maxLength: 512 }),
+          key: t.String({ minLength: 1, maxLength: DEDUP_KEY_CHARS_MAX }),
           window_secs: t.Optional(t.Nullable(t.Number({ minimum: 0 }))),
         }),
       ),
@@ -37,7 +38,7 @@ type ExecuteRequest = typeof ExecuteBody.static;
 
 const StartAnswer = t.Object({
   execution_id: t.String(),
-  status: t.Union([t.Literal("started"), t.Literal("duplicate")]),
+  status: t.Union([t.Literal("started"), t.Literal("queued"), t.Literal("duplicate")]),
   commands_generated: t.Number(),
 });
 
@@ -45,9 +46,10 @@ export function executeRoutes({ orchestrator, metrics }: RouteContext) {
   return new Elysia({ normalize: false })
     .post(
       "/api/execute",
-      async ({ body }) => {
+      async ({ body, request }) => {
         try {
-          return answerStart(await orchestrator.start(readStart(body)), metrics, "single");
+          const start = readStart(body, readIdempotencyKey(request));
+          return answerStart(await orchestrator.start(start), metrics, "single");
         } catch (error) {
           metrics.executeOutcomes.inc("single", "error");
           throw error;
@@ -61,21 +63,28 @@ export function executeRoutes({ orchestrator, metrics }: RouteContext) {
           summary: "Start an execution",
           description:
             "By `path` (latest version unless `version` says otherwise) or `catalog_id`. `payload` is " +
-            "merged over the playbook's workload. The same `dedup.key` within its window gives the " +
-            "execution that is already there, with status `duplicate`.",
+            "merged over the playbook's workload. The same `dedup.key`, or `Idempotency-Key` header, " +
+            "within its window gives the execution that is already there, with status `duplicate`. " +
+            "`queued`: the playbook's concurrency key is at its limit, it starts when its turn comes.",
           answer: StartAnswer,
-          errors: { 404: "No such playbook.", 422: "The request is not valid." },
+          errors: {
+            404: "No such playbook.",
+            409: "The concurrency key is at its limit, and `on_limit` is `reject`.",
+            422: "The request is not valid.",
+          },
         }),
       },
     )
     .post(
       "/api/execute/batch",
-      async ({ body }) => {
+      async ({ body, request }) => {
         metrics.executeBatchSize.observe(body.executions.length);
+        const key = readIdempotencyKey(request);
+        const keyOf = (index: number) => (key === undefined ? undefined : `${key}#${index}`);
         const results = await Promise.all(
           body.executions.map(async (each, index) => ({
             index,
-            ...(await startOne(each, orchestrator.start, metrics)),
+            ...(await startOne(() => orchestrator.start(readStart(each, keyOf(index))), metrics)),
           })),
         );
         return answerBatch(results);
@@ -86,14 +95,31 @@ export function executeRoutes({ orchestrator, metrics }: RouteContext) {
         detail: docs({
           tag: "Executions",
           summary: `Start up to ${BATCH_MAX} executions`,
-          description: "Each on its own: one that fails does not stop the others.",
+          description:
+            "Each on its own: one that fails does not stop the others. An `Idempotency-Key` header " +
+            "stands for all that have no `dedup`, by their position.",
         }),
       },
     );
 }
 
-/** @throws AppError invalid REQUEST_INVALID, ID_INVALID. */
-function readStart(body: ExecuteRequest): StartRequest {
+/** `Idempotency-Key`, which says the same as `dedup.key`. @throws AppError invalid REQUEST_INVALID. */
+function readIdempotencyKey({ headers }: Request): string | undefined {
+  const key = headers.get("idempotency-key")?.trim();
+  if (key === undefined || (key !== "" && key.length <= DEDUP_KEY_CHARS_MAX)) {
+    return key;
+  }
+  const message = `Idempotency-Key must have 1 to ${DEDUP_KEY_CHARS_MAX} characters`;
+  throw new AppError("invalid", "REQUEST_INVALID", message, {
+    details: { problems: [{ where: "Idempotency-Key", what: message }] },
+  });
+}
+
+/**
+ * @param key stands for the body's dedup key where it has none.
+ * @throws AppError invalid REQUEST_INVALID, ID_INVALID.
+ */
+function readStart(body: ExecuteRequest, key?: string): StartRequest {
   const catalogId = readOptionalId<CatalogId>(body.catalog_id, "catalog_id");
   const parent = readOptionalId<ExecutionId>(body.parent_execution_id, "parent_execution_id");
   const version = readVersion(body.version);
@@ -109,8 +135,15 @@ function readStart(body: ExecuteRequest): StartRequest {
     ...(parent === undefined ? {} : { parentExecutionId: parent }),
     ...(body.execution_pool ? { pool: body.execution_pool } : {}),
     ...(typeof body.priority === "number" ? { priority: Math.trunc(body.priority) } : {}),
-    ...(body.dedup ? { dedup: readDedup(body.dedup) } : {}),
+    ...readKey(body, key),
   };
+}
+
+function readKey({ dedup }: ExecuteRequest, key: string | undefined): Pick<StartRequest, "dedup"> {
+  if (dedup) {
+    return { dedup: readDedup(dedup) };
+  }
+  return key === undefined ? {} : { dedup: { key } };
 }
 
 function readDedup(
@@ -142,12 +175,12 @@ function answerStart(
   metrics: ServerMetrics,
   entry: string,
 ): typeof StartAnswer.static {
-  const isNew = started.status === "started";
-  metrics.executeOutcomes.inc(entry, isNew ? "new" : "duplicate");
+  const { executionId, status } = started;
+  metrics.executeOutcomes.inc(entry, status === "duplicate" ? "duplicate" : "new");
   return {
-    execution_id: started.executionId,
-    status: started.status,
-    commands_generated: isNew ? 1 : 0,
+    execution_id: executionId,
+    status,
+    commands_generated: status === "started" ? 1 : 0,
   };
 }
 
@@ -156,13 +189,9 @@ interface BatchResult {
   readonly status: string;
 }
 
-async function startOne(
-  request: ExecuteRequest,
-  start: (request: StartRequest) => Promise<StartedExecution>,
-  metrics: ServerMetrics,
-) {
+async function startOne(start: () => Promise<StartedExecution>, metrics: ServerMetrics) {
   try {
-    return answerStart(await start(readStart(request)), metrics, "batch");
+    return answerStart(await start(), metrics, "batch");
   } catch (error) {
     metrics.executeOutcomes.inc("batch", "error");
     const { error: text, code } = describeError(error, "/api/execute");
@@ -175,6 +204,7 @@ function answerBatch(results: readonly BatchResult[]) {
   return {
     count: results.length,
     started: count("started"),
+    queued: count("queued"),
     duplicates: count("duplicate"),
     failed: count("error"),
     results,

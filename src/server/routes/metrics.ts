@@ -33,6 +33,7 @@ function createPoolRefresh({ reader, metrics, log }: RouteContext): () => Promis
     readAtMs = Date.now();
     try {
       setPools(metrics, await reader.listPools());
+      metrics.executionsWaiting.set(await reader.countQueued(), "concurrency");
     } catch (error) {
       log.warn("pool metrics are stale", { reason: errorMessage(error) });
     }

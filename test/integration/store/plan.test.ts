@@ -108,7 +108,6 @@ test("a sweep reads only indexes of what may be overdue", async () => {
     // Of all that is held, which is bounded by the workers' slots.
     "Index Scan all of command_held",
     "Index Scan by key in command_unnotified",
-    "Index Scan by key in execution_status",
     "Index Scan by key in timer_due",
   ]);
 });

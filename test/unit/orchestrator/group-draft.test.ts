@@ -26,6 +26,10 @@ function newDraft(): GroupDraft {
       payload: "{}",
       pool: null,
       priority: 7,
+      concurrencyKey: null,
+      place: null,
+      originId: null,
+      originKind: null,
     },
     seq: 4,
     status: "running",
@@ -140,7 +144,7 @@ test("the row follows the events to the end", () => {
   expect(draft.build()).toMatchObject({ status: "completed", result: '{"a":1}', isPurged: false });
   const failed = newDraft();
   const error = { kind: "internal", code: "X", message: "m", retryable: false } as const;
-  failed.fail(error);
+  failed.endUnstarted({ type: "playbook.failed", error });
   expect(failed.build()).toMatchObject({ status: "failed", isPurged: true });
   expect(JSON.parse(failed.build().error ?? "")).toEqual(error);
 });

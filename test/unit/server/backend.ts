@@ -323,6 +323,7 @@ export function createBackend(): Backend {
       openKeychain: () => Promise.resolve(undefined),
       saveKeychain: () => Promise.reject(new Error("not in this test")),
       deleteKeychain: () => Promise.resolve(false),
+      countQueued: () => Promise.resolve(0),
       countAll: () =>
         Promise.resolve({
           executions: { pending: 0, running: 1, completed: 2, failed: 3, cancelled: 4 },
