@@ -48,6 +48,8 @@ export interface BusOptions extends BusConnectionOptions {
   readonly logStream?: string | undefined;
   /** Default `noetl.logs`. */
   readonly logSubjectPrefix?: string | undefined;
+  /** How long task output is kept; undefined: as another, or 24 h. */
+  readonly logMaxAgeMs?: number | undefined;
   /** Put into notifications for the public project's workers. */
   readonly serverUrl?: string | undefined;
   /** How long a publish waits for its acknowledgement; default 5,000. */
@@ -130,6 +132,7 @@ class JetStreamBus implements Bus {
   readonly #consumerPrefix: string;
   readonly #maxAckPending: number;
   readonly #logs: LogSource;
+  readonly #logMaxAgeMs: number | undefined;
   readonly #serverUrl: string | undefined;
   readonly #log: Logger;
   readonly #emit: (event: BusEvent) => void;
@@ -147,6 +150,7 @@ class JetStreamBus implements Bus {
     this.#prefix = options.subjectPrefix ?? "noetl.commands";
     this.#consumerPrefix = options.consumerPrefix ?? "noetl_worker";
     this.#maxAckPending = options.maxAckPending ?? ACK_PENDING_MAX;
+    this.#logMaxAgeMs = options.logMaxAgeMs;
     this.#logs = {
       connection,
       manager,
@@ -302,7 +306,9 @@ class JetStreamBus implements Bus {
   async #ensureStreams(): Promise<void> {
     await this.#ask(async () => {
       await ensureStream(this.#manager, commandStreamConfig(this.#stream, this.#prefix));
-      await ensureStream(this.#manager, logStreamConfig(this.#logs.stream, this.#logs.prefix));
+      const { stream, prefix } = this.#logs;
+      const logs = logStreamConfig(stream, prefix, this.#logMaxAgeMs);
+      await ensureStream(this.#manager, logs, this.#logMaxAgeMs !== undefined);
     });
   }
 

@@ -40,14 +40,18 @@ export function commandStreamConfig(name: string, subjectPrefix: string): NamedS
   };
 }
 
-export function logStreamConfig(name: string, subjectPrefix: string): NamedStreamConfig {
+export function logStreamConfig(
+  name: string,
+  subjectPrefix: string,
+  maxAgeMs: number = LOGS_MAX_AGE_MS,
+): NamedStreamConfig {
   return {
     name,
     subjects: [`${subjectPrefix}.>`],
     storage: StorageType.File,
     retention: RetentionPolicy.Limits,
     discard: DiscardPolicy.Old,
-    max_age: nanos(LOGS_MAX_AGE_MS),
+    max_age: nanos(maxAgeMs),
     max_bytes: LOGS_MAX_BYTES,
   };
 }
@@ -68,10 +72,15 @@ export function commandConsumerConfig(options: {
   };
 }
 
-/** Makes the stream, or brings an existing one up to this configuration. Idempotent. */
+/**
+ * Makes the stream, or brings an existing one up to this configuration. Idempotent.
+ *
+ * @param isUpdated false: an existing one stays as it is.
+ */
 export async function ensureStream(
   manager: JetStreamManager,
   config: NamedStreamConfig,
+  isUpdated = true,
 ): Promise<void> {
   try {
     await manager.streams.add(config);
@@ -79,7 +88,9 @@ export async function ensureStream(
     if (!hasApiCode(error, STREAM_NAME_IN_USE)) {
       throw error;
     }
-    await manager.streams.update(config.name, config);
+    if (isUpdated) {
+      await manager.streams.update(config.name, config);
+    }
   }
 }
 

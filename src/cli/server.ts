@@ -28,6 +28,8 @@ import { createReader } from "../server/reader.ts";
 import { checkSchema, migrate } from "../store/migrate.ts";
 import type { Store } from "../store/pool.ts";
 import { connectStore } from "../store/pool.ts";
+import type { ResultStore } from "../store/result-store.ts";
+import { createS3ResultStore } from "../store/s3-result-store.ts";
 import { KNOWN_TOOL_KINDS } from "../tools/registry.ts";
 import type { Triggers } from "../triggers/triggers.ts";
 import { createTriggers } from "../triggers/triggers.ts";
@@ -100,11 +102,26 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     log: log.child({ component: "orchestrator" }),
     knownTools: KNOWN_TOOL_KINDS,
     serverVersion: VERSION,
-    serverId: `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
+    serverId,
     stream: values.natsStream,
     defaultPool: values.defaultPool,
     gpuPool: values.gpuPool,
     env: templateEnvironment(values, options.env),
+    results: {
+      s3: s3StoreOf(values),
+      target: values.resultStore,
+      limits: {
+        resultBytes: values.resultBytes,
+        executionBytes: values.executionResultBytes,
+        templateBytes: values.templateBytes,
+      },
+    },
+    ctxChars: values.ctxBytes,
+    retention: {
+      executionsMs: values.retentionExecutions,
+      eventsMs: values.retentionEvents,
+      resultsMs: values.retentionResults,
+    },
   });
   const triggers = createTriggers({
     store,
@@ -144,6 +161,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
       origins: values.origins,
     },
     canReadSecrets: values.secretReading,
+    uploadBytesMax: values.resultBytes,
   });
   const grpcPort = await rpc.start(values.host, values.grpcPort);
   const httpPort = await listen(http, values);
@@ -196,6 +214,21 @@ const DATABASE_PATIENCE_MS = 30_000;
 /** A worker that has been silent for this long is shown as lost; its leases end sooner. */
 const WORKER_TIMEOUT_MS = 15_000;
 
+/** Undefined: there is none. What it needs to take new results has been checked. */
+function s3StoreOf(values: ServerValues): ResultStore | undefined {
+  const { s3Bucket, s3Endpoint, s3Region, s3AccessKey, s3SecretKey } = values;
+  return s3Bucket === undefined || s3AccessKey === undefined || s3SecretKey === undefined
+    ? undefined
+    : createS3ResultStore({
+        bucket: s3Bucket,
+        endpoint: s3Endpoint,
+        region: s3Region,
+        accessKey: s3AccessKey,
+        secretKey: s3SecretKey,
+        prefix: values.s3Prefix,
+      });
+}
+
 async function prepareSchema(store: Store, { skipMigration }: ServerValues): Promise<void> {
   await (skipMigration ? checkSchema(store.durable) : migrate(store.durable));
 }
@@ -210,6 +243,7 @@ async function openBus({ values, infrastructure, log, signal }: StartServerOptio
     subjectPrefix: values.natsSubject,
     consumerPrefix: values.natsConsumer,
     maxAckPending: values.natsMaxAckPending,
+    logMaxAgeMs: values.retentionLogs,
     serverUrl: values.publicUrl ?? `http://${reachable(values.host)}:${values.port}`,
     log: log.child({ component: "bus" }),
     signal,

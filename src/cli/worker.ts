@@ -39,6 +39,7 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     selfCommand: selfCommand(),
     env: taskEnvironment(env),
     python: values.python,
+    maxOutputBytes: values.resultBytes,
     filesDir: filesDirOf(values),
     duckdbLibrary: () => duckdbLibrary(values.cacheDir ?? defaultCacheDir()),
   });
@@ -82,6 +83,7 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     metrics,
     env: {},
     graceMs: values.graceTime,
+    limits: { resultBytes: values.resultBytes, ctxBytes: values.ctxBytes },
     onLog: (line) => writeTaskLine(log, line),
   });
   parts.worker = service;

@@ -8,6 +8,7 @@ import type {
   databaseOptions,
   listenOptions,
   natsOptions,
+  resultOptions,
   secretOptions,
   workerOptions,
 } from "./tables.ts";
@@ -18,17 +19,33 @@ type ListenValues = Pick<
 >;
 type DatabaseValues = Values<typeof databaseOptions>;
 type VaultValues = Pick<Values<typeof secretOptions>, "vaultAddr" | "vaultToken" | "vaultRole">;
+type ResultValues = Values<typeof resultOptions>;
 type NatsValues = Pick<Values<typeof natsOptions>, "natsUser" | "natsPassword">;
 
 export function checkServer(
-  values: ListenValues & DatabaseValues & NatsValues & VaultValues,
+  values: ListenValues & DatabaseValues & NatsValues & VaultValues & ResultValues,
 ): readonly Fault[] {
   return [
     ...checkListen(values),
     ...checkDatabase(values),
     ...checkNats(values),
     ...checkVault(values),
+    ...checkResults(values),
   ];
+}
+
+/** @returns faults of a store in S3 that lacks what it needs. */
+function checkResults(values: ResultValues): readonly Fault[] {
+  const needed = {
+    NOETL_S3_BUCKET: values.s3Bucket,
+    NOETL_S3_ACCESS_KEY: values.s3AccessKey,
+    NOETL_S3_SECRET_KEY: values.s3SecretKey,
+  };
+  return values.resultStore === "s3"
+    ? Object.entries(needed)
+        .filter(([, value]) => value === undefined)
+        .map(([name]) => ({ name, message: "is required with NOETL_RESULT_STORE=s3" }))
+    : [];
 }
 
 export function checkWorker(

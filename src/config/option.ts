@@ -107,6 +107,30 @@ export function duration(common: Common & { readonly default: string }): Option<
   return option(parse, "duration", common, common.default);
 }
 
+/** Milliseconds, or undefined for `never`. */
+export function optionalDuration(common: Common): Option<number | undefined> {
+  const parse = (value: string): Parsed<number | undefined> => {
+    const ms = value === "never" ? undefined : parseDuration(value);
+    return ms === undefined && value !== "never"
+      ? bad("a duration such as 12h or 30d, or never")
+      : good(ms);
+  };
+  return option<number | undefined>(parse, "duration", common, undefined);
+}
+
+const UNIT_BYTES: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
+
+/** Bytes; written as `65536`, `64KiB`, `8MiB`, `1GiB` (`KB`, `MB`, `GB` mean the same). */
+export function bytes(common: Common & { readonly default: string }): Option<number> {
+  const parse = (value: string): Parsed<number> => {
+    const [, digits = "", unit = ""] = /^(\d{1,12})\s*([kmg]?)(?:i?b)?$/i.exec(value) ?? [];
+    return digits === ""
+      ? bad("a size such as 64KiB, 8MiB or 1GiB")
+      : good(Number(digits) * (UNIT_BYTES[unit.toLowerCase()] ?? 1));
+  };
+  return option(parse, "size", common, common.default);
+}
+
 export function choice<const T extends string>(
   common: Common & { readonly of: readonly T[]; readonly default: T },
 ): Option<T> {

@@ -1,9 +1,11 @@
 /** Every option of the platform, by role. Times are in milliseconds once read. */
 import {
+  bytes,
   choice,
   duration,
   integer,
   list,
+  optionalDuration,
   optionalPort,
   optionalText,
   port,
@@ -246,12 +248,81 @@ export const secretOptions = {
   }),
 };
 
+const resultBytes = bytes({
+  default: "64MiB",
+  hasFlag: false,
+  description: "Largest result of a task, or artifact; servers and workers need the same",
+});
+
+/** Where values over 64 KiB are kept, how large they may be, and when finished executions go. */
+export const resultOptions = {
+  resultStore: choice({
+    of: ["postgres", "s3"],
+    default: "postgres",
+    hasFlag: false,
+    description: "Where the bytes of new stored results go; those elsewhere stay readable",
+  }),
+  s3Bucket: optionalText({ hasFlag: false, description: "Bucket for stored results" }),
+  s3Endpoint: url({
+    schemes: ["http", "https"],
+    hasFlag: false,
+    description: "S3-compatible store of the bucket; default: Amazon's of the region",
+  }),
+  s3Region: text({ default: "us-east-1", hasFlag: false, description: "Region of the bucket" }),
+  s3AccessKey: optionalText({ hasFlag: false, description: "Access key for the bucket" }),
+  s3SecretKey: secret(optionalText({ hasFlag: false, description: "Secret key for the bucket" })),
+  s3Prefix: text({
+    default: "noetl",
+    hasFlag: false,
+    description: "First part of all keys in the bucket",
+  }),
+  resultBytes,
+  executionResultBytes: bytes({
+    default: "16GiB",
+    hasFlag: false,
+    description: "All stored results of one execution together",
+  }),
+  templateBytes: bytes({
+    default: "8MiB",
+    hasFlag: false,
+    description:
+      "Largest stored result that a server loads for guards, set, loops and sub-playbooks",
+  }),
+  retentionExecutions: optionalDuration({
+    hasFlag: false,
+    description:
+      "How long finished executions are kept, with all that belongs to them; default: for ever",
+  }),
+  retentionEvents: optionalDuration({
+    hasFlag: false,
+    description: "How long events of finished executions are kept; default: as long as they are",
+  }),
+  retentionResults: optionalDuration({
+    hasFlag: false,
+    description:
+      "How long stored results of finished executions are kept; default: as long as they are",
+  }),
+  retentionLogs: duration({
+    default: "24h",
+    hasFlag: false,
+    description: "How long task output is kept, at most 1 GiB of all",
+  }),
+};
+
+const ctxBytes = bytes({
+  default: "16MiB",
+  hasFlag: false,
+  description: "Largest value of ctx; servers and workers need the same",
+});
+
 export const serverOptions = {
   ...listenOptions,
   ...folderOptions,
   ...databaseOptions,
   ...natsOptions,
   ...secretOptions,
+  ...resultOptions,
+  ctxBytes,
   defaultPool: text({
     default: "default",
     description: "Pool of steps when neither they, the playbook nor the request name one",
@@ -294,6 +365,8 @@ const workerTuning = {
     description:
       "Folder of the files that tasks name by relative paths, such as DuckDB's; default ~/.noetl/files, of up: files in its data folder",
   }),
+  resultBytes,
+  ctxBytes,
 };
 
 export const metricsOptions = {

@@ -48,6 +48,11 @@ export function createIdGenerator(node: number, now: () => number = Date.now): N
   };
 }
 
+/** The smallest id of a moment: ids made before it are smaller. At least 0. */
+export function idFloor(timeMs: number): string {
+  return (BigInt(Math.max(0, Math.floor(timeMs) - EPOCH_MS)) << 22n).toString();
+}
+
 const DECIMAL = /^[1-9]\d{0,18}$/;
 const INT8_MAX = 9_223_372_036_854_775_807n;
 

@@ -1,6 +1,8 @@
 /** Stored values: what they are called, who keeps them how long, and what is known of them. */
 import type { ExecutionId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
+import type { Json } from "../core/json.ts";
+import { parseJson } from "../core/json.ts";
 import { decodePart, splitRef } from "../template/ref.ts";
 import type { ResultRef } from "../template/scope.ts";
 
@@ -51,6 +53,29 @@ export interface ResultInfo {
   readonly expiresAtMs?: number | undefined;
 }
 
+export function isJsonType(contentType: string): boolean {
+  return /^application\/(?:[\w.+-]+\+)?json\b/i.test(contentType);
+}
+
+/**
+ * What templates and tools see of stored bytes: JSON as its value, other content as text, or as base64
+ * where it is no text.
+ *
+ * @throws SyntaxError on JSON that is none.
+ */
+export function decodeResult(bytes: Uint8Array, contentType: string): Json {
+  const isBinary = !isJsonType(contentType);
+  try {
+    const text = new TextDecoder("utf-8", { fatal: isBinary }).decode(bytes);
+    return isBinary ? text : parseJson(text);
+  } catch (error) {
+    if (isBinary) {
+      return bytes.toBase64();
+    }
+    throw error;
+  }
+}
+
 /** Scope of a text that says one. */
 export function toScope(value: unknown): ResultScope | undefined {
   return RESULT_SCOPES.find((scope) => scope === value);
@@ -66,12 +91,12 @@ export type ResultAddress =
       /** Names or indexes that lead to a part of the value. */
       readonly pointer: readonly string[];
     }
-  /** The value of a step, or of one item of its loop; or an artifact's by its name. */
+  /** The value of a step, with `row` of one item of its loop; or an artifact's by its name. */
   | {
       readonly kind: "place";
       readonly executionId: ExecutionId;
       readonly step: string;
-      readonly row: number;
+      readonly row: number | undefined;
       readonly pointer: readonly string[];
     };
 
@@ -102,7 +127,7 @@ export function parseAddress(text: string): ResultAddress | undefined {
         kind: "place",
         executionId: placeId as ExecutionId,
         step: decodePart(step),
-        row: Number(row ?? 0),
+        row: row === undefined ? undefined : Number(row),
         pointer,
       }
     : undefined;

@@ -1,9 +1,10 @@
 /** What the API shows of an execution. */
 import type { Json, JsonObject } from "../core/json.ts";
+import { isResultRef } from "../template/scope.ts";
 import type { Failure } from "./failure.ts";
 import type { OpenWait, StepRecord } from "./record.ts";
 import type { ExecutionState } from "./state.ts";
-import { presentValue } from "./value.ts";
+import { loopList, presentValue } from "./value.ts";
 
 export interface StepView {
   readonly step: string;
@@ -119,4 +120,22 @@ function waitingView(step: string): StepView {
     result: null,
     error: undefined,
   };
+}
+
+/**
+ * A finished step's value, a reference where it is stored apart, or that of one item of its loop;
+ * undefined if there is none.
+ */
+export function stepValueAt(
+  state: ExecutionState,
+  step: string,
+  row: number | undefined,
+): Json | undefined {
+  const stored = state.steps.get(step)?.value;
+  if (stored === undefined || isResultRef(stored.value)) {
+    return stored?.value;
+  }
+  const shown = presentValue(stored);
+  const list = stored.shape === "loop" ? loopList(shown) : undefined;
+  return list === undefined || row === undefined ? shown : list[row];
 }

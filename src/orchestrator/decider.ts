@@ -55,7 +55,7 @@ type Decided = Omit<Answer, "item">;
 const UNCHANGED: Decided = { isStale: false, granted: undefined };
 
 export interface DeciderOptions
-  extends Pick<OrchestratorOptions, "defaultPool" | "gpuPool" | "env" | "log"> {
+  extends Pick<OrchestratorOptions, "ctxChars" | "defaultPool" | "gpuPool" | "env" | "log"> {
   readonly cache: StateCache;
   readonly playbooks: PlaybookCache;
   readonly ids: NodeIds;
@@ -143,6 +143,7 @@ export class Decider {
         nowMs,
         newId: ids.newId,
         create,
+        ctxChars: this.#options.ctxChars,
       }),
       environment: {
         nowMs,
@@ -314,7 +315,7 @@ export class Decider {
     try {
       const { value, size } = await this.#options.loadResult(ref);
       entry.resolved.set(ref, value);
-      grow(entry, size);
+      entry.resolvedBytes += size;
     } catch (error) {
       if (error instanceof AppError && error.code === "RESULT_TOO_LARGE_HERE") {
         entry.resolved.set(ref, new UnreadableRef(error.message));
@@ -333,8 +334,12 @@ export class Decider {
       first.create === undefined
         ? (await this.#options.cache.load([id])).get(id)
         : createdEntry(first.create);
-    for (const [ref, value] of known.resolved) {
-      entry?.resolved.set(ref, value);
+    if (entry !== undefined) {
+      for (const [ref, value] of known.resolved) {
+        entry.resolved.set(ref, value);
+      }
+      entry.resolvedBytes = known.resolvedBytes;
+      entry.bytes += known.resolvedBytes * 2;
     }
     return entry;
   }

@@ -42,19 +42,23 @@ export interface DraftOptions {
   readonly newId: NewId;
   /** Of a root that starts. */
   readonly create: NewExecution | undefined;
+  /** Characters of JSON of one value of ctx; default {@link CTX_CHARS_MAX}. */
+  readonly ctxChars?: number | undefined;
 }
 
 /** JSON text of one event, in characters, at most. */
 const EVENT_CHARS_MAX = 16 * 1024 * 1024;
+
+const CTX_CHARS_MAX = 16 * 1024 * 1024;
 
 /** An input whose event would be over the limit. */
 export class EventTooLargeError extends Error {
   override readonly name = "EventTooLargeError";
   readonly failure: Failure;
 
-  constructor(type: string, chars: number) {
-    super(`event ${type} has ${chars} characters, the limit is ${EVENT_CHARS_MAX}`);
-    this.failure = failure("limit", this.message);
+  constructor(message: string, code: string) {
+    super(message);
+    this.failure = failure("limit", message, { code });
   }
 }
 
@@ -226,9 +230,7 @@ export class GroupDraft {
 
   #record(event: ExecutionEvent): void {
     const payload = JSON.stringify(event);
-    if (payload.length > EVENT_CHARS_MAX) {
-      throw new EventTooLargeError(event.type, payload.length);
-    }
+    checkSize(event, payload, this.#options.ctxChars ?? CTX_CHARS_MAX);
     const seq = this.#options.seq + this.recorded.length + 1;
     this.recorded.push({ seq, timeMs: this.#options.nowMs, event });
     this.#payloads.push(payload);
@@ -350,6 +352,23 @@ export class GroupDraft {
 
   #delay(atMs: TimeMs): number {
     return Math.max(0, atMs - this.#options.nowMs);
+  }
+}
+
+/** @throws EventTooLargeError */
+function checkSize(event: ExecutionEvent, payload: string, ctxChars: number): void {
+  if (event.type === "ctx.updated" && payload.length > ctxChars) {
+    for (const [name, value] of Object.entries(event.values)) {
+      const { length } = JSON.stringify(value);
+      if (length > ctxChars) {
+        const message = `ctx.${name} has ${length} characters of JSON, a value of ctx may have ${ctxChars} (NOETL_CTX_BYTES)`;
+        throw new EventTooLargeError(message, "CTX_TOO_LARGE");
+      }
+    }
+  }
+  if (payload.length > EVENT_CHARS_MAX) {
+    const message = `Event ${event.type} has ${payload.length} characters, the limit is ${EVENT_CHARS_MAX}`;
+    throw new EventTooLargeError(message, "EVENT_TOO_LARGE");
   }
 }
 

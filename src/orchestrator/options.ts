@@ -5,6 +5,9 @@ import type { ServerMetrics } from "../observability/metrics.ts";
 import type { Providers } from "../secrets/providers.ts";
 import type { Sealer } from "../secrets/sealing.ts";
 import type { Store } from "../store/pool.ts";
+import type { ResultStore, StoreKind } from "../store/result-store.ts";
+import type { ResultLimits } from "./result-limits.ts";
+import type { Retention } from "./retention.ts";
 
 export type CommandBus = Pick<
   Bus,
@@ -58,6 +61,19 @@ export interface OrchestratorOptions {
   readonly defaultPool: string;
   /** Pool for tasks that need GPUs and name none. */
   readonly gpuPool: string;
+  /** Where and how stored values are kept; default: in PostgreSQL, {@link DEFAULT_RESULT_LIMITS}. */
+  readonly results?:
+    | {
+        readonly s3?: ResultStore | undefined;
+        /** Takes new values; those in the other store stay readable. Default `postgres`. */
+        readonly target?: StoreKind | undefined;
+        readonly limits?: ResultLimits | undefined;
+      }
+    | undefined;
+  /** What of finished executions goes when; default: nothing ever. */
+  readonly retention?: Retention | undefined;
+  /** Characters of JSON of one value of ctx, at most; default 8 Mi. */
+  readonly ctxChars?: number | undefined;
   /** Names visible to templates as `env.*`. */
   readonly env: Readonly<Record<string, string>>;
   /** How long a claim holds without a heartbeat; default 10,000. */

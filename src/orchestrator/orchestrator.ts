@@ -7,7 +7,6 @@ import { AppError } from "../core/errors.ts";
 import type { ExecutionId, WorkerId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
-import { parseJson } from "../core/json.ts";
 import type { Service } from "../core/service.ts";
 import type {
   CommandReport,
@@ -20,9 +19,11 @@ import type {
 } from "../engine/command.ts";
 import type { ExecutionStatus, Signal } from "../engine/decision.ts";
 import type { RecordedEvent } from "../engine/event.ts";
+import type { NewResult, ResultInfo } from "../engine/result.ts";
 import type { ExecutionState } from "../engine/state.ts";
+import { stepValueAt } from "../engine/view.ts";
+import { createPostgresResultStore } from "../store/result-store.ts";
 import type { Overdue } from "../store/sweep.ts";
-import type { ResultRef } from "../template/scope.ts";
 import { Admission } from "./admission.ts";
 import { Batcher } from "./batcher.ts";
 import type { Claim } from "./claim-commands.ts";
@@ -45,8 +46,11 @@ import { readState } from "./read-state.ts";
 import type { RegisteredPlaybook, RegisterRequest } from "./register-playbook.ts";
 import { registerPlaybook } from "./register-playbook.ts";
 import { Relay } from "./relay.ts";
-import type { NewResult } from "./results.ts";
-import { getResult, putResult } from "./results.ts";
+import type { ByteSource } from "./result-frames.ts";
+import { DEFAULT_RESULT_LIMITS } from "./result-limits.ts";
+import type { OpenResult, ResultPage } from "./results.ts";
+import { Results } from "./results.ts";
+import { Housekeeper } from "./retention.ts";
 import type { RerunOptions, RetriedExecution, RetryOptions } from "./retry-execution.ts";
 import { ExecutionRetrier } from "./retry-execution.ts";
 import type { Rotation } from "./rotate-secrets.ts";
@@ -109,9 +113,13 @@ export interface Orchestrator {
   state(id: ExecutionId): Promise<ExecutionState | undefined>;
   watch(id: ExecutionId, options: WatchOptions): AsyncIterable<RecordedEvent>;
   registerPlaybook(request: RegisterRequest): Promise<RegisteredPlaybook>;
-  putResult(result: NewResult): Promise<ResultRef>;
-  /** JSON text. */
-  getResult(ref: string): Promise<string>;
+  /** Values that are stored apart; see {@link Results}. */
+  putResult(result: NewResult, source: ByteSource): Promise<ResultInfo>;
+  /** By reference, canonical URI or URN. */
+  openResult(address: string): Promise<OpenResult>;
+  openNamedResult(executionId: ExecutionId, name: string): Promise<OpenResult>;
+  listResults(executionId: ExecutionId, page: ResultPage): Promise<readonly ResultInfo[]>;
+  removeResult(ref: string): Promise<boolean>;
   resolveCredential(workerId: WorkerId, question: SecretQuestion): Promise<ResolvedCredential>;
   /** For the server itself: what the credential is, tokens fetched. @throws AppError */
   openCredential(name: string): Promise<{ readonly type: string; readonly data: JsonObject }>;
@@ -156,7 +164,26 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     playbooks,
     maxBytes: options.cacheBytes ?? CACHE_BYTES,
   });
-  const loadResult = async (ref: string) => parseJson(await getResult(store.durable, ref));
+  const postgres = createPostgresResultStore(store);
+  const { s3, target, limits = DEFAULT_RESULT_LIMITS } = options.results ?? {};
+  const sources = { postgres, ...(s3 === undefined ? {} : { s3 }) };
+  const results = new Results({
+    store,
+    target: target === "s3" && s3 !== undefined ? s3 : postgres,
+    sources,
+    limits,
+    newId: async () => {
+      await ids.acquire();
+      return ids.newId();
+    },
+    stepValue: async (id, step, row) => {
+      const state = await readState({ pool: store.durable, cache, intake }, id);
+      return state && stepValueAt(state, step, row);
+    },
+  });
+  const { retention = {} } = options;
+  const housekeeper = new Housekeeper({ store, sources, retention, now: () => clock.now(), log });
+  const loadResult = (ref: string) => results.load(ref);
   const decider = new Decider({
     ...options,
     ...{ cache, playbooks, ids, clock, loadResult, leaseMs },
@@ -200,6 +227,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
         listener(overdue);
       }
     },
+    keepHouse: () => housekeeper.keep(),
     intervalMs,
     outageMs: intervalMs * OUTAGE_SWEEPS,
     amnestyMs: heartbeatIntervalMs * AMNESTY_HEARTBEATS,
@@ -273,8 +301,11 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     state,
     watch: (id, watchOptions) => watch.watch(id, watchOptions),
     registerPlaybook: (request) => registerPlaybook(options, ids, request),
-    putResult: (result) => putResult(store.durable, result),
-    getResult: (ref) => getResult(store.durable, ref),
+    putResult: (result, source) => results.put(result, source),
+    openResult: (address) => results.open(address),
+    openNamedResult: (id, name) => results.openNamed(id, name),
+    listResults: (id, page) => results.list(id, page),
+    removeResult: (ref) => results.remove(ref),
     resolveCredential: (workerId, question) => secrets.resolve(workerId, question),
     openCredential: (name) => secrets.open(name),
     rotateSecrets: () => secrets.rotate(),

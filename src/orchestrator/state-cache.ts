@@ -12,6 +12,7 @@ import { readEvents } from "../store/event.ts";
 import type { ExecutionHead } from "../store/execution.ts";
 import { readHeads } from "../store/execution.ts";
 import type { Pool } from "../store/pool.ts";
+import type { UnreadableRef } from "../template/scope.ts";
 import type { PlaybookCache } from "./playbook-cache.ts";
 
 export interface CacheEntry {
@@ -21,7 +22,9 @@ export interface CacheEntry {
   /** Rough size in memory. */
   bytes: number;
   /** Results that decisions had to look into, by `$ref`. */
-  readonly resolved: Map<string, Json>;
+  readonly resolved: Map<string, Json | UnreadableRef>;
+  /** Bytes of their JSON texts; part of `bytes` once they are kept. */
+  resolvedBytes: number;
   /** True right after a read: nothing can be more recent than this. */
   isFresh: boolean;
 }
@@ -102,6 +105,7 @@ export function newEntry(head: ExecutionHead, playbook: Playbook | undefined): C
     state: playbook === undefined ? undefined : createState(playbook),
     bytes: ENTRY_BYTES,
     resolved: new Map(),
+    resolvedBytes: 0,
     isFresh: true,
   };
 }

@@ -41,6 +41,8 @@ export interface SweeperOptions extends Pick<OrchestratorOptions, "store" | "met
   readonly relay: Relay;
   /** Told what is due besides executions. */
   readonly onOverdue: (overdue: Overdue) => void;
+  /** Removes what is old; true if there is more to do at once. */
+  readonly keepHouse: () => Promise<boolean>;
   readonly intervalMs: number;
   /** A gap between sweeps that counts as an outage. */
   readonly outageMs: number;
@@ -60,11 +62,15 @@ export class Sweeper {
 
   async #run(signal: AbortSignal): Promise<void> {
     const { intervalMs, log } = this.#options;
+    let hasMore = false;
     for (let round = 0; !signal.aborted; round++) {
       try {
         await this.sweep();
         if (round % HOUSEKEEPING_EVERY === 0) {
           await this.#keepHouse();
+        }
+        if (hasMore || round % HOUSEKEEPING_EVERY === 1) {
+          hasMore = await this.#options.keepHouse();
         }
       } catch (error) {
         log.warn("sweep failed", { error: errorMessage(error) });
@@ -126,7 +132,7 @@ export class Sweeper {
       log.warn("worker forgotten", { workerId, pool });
     }
     await removeExpiredDedup(store.quick);
-    await removeExpiredKeychain(store.quick);
     await removeIdleRates(store.quick);
+    await removeExpiredKeychain(store.quick);
   }
 }

@@ -9,7 +9,7 @@ import type { ClientUnaryCall, ServiceError } from "@grpc/grpc-js";
 import { ChannelCredentials, Metadata } from "@grpc/grpc-js";
 import { assert } from "../core/assert.ts";
 import { AppError } from "../core/errors.ts";
-import type { WorkerId } from "../core/ids.ts";
+import type { ExecutionId, WorkerId } from "../core/ids.ts";
 import type {
   ClaimedCommand,
   ClaimOutcome,
@@ -23,6 +23,7 @@ import type {
   ReportAnswer,
   WorkerRegistration,
 } from "../engine/command.ts";
+import type { NewResult, ResultInfo } from "../engine/result.ts";
 import { CHANNEL_OPTIONS } from "./channel.ts";
 import {
   decodeClaimOutcome,
@@ -33,16 +34,20 @@ import {
   encodeRegistration,
   encodeReport,
 } from "./codec.ts";
-import type { Directives, PutResultResponse, ResultChunk } from "./generated/noetl/v1/worker.ts";
+import type {
+  Directives,
+  GetResultRequest,
+  PutResultResponse,
+  ResultChunk,
+} from "./generated/noetl/v1/worker.ts";
 import { WorkerServiceClient } from "./generated/noetl/v1/worker.ts";
 import type {
-  NewResult,
   RegistrationAnswer,
   ResolvedCredential,
+  ResultPage,
   SecretQuestion,
-  StoredRef,
 } from "./handlers.ts";
-import { chunked, writeChunks } from "./result-stream.ts";
+import { decodeInfo, encodePut, writeChunks } from "./result-stream.ts";
 import { fromServiceError } from "./status.ts";
 import { decodeJsonObject, invalid } from "./wire-value.ts";
 import { WorkStream } from "./work-stream.ts";
@@ -82,12 +87,25 @@ export interface WorkerClient {
   /** Resolves with the number of lines that were dropped. */
   appendLogs(workerId: WorkerId, lines: readonly LogLine[]): Promise<number>;
   resolveCredential(workerId: WorkerId, question: SecretQuestion): Promise<ResolvedCredential>;
-  putResult(result: NewResult): Promise<StoredRef>;
-  /** The JSON text of a stored value. */
-  getResult(ref: string): Promise<string>;
+  /** @param open gives the bytes, from the first on each time. */
+  putResult(
+    result: NewResult,
+    open: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  ): Promise<ResultInfo>;
+  /** What is known of a stored value; by reference, canonical URI or URN, or by its name. */
+  describeResult(key: ResultQuery): Promise<ResultInfo>;
+  /** The bytes of a stored value go to `write` as they come. */
+  readResult(key: ResultQuery, write: (bytes: Uint8Array) => void): Promise<ResultInfo>;
+  listResults(executionId: ExecutionId, page: ResultPage): Promise<readonly ResultInfo[]>;
+  /** False if there was none. */
+  deleteResult(ref: string): Promise<boolean>;
   deregister(workerId: WorkerId): Promise<void>;
   close(): void;
 }
+
+export type ResultQuery =
+  | { readonly address: string }
+  | { readonly executionId: ExecutionId; readonly name: string };
 
 export interface HeartbeatListener {
   /** `isAnswer`: the leases of a heartbeat's commands are renewed; `directives` may be empty. */
@@ -210,30 +228,53 @@ class FailoverClient implements WorkerClient {
     return { name, type, data: decodeJsonObject("data", found.data), version };
   }
 
-  async putResult({ executionId, name, text }: NewResult): Promise<StoredRef> {
-    const chunks = chunked(Buffer.from(text), { executionId, name });
+  async putResult(
+    result: NewResult,
+    open: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  ): Promise<ResultInfo> {
     const response = await this.#use(({ stub }) => {
       const { promise, callback } = callbackPromise<PutResultResponse>();
       const call = stub.putResult(this.#metadata, deadline(TRANSFER_DEADLINE_MS), callback);
-      const written = writeChunks(call, chunks).then(() => call.end());
-      // A call that fails while it is written fails through its callback.
-      written.catch(() => undefined);
+      const written = writeChunks(call, encodePut(result, open())).then(() => call.end());
+      // A source that breaks ends the call; one that fails while it is written says so by itself.
+      written.catch(() => call.cancel());
       return promise;
     });
-    return decodeRef(response.ref);
+    return decodeInfo(response.info);
   }
 
-  async getResult(ref: string): Promise<string> {
-    const parts: Buffer[] = [];
-    await this.#use(({ stub }) => {
-      const call = stub.getResult({ ref }, this.#metadata, deadline(TRANSFER_DEADLINE_MS));
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      call.on("data", (chunk: ResultChunk) => parts.push(chunk.data));
+  async describeResult(key: ResultQuery): Promise<ResultInfo> {
+    const request = toQuery(key);
+    const { info } = await this.#unary(({ stub }) => stub.describeResult.bind(stub, request));
+    return decodeInfo(info);
+  }
+
+  async readResult(key: ResultQuery, write: (bytes: Uint8Array) => void): Promise<ResultInfo> {
+    return await this.#use(({ stub }) => {
+      const call = stub.getResult(toQuery(key), this.#metadata, deadline(TRANSFER_DEADLINE_MS));
+      const { promise, resolve, reject } = Promise.withResolvers<ResultInfo>();
+      let info: ResultInfo | undefined;
+      call.on("data", ({ head, data }: ResultChunk) => {
+        info ??= head.length === 0 ? undefined : decodeInfo(head);
+        if (data.length > 0) {
+          write(data);
+        }
+      });
       call.on("error", (error: ServiceError) => reject(fromServiceError(error)));
-      call.on("end", () => resolve());
+      call.on("end", () => (info === undefined ? reject(invalid("no head")) : resolve(info)));
       return promise;
     });
-    return Buffer.concat(parts).toString();
+  }
+
+  async listResults(executionId: ExecutionId, page: ResultPage): Promise<readonly ResultInfo[]> {
+    const request = { executionId, ...page, name: page.name ?? "" };
+    const { infos } = await this.#unary(({ stub }) => stub.listResults.bind(stub, request));
+    return infos.map(decodeInfo);
+  }
+
+  async deleteResult(ref: string): Promise<boolean> {
+    const { isDeleted } = await this.#unary(({ stub }) => stub.deleteResult.bind(stub, { ref }));
+    return isDeleted;
   }
 
   async deregister(workerId: WorkerId): Promise<void> {
@@ -341,10 +382,8 @@ function channelCredentials(tls: ClientTls | undefined): ChannelCredentials {
   return ChannelCredentials.createSsl(bytes(tls.authority), bytes(tls.key), bytes(tls.certificate));
 }
 
-function decodeRef(bytes: Buffer): StoredRef {
-  const ref = decodeJsonObject("ref", bytes);
-  if (typeof ref["$ref"] !== "string" || typeof ref["size"] !== "number") {
-    throw invalid("ref is not a reference");
-  }
-  return ref as StoredRef;
+function toQuery(key: ResultQuery): GetResultRequest {
+  return "address" in key
+    ? { ref: key.address, executionId: "", name: "" }
+    : { ref: "", executionId: key.executionId, name: key.name };
 }

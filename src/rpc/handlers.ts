@@ -20,6 +20,7 @@ import type {
 import type { ExecutionStatus, Signal } from "../engine/decision.ts";
 import type { RecordedEvent } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
+import type { NewResult, ResultInfo } from "../engine/result.ts";
 
 /** Methods behind `noetl.v1.WorkerService`. They throw AppError; anything else is a bug. */
 export interface WorkerHandlers {
@@ -51,9 +52,15 @@ export interface WorkerHandlers {
   appendLogs(lines: readonly LogLine[]): Promise<number>;
   /** @throws AppError `forbidden` when the worker does not hold a command that names it. */
   resolveCredential(workerId: WorkerId, question: SecretQuestion): Promise<ResolvedCredential>;
-  putResult(result: NewResult): Promise<StoredRef>;
-  /** The JSON text of a stored value. @throws AppError `not_found`. */
-  getResult(ref: string): Promise<string>;
+  /** @param source the bytes as they come; need not be read to the end. */
+  putResult(result: NewResult, source: AsyncIterable<Uint8Array>): Promise<ResultInfo>;
+  /** By reference, canonical URI or URN. @throws AppError `not_found`. */
+  openResult(address: string): Promise<OpenResult>;
+  /** The newest of that name. @throws AppError `not_found`. */
+  openNamedResult(executionId: ExecutionId, name: string): Promise<OpenResult>;
+  listResults(executionId: ExecutionId, page: ResultPage): Promise<readonly ResultInfo[]>;
+  /** False if there was none. */
+  removeResult(ref: string): Promise<boolean>;
   deregister(workerId: WorkerId): Promise<void>;
 }
 
@@ -84,20 +91,17 @@ export interface ResolvedCredential {
   readonly version: string;
 }
 
-export interface NewResult {
-  readonly executionId: ExecutionId;
-  /** For people: the step or variable that it belongs to. */
-  readonly name: string;
-  /** JSON text of the value. */
-  readonly text: string;
+/** A stored value that can be read. */
+export interface OpenResult {
+  readonly info: ResultInfo;
+  /** Pieces that are not too large for a message. */
+  read(): AsyncIterable<Uint8Array>;
 }
 
-/** A `ResultRef` of src/template/scope.ts. */
-export interface StoredRef extends JsonObject {
-  readonly $ref: string;
-  /** Bytes of the JSON text. */
-  readonly size: number;
-  readonly type: "object" | "array" | "string" | "number" | "boolean" | "null";
+export interface ResultPage {
+  readonly limit: number;
+  readonly offset: number;
+  readonly name?: string | undefined;
 }
 
 /** Methods behind `noetl.v1.ControlService`. */

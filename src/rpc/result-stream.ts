@@ -1,58 +1,118 @@
-/** Large values in chunks, so that no single message nears the limit. */
+/** Stored values in chunks, so that no single message nears the limit and no server holds a value. */
 
 import { once } from "node:events";
 import type { Writable } from "node:stream";
-import { AppError } from "../core/errors.ts";
+import { isJsonObject } from "../core/json.ts";
+import type { NewResult, ResultInfo } from "../engine/result.ts";
+import { JSON_TYPE, toScope } from "../engine/result.ts";
 import { decodeExecutionId } from "./control-codec.ts";
 import type { ResultChunk } from "./generated/noetl/v1/worker.ts";
-import type { NewResult } from "./handlers.ts";
+import type { OpenResult } from "./handlers.ts";
+import { decodeJsonObject, encodeJson, invalid } from "./wire-value.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
-/** Above what any server accepts as a value: protects memory, the limit that users see is smaller. */
-const RESULT_BYTES_MAX = 512 * 1024 * 1024;
+const EMPTY = Buffer.alloc(0);
 
-/** Chunks of `bytes`; the first carries the header. */
-export function* chunked(
-  bytes: Buffer,
-  header: { readonly executionId: string; readonly name: string },
-): Generator<ResultChunk, void, undefined> {
-  let offset = 0;
-  do {
-    const data = bytes.subarray(offset, offset + CHUNK_BYTES);
-    yield offset === 0 ? { ...header, data } : { executionId: "", name: "", data };
-    offset += CHUNK_BYTES;
-  } while (offset < bytes.length);
-}
+type Bytes = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
-/** Writes all chunks as fast as the other side reads. */
-export async function writeChunks(stream: Writable, chunks: Iterable<ResultChunk>): Promise<void> {
-  for (const chunk of chunks) {
-    if (!stream.write(chunk)) {
-      await once(stream, "drain");
+/** Chunks of a value to be stored: a head, then the bytes. */
+export async function* encodePut(result: NewResult, source: Bytes): AsyncGenerator<ResultChunk> {
+  const { executionId, name, ...rest } = result;
+  yield { executionId, name, data: EMPTY, head: encodeJson(rest) };
+  for await (const bytes of source) {
+    for (let offset = 0; offset < bytes.length; offset += CHUNK_BYTES) {
+      yield chunk(bytes.subarray(offset, offset + CHUNK_BYTES));
     }
   }
 }
 
-/** @throws AppError `invalid`: `RESULT_TOO_LARGE`. */
-export async function readChunks(chunks: AsyncIterable<ResultChunk>): Promise<NewResult> {
-  const parts: Buffer[] = [];
-  let header: ResultChunk | undefined;
-  let byteCount = 0;
-  for await (const chunk of chunks) {
-    header ??= chunk;
-    byteCount += chunk.data.length;
-    if (byteCount > RESULT_BYTES_MAX) {
-      throw new AppError(
-        "invalid",
-        "RESULT_TOO_LARGE",
-        `A stored result may have at most ${RESULT_BYTES_MAX} bytes`,
-      );
-    }
-    parts.push(chunk.data);
+function chunk(bytes: Uint8Array): ResultChunk {
+  const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return { executionId: "", name: "", data, head: EMPTY };
+}
+
+/** Reads the head; the bytes come while {@link PutStream.source} is read. @throws AppError `invalid`. */
+export async function decodePut(chunks: AsyncIterable<ResultChunk>): Promise<{
+  readonly result: NewResult;
+  readonly source: AsyncIterable<Uint8Array>;
+}> {
+  const iterator = chunks[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  if (first.done === true) {
+    throw invalid("a stream of a value has no chunk");
   }
+  const { executionId, name, head, data } = first.value;
+  const id = decodeExecutionId(executionId);
+  const result = { ...decodeHead(decodeJsonObject("head", head)), executionId: id, name };
+  return { result, source: bytesOf(data, iterator) };
+}
+
+async function* bytesOf(
+  first: Uint8Array,
+  rest: AsyncIterator<ResultChunk>,
+): AsyncGenerator<Uint8Array> {
+  yield first;
+  for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
+    yield next.value.data;
+  }
+}
+
+/** What is not understood is left out: the server then decides by itself. */
+function decodeHead(head: Readonly<Record<string, unknown>>) {
+  const { step, scope, ttlMs, contentType, sha256, size } = head;
   return {
-    executionId: decodeExecutionId(header?.executionId ?? ""),
-    name: header?.name ?? "",
-    text: Buffer.concat(parts).toString(),
+    ...(typeof step === "string" ? { step } : {}),
+    ...(toScope(scope) === undefined ? {} : { scope: toScope(scope) }),
+    ...(typeof ttlMs === "number" && ttlMs > 0 ? { ttlMs } : {}),
+    ...(typeof contentType === "string" ? { contentType } : {}),
+    ...(typeof sha256 === "string" ? { sha256 } : {}),
+    ...(typeof size === "number" ? { size } : {}),
   };
+}
+
+/** Chunks of a stored value: its head, then the bytes. */
+export async function* encodeGet({ info, read }: OpenResult): AsyncGenerator<ResultChunk> {
+  yield { executionId: "", name: "", data: EMPTY, head: encodeInfo(info) };
+  for await (const bytes of read()) {
+    yield chunk(bytes);
+  }
+}
+
+export function encodeInfo(info: ResultInfo): Buffer {
+  return encodeJson(info);
+}
+
+/** @throws AppError `invalid`. */
+export function decodeInfo(bytes: Buffer): ResultInfo {
+  const info = decodeJsonObject("info", bytes);
+  const { ref, size, sha256 } = info;
+  const isRef = isJsonObject(ref) && typeof ref["$ref"] === "string";
+  if (!isRef || typeof size !== "number" || typeof sha256 !== "string") {
+    throw invalid("info does not describe a stored value");
+  }
+  return { contentType: JSON_TYPE, ...info } as unknown as ResultInfo;
+}
+
+/** Writes all chunks as fast as the other side reads; ends early when the stream is closed. */
+export async function writeChunks(
+  stream: Writable,
+  chunks: AsyncIterable<ResultChunk>,
+): Promise<void> {
+  const closed = new AbortController();
+  const close = (): void => closed.abort();
+  stream.once("close", close);
+  stream.once("error", close);
+  try {
+    for await (const one of chunks) {
+      if (stream.destroyed || closed.signal.aborted) {
+        return;
+      }
+      if (!stream.write(one)) {
+        await once(stream, "drain", { signal: closed.signal });
+      }
+    }
+  } finally {
+    stream.off("close", close);
+    stream.off("error", close);
+  }
 }

@@ -10,15 +10,17 @@ import {
   decodeReport,
   encodeClaimOutcome,
 } from "./codec.ts";
+import { decodeExecutionId } from "./control-codec.ts";
 import type {
   ClaimOutcome,
+  GetResultRequest,
   PutResultResponse,
   ResultChunk,
   WorkerServiceServer,
 } from "./generated/noetl/v1/worker.ts";
-import type { WorkerHandlers } from "./handlers.ts";
+import type { OpenResult, WorkerHandlers } from "./handlers.ts";
 import { serveHeartbeats } from "./heartbeat-link.ts";
-import { chunked, readChunks, writeChunks } from "./result-stream.ts";
+import { decodePut, encodeGet, encodeInfo, writeChunks } from "./result-stream.ts";
 import { toStatus } from "./status.ts";
 import { encodeJson, toWorkerId } from "./wire-value.ts";
 import type { WorkMethods } from "./work-link.ts";
@@ -50,10 +52,21 @@ export function createWorkerService(
     }),
     putResult: putResult(handlers, context),
     getResult: streaming(context, "GetResult", async (call) => {
-      const text = await handlers.getResult(call.request.ref);
-      await writeChunks(call, chunked(Buffer.from(text), { executionId: "", name: "" }));
+      await writeChunks(call, encodeGet(await openResult(handlers, call.request)));
       call.end();
     }),
+    describeResult: unary(context, "DescribeResult", async (request) => {
+      const { info } = await openResult(handlers, request);
+      return { info: encodeInfo(info) };
+    }),
+    listResults: unary(context, "ListResults", async ({ executionId, name, limit, offset }) => {
+      const page = { limit, offset, name: name === "" ? undefined : name };
+      const infos = await handlers.listResults(decodeExecutionId(executionId), page);
+      return { infos: infos.map(encodeInfo) };
+    }),
+    deleteResult: unary(context, "DeleteResult", async ({ ref }) => ({
+      isDeleted: await handlers.removeResult(ref),
+    })),
     deregister: unary(context, "Deregister", async ({ workerId }) => {
       await handlers.deregister(toWorkerId(workerId));
       return {};
@@ -87,14 +100,24 @@ function createWorkMethods(handlers: WorkerHandlers): WorkMethods {
   };
 }
 
+async function openResult(
+  handlers: WorkerHandlers,
+  { ref, executionId, name }: GetResultRequest,
+): Promise<OpenResult> {
+  return ref === ""
+    ? await handlers.openNamedResult(decodeExecutionId(executionId), name)
+    : await handlers.openResult(ref);
+}
+
 function putResult(
   handlers: WorkerHandlers,
   context: CallContext,
 ): WorkerServiceServer["putResult"] {
   return (call: ServerReadableStream<ResultChunk, PutResultResponse>, callback) => {
-    const run = async (): Promise<PutResultResponse> => ({
-      ref: encodeJson(await handlers.putResult(await readChunks(call))),
-    });
+    const run = async (): Promise<PutResultResponse> => {
+      const { result, source } = await decodePut(call);
+      return { info: encodeInfo(await handlers.putResult(result, source)) };
+    };
     void guard(context, "PutResult", call.metadata, run).then(
       (response) => callback(null, response),
       (error: unknown) => callback(toStatus(error)),

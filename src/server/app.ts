@@ -16,6 +16,7 @@ import type { Triggers } from "../triggers/triggers.ts";
 import type { AccessOptions } from "./access.ts";
 import { createAccessCheck } from "./access.ts";
 import type { ServerOrchestrator, ServerReader } from "./backend.ts";
+import { BODY_BYTES_MAX } from "./body.ts";
 import { createCors } from "./cors.ts";
 import type { ErrorBody } from "./errors.ts";
 import { describeError, errorResponse } from "./errors.ts";
@@ -51,6 +52,8 @@ export interface HttpServerOptions {
   readonly access: AccessOptions;
   /** Largest request body; default {@link BODY_BYTES_MAX}. */
   readonly bodyBytesMax?: number;
+  /** Largest body of an upload, which is read as it comes; default {@link UPLOAD_BYTES_MAX}. */
+  readonly uploadBytesMax?: number;
   /** See {@link RouteContext.heartbeatMs}; default 15 s. */
   readonly heartbeatMs?: number;
   /** Default false. */
@@ -66,8 +69,9 @@ export interface HttpServer {
   stop(): Promise<void>;
 }
 
-/** Playbooks and payloads: far above what is sensible, far below what hurts. */
-export const BODY_BYTES_MAX = 16 * 1024 * 1024;
+export const UPLOAD_BYTES_MAX = 64 * 1024 * 1024;
+/** Its body is stored while it is read. */
+const UPLOAD_PATH = /^\/api\/result\/\d+\/[^/]+$/;
 const HEARTBEAT_MS = 15_000;
 /** Bun closes connections that are silent this long; above the heartbeat of live streams. */
 const IDLE_SECONDS = 60;
@@ -92,7 +96,9 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   return {
     handle,
     start: (hostname, port) => {
-      const maxRequestBodySize = options.bodyBytesMax ?? BODY_BYTES_MAX;
+      const { bodyBytesMax = BODY_BYTES_MAX, uploadBytesMax = UPLOAD_BYTES_MAX } = options;
+      // Bodies without a length are counted as they are read: see body.ts and the store's limit.
+      const maxRequestBodySize = Math.max(bodyBytesMax, uploadBytesMax);
       listener = Bun.serve({
         hostname,
         port,
@@ -175,10 +181,12 @@ function createHandler(
 ): (request: Request) => Promise<Response> {
   const checkAccess = createAccessCheck(options.access);
   const { metrics } = options;
-  const bodyBytesMax = options.bodyBytesMax ?? BODY_BYTES_MAX;
+  const { bodyBytesMax = BODY_BYTES_MAX, uploadBytesMax = UPLOAD_BYTES_MAX } = options;
   const cors = createCors(options.access.origins);
   const answer = async (request: Request, path: string): Promise<Response> => {
-    const refusal = checkAccess(request, path) ?? checkSize(request, bodyBytesMax);
+    const isUpload = request.method === "PUT" && UPLOAD_PATH.test(path);
+    const bytesMax = isUpload ? uploadBytesMax : bodyBytesMax;
+    const refusal = checkAccess(request, path) ?? checkSize(request, bytesMax);
     return refusal === undefined
       ? await app.fetch(request)
       : errorResponse(describeError(refusal, path));

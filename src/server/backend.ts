@@ -9,6 +9,7 @@ import type { CommandReport, LogLine, ReportAnswer } from "../engine/command.ts"
 import type { ExecutionStatus, Signal } from "../engine/decision.ts";
 import type { EventType, ExecutionOrigin, RecordedEvent } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
+import type { NewResult, ResultInfo } from "../engine/result.ts";
 import type { WaitView } from "../engine/view.ts";
 
 /** Everything that changes an execution, or follows it live. Throws AppError. */
@@ -133,8 +134,19 @@ export interface ServerReader {
     executionId: ExecutionId,
     query: LogQuery & { readonly signal: AbortSignal },
   ): AsyncIterable<LogPage>;
-  /** JSON text of a value that is stored apart. */
-  getResult(ref: string): Promise<string>;
+  /** A value that is stored apart, by reference, canonical URI or URN. @throws AppError `not_found` */
+  openResult(address: string): Promise<OpenResult>;
+  /** The newest of that name. @throws AppError `not_found` */
+  openNamedResult(executionId: ExecutionId, name: string): Promise<OpenResult>;
+  /** Oldest first. */
+  listResults(
+    executionId: ExecutionId,
+    page: Page & { readonly name?: string | undefined },
+  ): Promise<readonly ResultInfo[]>;
+  /** Stores a value; its bytes are read as they come. */
+  putResult(result: NewResult, source: AsyncIterable<Uint8Array>): Promise<ResultInfo>;
+  /** False if there was none. */
+  removeResult(ref: string): Promise<boolean>;
   saveCredential(credential: NewCredential): Promise<CredentialRow>;
   listCredentials(filter: CredentialFilter): Promise<readonly CredentialRow[]>;
   /** By id or name. */
@@ -156,6 +168,12 @@ export interface ServerReader {
   countQueued(): Promise<number>;
 }
 
+/** A stored value that can be read. */
+export interface OpenResult {
+  readonly info: ResultInfo;
+  /** Of the whole value without a range; `end` is behind the last byte. */
+  read(range?: { readonly begin: number; readonly end: number }): AsyncIterable<Uint8Array>;
+}
 
 export interface BackendHealth {
   readonly database: ComponentHealth;

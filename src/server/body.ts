@@ -9,7 +9,7 @@ import { parseJson } from "../core/json.ts";
  * @throws AppError invalid REQUEST_MALFORMED.
  */
 async function readBody(request: Request): Promise<Json> {
-  const text = await request.text();
+  const text = await readText(request);
   if (text === "") {
     return {};
   }
@@ -18,6 +18,26 @@ async function readBody(request: Request): Promise<Json> {
   } catch (error) {
     throw malformed(error);
   }
+}
+
+/** Playbooks and payloads: far above what is sensible, far below what hurts. */
+export const BODY_BYTES_MAX = 16 * 1024 * 1024;
+
+/** A body that does not say its length is counted. */
+async function readText(request: Request): Promise<string> {
+  if (request.body === null || request.headers.has("content-length")) {
+    return await request.text();
+  }
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of request.body) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > BODY_BYTES_MAX) {
+      const message = `The body has more than ${BODY_BYTES_MAX} bytes`;
+      throw new AppError("invalid", "REQUEST_TOO_LARGE", message);
+    }
+  }
+  return text + decoder.decode();
 }
 
 function malformed(cause: unknown): AppError {
@@ -31,7 +51,7 @@ async function parseJsonBody({ request }: { readonly request: Request }): Promis
 }
 
 async function parseOptionalBody({ request }: { readonly request: Request }): Promise<Json> {
-  const text = await request.text();
+  const text = await readText(request);
   if (text.trim() === "") {
     return { value: null };
   }

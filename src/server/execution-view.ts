@@ -4,6 +4,7 @@ import type { ExecutionStatus } from "../engine/decision.ts";
 import type { WaitView } from "../engine/view.ts";
 import type { ExecutionRow, PoolRow, StepRow, WorkerRow } from "./backend.ts";
 import { failureText, isoTime } from "./event-view.ts";
+import { viewReference, viewStored } from "./result-view.ts";
 
 const TERMINAL: ReadonlySet<ExecutionStatus> = new Set(["completed", "failed", "cancelled"]);
 
@@ -75,12 +76,13 @@ export function viewExecutionDetail(
   return {
     ...viewExecution(row),
     workload,
-    result: row.result ?? null,
+    result: viewStored(row.result ?? null),
     error_details: row.error ?? null,
   };
 }
 
 export function viewStep(row: StepRow): Readonly<Record<string, unknown>> {
+  const reference = viewReference(row.result);
   return {
     step: row.step,
     status: row.status,
@@ -88,7 +90,8 @@ export function viewStep(row: StepRow): Readonly<Record<string, unknown>> {
     attempts: row.attempts,
     started_at: isoTimeOrNull(row.startedAtMs),
     finished_at: isoTimeOrNull(row.endedAtMs),
-    result: row.result ?? null,
+    result: viewStored(row.result ?? null),
+    ...(reference === undefined ? {} : { reference }),
     error: row.error === undefined ? null : failureText(row.error),
     error_details: row.error ?? null,
     waiting: row.waiting === undefined ? null : viewWait(row.waiting),

@@ -40,7 +40,15 @@ export interface ReaderOptions {
   readonly sql: Sql;
   readonly orchestrator: Pick<
     Orchestrator,
-    "state" | "getResult" | "newId" | "readLogs" | "followLogs"
+    | "state"
+    | "openResult"
+    | "openNamedResult"
+    | "listResults"
+    | "putResult"
+    | "removeResult"
+    | "newId"
+    | "readLogs"
+    | "followLogs"
   >;
   /** Resolves if the bus answers. */
   readonly pingBus: () => Promise<unknown>;
@@ -87,7 +95,11 @@ export function createReader(options: ReaderOptions): ServerReader {
     listWorkers: async () => await listWorkers(sql, workerTimeoutMs),
     readLogs: async (executionId, query) => await orchestrator.readLogs(executionId, query),
     followLogs: (executionId, query) => orchestrator.followLogs(executionId, query),
-    getResult: async (ref) => await orchestrator.getResult(ref),
+    openResult: async (address) => await orchestrator.openResult(address),
+    openNamedResult: async (id, name) => await orchestrator.openNamedResult(id, name),
+    listResults: async (id, page) => await orchestrator.listResults(id, page),
+    putResult: async (result, source) => await orchestrator.putResult(result, source),
+    removeResult: async (ref) => await orchestrator.removeResult(ref),
     saveCredential: async (credential) => await storeCredential(options, credential),
     listCredentials: async (filter) => await searchCredentials(sql, filter),
     getCredential: async (key) => toCredential(await findCredential(sql, key)),

@@ -64,6 +64,13 @@ export async function readPositions(
   return new Map(rows.map((row) => [row.executionId, row.seq]));
 }
 
+/** The outermost execution of a tree, of itself for a root; undefined if there is no such execution. */
+export async function rootOf(sql: Sql, id: ExecutionId): Promise<ExecutionId | undefined> {
+  const [row] = await sql<{ rootId: ExecutionId }[]>`
+    SELECT root_id AS "rootId" FROM noetl.execution WHERE execution_id = ${id}`;
+  return row?.rootId;
+}
+
 /** The execution that a dedup key stands for. */
 export async function findByDedupKey(sql: Sql, key: string): Promise<ExecutionId | undefined> {
   const rows = await sql<{ executionId: ExecutionId }[]>`

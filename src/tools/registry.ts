@@ -1,6 +1,7 @@
 /** All tools. A new one is a file that exports a `Tool` and a line here. */
 import { tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
+import { createArtifactTool } from "./artifact.ts";
 import { DuckdbDatabases } from "./duckdb/databases.ts";
 import { createDuckdbTools } from "./duckdb.ts";
 import type { Environment } from "./environment.ts";
@@ -28,6 +29,7 @@ import { createTransferTool } from "./transfer.ts";
 
 /** Kinds that a playbook may use: the registry's, and three that the server itself runs. */
 export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
+  "artifact",
   "duckdb",
   "ducklake",
   "http",
@@ -94,11 +96,12 @@ export function createTools(options: ToolsOptions): Tools {
     command: [...options.selfCommand, "__runner", "javascript"],
     runnerCountMax: options.runnerCountMax ?? RUNNER_COUNT_MAX,
   });
+  const filesDir = options.filesDir ?? join(tmpdir(), "noetl-files");
   const databases = new DuckdbDatabases({
     command: [...options.selfCommand, "__runner", "duckdb"],
     env,
     memoryBytes,
-    filesDir: options.filesDir ?? join(tmpdir(), "noetl-files"),
+    filesDir,
     library: options.duckdbLibrary ?? (() => Promise.resolve(undefined)),
   });
   const nats = createNatsTool({ maxOutputBytes });
@@ -106,6 +109,7 @@ export function createTools(options: ToolsOptions): Tools {
   const postgres = createPostgresTool({ maxOutputBytes });
   const tools = new Map<string, Tool>(
     [
+      createArtifactTool({ filesDir, maxOutputBytes }),
       ...createDuckdbTools({ databases, maxOutputBytes }),
       createHttpTool({ maxOutputBytes }),
       javascript.javascript,

@@ -6,8 +6,11 @@
  * everything that a playbook's author or the outside world can cause, and throws only on a bug of
  * its own (the executor turns that into an `internal` failure).
  */
+
+import type { ExecutionId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { Failure } from "../engine/failure.ts";
+import type { NewResult, ResultInfo } from "../engine/result.ts";
 
 export interface Tool {
   readonly kind: string;
@@ -47,6 +50,30 @@ export interface ToolContext {
   readonly credential: (name: string) => Promise<Credential>;
   /** Loads a value stored by reference. */
   readonly resolve: (ref: string) => Promise<Json>;
+  /** Stored values; all calls are repeated while servers are away, and reject with AppError. */
+  readonly artifacts: Artifacts;
+}
+
+/** Names a stored value: reference, canonical URI or URN; or the newest of a name. */
+export type ResultQuery =
+  | { readonly address: string }
+  | { readonly executionId: ExecutionId; readonly name: string };
+
+export interface Artifacts {
+  describe(key: ResultQuery): Promise<ResultInfo>;
+  /** @param begin called at the start, and again when reading starts over; gets the bytes in order. */
+  read(key: ResultQuery, begin: () => (bytes: Uint8Array) => void): Promise<ResultInfo>;
+  /** @param open gives the bytes, from the first on each time. */
+  put(
+    result: NewResult,
+    open: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  ): Promise<ResultInfo>;
+  list(
+    executionId: ExecutionId,
+    page: { readonly limit: number; readonly offset: number; readonly name?: string | undefined },
+  ): Promise<readonly ResultInfo[]>;
+  /** False if there was none. */
+  remove(ref: string): Promise<boolean>;
 }
 
 export interface Credential {

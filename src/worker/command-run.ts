@@ -65,7 +65,10 @@ export async function runCommand(
     limits,
     executionId: scope.executionId,
     step: step.name,
+    index: scope.loop?.index,
+    isPipeline: step.isPipeline,
     outputSelect: step.outputSelect,
+    reads: step.reads ?? [],
     signal: stop,
   };
   const masked = run.secrets.maskOutcome(outcome);
@@ -171,6 +174,7 @@ class CommandRun {
       run: this.#run,
       tools,
       refs: this.#refs,
+      client: this.#options.client,
       secrets: this.secrets,
       taskLog,
       log,

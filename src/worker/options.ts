@@ -39,6 +39,8 @@ export interface WorkerLimits {
   readonly inlineBytes: number;
   /** Values above fail their task; bytes of JSON text. Default 64 MiB. */
   readonly resultBytes: number;
+  /** Values of ctx above fail their task; bytes of JSON text. Default 16 MiB. */
+  readonly ctxBytes: number;
   /** Stored results kept at hand for templates, all commands together; bytes. Default 128 MiB. */
   readonly refCacheBytes: number;
   /** Log lines a second that one task may write on average. Default 500. */
@@ -54,6 +56,7 @@ export interface WorkerLimits {
 export const DEFAULT_LIMITS: WorkerLimits = {
   inlineBytes: 64 * 1024,
   resultBytes: 64 * 1024 * 1024,
+  ctxBytes: 16 * 1024 * 1024,
   refCacheBytes: 128 * 1024 * 1024,
   logLinesPerSecond: 500,
   logBurstLines: 5000,

@@ -1,12 +1,12 @@
 /** Stored results: loaded when a template or a tool looks inside, kept while there is room. */
 import { retry } from "../core/backoff.ts";
-import { AppError } from "../core/errors.ts";
 import type { Json } from "../core/json.ts";
-import { isJsonObject, parseJson } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
+import { decodeResult } from "../engine/result.ts";
 import type { WorkerClient } from "../rpc/client.ts";
+import { splitRef, walk } from "../template/ref.ts";
 import { isResultRef, RefNeededError } from "../template/scope.ts";
-
-const RETRY_BACKOFF = { minMs: 200, maxMs: 3000 };
+import { resultRetry } from "./result-retry.ts";
 
 interface Loaded {
   readonly value: Json;
@@ -15,18 +15,22 @@ interface Loaded {
 
 /** All commands of a worker share one: what one has loaded is at hand for the next. */
 export class RefStore {
-  readonly #client: Pick<WorkerClient, "getResult">;
+  readonly #client: Pick<WorkerClient, "readResult">;
   readonly #maxBytes: number;
   /** Least recently used first. */
   readonly #loaded = new Map<string, Loaded>();
   #byteCount = 0;
 
-  constructor(client: Pick<WorkerClient, "getResult">, maxBytes: number) {
+  constructor(client: Pick<WorkerClient, "readResult">, maxBytes: number) {
     this.#client = client;
     this.#maxBytes = maxBytes;
   }
 
-  /** @throws AppError `not_found` when the result is gone; retries while servers are away. */
+  /**
+   * A whole value, by its reference, canonical URI or URN.
+   *
+   * @throws AppError `not_found` when the result is gone; retries while servers are away.
+   */
   async load(ref: string, signal: AbortSignal): Promise<Json> {
     const known = this.#loaded.get(ref);
     if (known !== undefined) {
@@ -34,14 +38,16 @@ export class RefStore {
       this.#loaded.set(ref, known);
       return known.value;
     }
-    const text = await retry(() => this.#client.getResult(ref), {
-      ...RETRY_BACKOFF,
-      signal,
-      isRetryable: (error) => error instanceof AppError && error.isRetryable,
-    });
-    const value = parseJson(text);
-    this.#keep(ref, { value, byteCount: text.length });
-    return value;
+    const loaded = await retry(() => this.#read(ref), resultRetry(signal));
+    this.#keep(ref, loaded);
+    return loaded.value;
+  }
+
+  async #read(address: string): Promise<Loaded> {
+    const parts: Uint8Array[] = [];
+    const info = await this.#client.readResult({ address }, (bytes) => parts.push(bytes));
+    const value = decodeResult(Buffer.concat(parts), info.contentType);
+    return { value, byteCount: info.size };
   }
 
   #keep(ref: string, loaded: Loaded): void {
@@ -76,13 +82,10 @@ export class CommandRefs {
   }
 
   async load(ref: string): Promise<Json> {
-    const known = this.#resolved.get(ref);
-    if (known !== undefined) {
-      return known;
-    }
-    const value = await this.#store.load(ref, this.#signal);
-    this.#resolved.set(ref, value);
-    return value;
+    const { base, pointer } = splitRef(ref);
+    const whole = this.#resolved.get(base) ?? (await this.#store.load(base, this.#signal));
+    this.#resolved.set(base, whole);
+    return walk(whole, pointer) ?? null;
   }
 
   /** Repeats a pure computation until all that it looks into is loaded. */

@@ -6,23 +6,34 @@ import { retry } from "../core/backoff.ts";
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { ExecutionId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
-import { isJsonObject } from "../core/json.ts";
 import type { CommandOutcome } from "../engine/command.ts";
 import { failure } from "../engine/failure.ts";
+import type { ReadPath } from "../engine/outline.ts";
+import { withOutline } from "../engine/outline.ts";
 import { briefRetried } from "../engine/pipeline.ts";
 import type { WorkerClient } from "../rpc/client.ts";
+import type { ResultRef } from "../template/scope.ts";
 import type { WorkerLimits } from "./options.ts";
+import { resultRetry } from "./result-retry.ts";
 
-const RETRY_BACKOFF = { minMs: 200, maxMs: 3000 };
 const PREVIEW_CHARS = 200;
+const NAME_CHARS_MAX = 200;
+/** For parts of a value that nobody asked for, in its reference; less for items of loops. */
+const SPARE_BYTES = 4096;
+const SPARE_ITEM_BYTES = 1024;
 
 export interface LimitContext {
   readonly client: Pick<WorkerClient, "putResult">;
-  readonly limits: Pick<WorkerLimits, "inlineBytes" | "resultBytes">;
+  readonly limits: Pick<WorkerLimits, "ctxBytes" | "inlineBytes" | "resultBytes">;
   readonly executionId: ExecutionId;
   readonly step: string;
+  /** Of a loop item. */
+  readonly index: number | undefined;
+  readonly isPipeline: boolean;
   /** Fields to keep beside the reference. */
   readonly outputSelect: readonly string[];
+  /** Parts that the server's templates read. */
+  readonly reads: readonly ReadPath[];
   /** Aborted when the outcome is not wanted any more. */
   readonly signal: AbortSignal;
 }
@@ -41,7 +52,8 @@ export async function limitOutcome(
     return await byReference(context, outcome);
   } catch (error) {
     if (error instanceof ResultTooLargeError || isRefused(error)) {
-      const more = { code: "RESULT_TOO_LARGE", step: context.step };
+      const code = isRefused(error) ? error.code : "RESULT_TOO_LARGE";
+      const more = { code, step: context.step };
       const tooLarge = failure("limit", error.message, more);
       return { status: "error", error: tooLarge, value: null, ctx: {} };
     }
@@ -86,9 +98,9 @@ async function limitFields(
   if (names.length === 0) {
     return fields;
   }
+  const part = { ...context, isPipeline: false, outputSelect: [], reads: [] };
   const entries = names.map(async (name): Promise<[string, Json]> => {
-    const label = `${prefix}.${name}`;
-    return [name, await limitValue({ ...context, outputSelect: [] }, label, fields[name] ?? null)];
+    return [name, await limitValue(part, `${prefix}.${name}`, fields[name] ?? null)];
   });
   return Object.fromEntries(await Promise.all(entries));
 }
@@ -98,63 +110,52 @@ async function limitValue(context: LimitContext, name: string, value: Json): Pro
     return value;
   }
   const text = JSON.stringify(value);
-  const { inlineBytes, resultBytes } = context.limits;
+  const { inlineBytes } = context.limits;
   // A character has at most three bytes: short texts need no counting.
   if (text.length * 3 <= inlineBytes || Buffer.byteLength(text) <= inlineBytes) {
     return value;
   }
-  const byteCount = Buffer.byteLength(text);
-  if (byteCount > resultBytes) {
+  const bytes = Buffer.from(text);
+  checkSize(context, name, bytes.length);
+  const ref: ResultRef = {
+    preview: text.slice(0, PREVIEW_CHARS),
+    ...(await store(context, name, bytes)),
+    ...(context.index === undefined ? {} : { index: context.index }),
+  };
+  return withOutline(value, {
+    ref,
+    isPipeline: context.isPipeline,
+    reads: context.reads,
+    select: context.outputSelect,
+    spareBytes: context.index === undefined ? SPARE_BYTES : SPARE_ITEM_BYTES,
+  });
+}
+
+function checkSize({ limits }: LimitContext, name: string, byteCount: number): void {
+  const isCtx = name.startsWith("ctx.");
+  const limit = isCtx ? limits.ctxBytes : limits.resultBytes;
+  if (byteCount > limit) {
+    const [what, setting] = isCtx
+      ? ["a value of ctx", "NOETL_CTX_BYTES"]
+      : ["a result", "NOETL_RESULT_BYTES"];
     throw new ResultTooLargeError(
-      `${name} has ${byteCount} bytes of JSON, the limit for a result is ${resultBytes} bytes`,
+      `${name} has ${byteCount} bytes of JSON, ${what} may have ${limit} (${setting})`,
     );
   }
-  const ref = await store(context, name, text);
-  const fields = selectFields(value, context.outputSelect);
-  return {
-    preview: text.slice(0, PREVIEW_CHARS),
-    ...ref,
-    ...(Object.keys(fields).length === 0 ? {} : { fields }),
-  };
 }
 
-async function store(context: LimitContext, name: string, text: string): Promise<JsonObject> {
-  const { client, executionId, signal } = context;
-  return await retry(() => client.putResult({ executionId, name, text }), {
-    ...RETRY_BACKOFF,
-    signal,
-    isRetryable: (error) => error instanceof AppError && error.isRetryable,
-  });
+async function store(context: LimitContext, name: string, bytes: Buffer): Promise<ResultRef> {
+  const { client, executionId, step, signal } = context;
+  const sha256 = new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
+  const size = bytes.length;
+  const result = { executionId, name: name.slice(0, NAME_CHARS_MAX), step, sha256, size };
+  const { ref } = await retry(() => client.putResult(result, () => [bytes]), resultRetry(signal));
+  return ref;
 }
+
+/** Codes of a server that refuses a value for its size. */
+const LIMIT_CODES = new Set(["RESULT_TOO_LARGE", "RESULT_QUOTA"]);
 
 function isRefused(error: unknown): error is AppError {
-  return error instanceof AppError && error.code === "RESULT_TOO_LARGE";
-}
-
-/** Fields by their last name; of a pipeline's map the fields of the tasks' data, later ones first. */
-function selectFields(value: Json, paths: readonly string[]): JsonObject {
-  const entries = paths.flatMap((path): [string, Json][] => {
-    const names = path.replace(/^(data|result)\./, "").split(".");
-    const found = findField(value, names);
-    return found === undefined ? [] : [[names.at(-1) ?? path, found]];
-  });
-  return Object.fromEntries(entries);
-}
-
-function findField(value: Json, names: readonly string[]): Json | undefined {
-  const direct = walk(value, names);
-  if (direct !== undefined || !isJsonObject(value)) {
-    return direct;
-  }
-  return Object.values(value)
-    .map((inner) => walk(inner, names))
-    .findLast((found) => found !== undefined);
-}
-
-function walk(value: Json, names: readonly string[]): Json | undefined {
-  let current: Json | undefined = value;
-  for (const name of names) {
-    current = isJsonObject(current) && Object.hasOwn(current, name) ? current[name] : undefined;
-  }
-  return current;
+  return error instanceof AppError && LIMIT_CODES.has(error.code);
 }

@@ -5,7 +5,7 @@
  * running all the same is left behind after {@link STOP_WAIT_MS}, so that it cannot keep the slot.
  */
 import { AppError, errorMessage } from "../core/errors.ts";
-import type { Json, JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import type { ScopeData } from "../engine/command.ts";
 import { readsContext } from "../engine/cut.ts";
@@ -15,12 +15,13 @@ import type { TaskOutcome } from "../engine/output.ts";
 import type { PipelineRun } from "../engine/pipeline.ts";
 import { currentTask, renderTask } from "../engine/pipeline.ts";
 import { loopNames, plainContext } from "../engine/scope.ts";
-import { presentValue } from "../engine/value.ts";
+import { presentStored } from "../engine/stored.ts";
 import type { Logger } from "../observability/log.ts";
-import { isResultRef } from "../template/scope.ts";
 import type { Tools } from "../tools/registry.ts";
 import type { Tool, ToolCall } from "../tools/tool.ts";
 import { CredentialError } from "../tools/tool.ts";
+import type { ArtifactClient } from "./artifacts.ts";
+import { createArtifacts } from "./artifacts.ts";
 import { rawFieldsOf } from "./code-fields.ts";
 import type { CommandSecrets } from "./command-secrets.ts";
 import type { CommandRefs } from "./ref-store.ts";
@@ -33,6 +34,7 @@ export interface TaskTry {
   readonly run: PipelineRun;
   readonly tools: Pick<Tools, "get" | "kinds">;
   readonly refs: CommandRefs;
+  readonly client: ArtifactClient;
   readonly secrets: CommandSecrets;
   readonly taskLog: TaskLog;
   readonly log: Logger;
@@ -103,16 +105,8 @@ async function expandObject(
   data: ScopeData,
   value: JsonObject,
 ): Promise<JsonObject> {
-  const expanded = await refs.expand(value, (ref, loaded) => presentLoaded(data, ref, loaded));
+  const expanded = await refs.expand(value, (ref, loaded) => presentStored(data, ref, loaded));
   return isJsonObject(expanded) ? expanded : value;
-}
-
-/** The value of a step looks as it would have if it had been stored inline. */
-function presentLoaded(data: ScopeData, ref: string, loaded: Json): Json {
-  const step = Object.values(data.steps).find(
-    ({ value }) => isResultRef(value) && value.$ref === ref,
-  );
-  return step === undefined ? loaded : presentValue({ ...step, value: loaded });
 }
 
 async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<TaskOutcome> {
@@ -131,6 +125,7 @@ async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<Ta
     log: taskLog.line,
     credential: (name: string) => secrets.credential(name),
     resolve: (ref: string) => refs.load(ref),
+    artifacts: createArtifacts(attempt.client, limit.signal),
   };
   try {
     return await Promise.race([tool.run(call, context), leftBehind.outcome]);

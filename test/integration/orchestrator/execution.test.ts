@@ -228,9 +228,8 @@ test("a guard that looks into a stored result gets it", async () => {
     tool: { kind: python, code: result = 2 }
 `;
   const executionId = await startPlaybook(server, playbook("test/ref", steps));
-  const text = JSON.stringify({ rows: [1, 2, 3] });
-  const ref = await server.orchestrator.putResult({ executionId, name: "start", text });
-  expect(await server.orchestrator.getResult(ref.$ref)).toBe(text);
+  const bytes = new TextEncoder().encode(JSON.stringify({ rows: [1, 2, 3] }));
+  const { ref } = await server.orchestrator.putResult({ executionId, name: "start" }, [bytes]);
   await report(server, await claimNext(server), ok(ref));
   const second = await claimNext(server);
   expect(second.payload.step.name).toBe("second");

@@ -16,6 +16,7 @@ import { WorkerServiceClient } from "../../../src/rpc/generated/noetl/v1/worker.
 import type { ControlHandlers, WorkerHandlers } from "../../../src/rpc/handlers.ts";
 import type { RpcServer, RpcServerOptions } from "../../../src/rpc/server.ts";
 import { createRpcServer } from "../../../src/rpc/server.ts";
+import { ResultShelf } from "../../support/results.ts";
 import { waitFor } from "../../support/wait.ts";
 
 const log = createLogger({ level: "error", format: "json", component: "test", write: () => {} });
@@ -59,7 +60,10 @@ function workerHandlers(handlers: Partial<WorkerHandlers>): WorkerHandlers {
     appendLogs: refuse,
     resolveCredential: refuse,
     putResult: refuse,
-    getResult: refuse,
+    openResult: refuse,
+    openNamedResult: refuse,
+    listResults: refuse,
+    removeResult: refuse,
     deregister: refuse,
     ...handlers,
   };
@@ -243,22 +247,58 @@ describe("worker service", () => {
   });
 
   test("large results go both ways in chunks", async () => {
-    const stored = new Map<string, string>();
+    const shelf = new ResultShelf();
+    const { address } = await startServer({ worker: shelf.handlers() });
+    const client = connectClient(address);
+    const large = Buffer.from(JSON.stringify("ä".repeat(3_000_000)));
+    const result = { executionId: EXECUTION, name: "s", step: "s", scope: "workflow" } as const;
+    const info = await client.putResult(result, () => [large]);
+    expect(info).toMatchObject({ name: "s", scope: "workflow", size: large.length });
+    const parts: Uint8Array[] = [];
+    const read = await client.readResult({ address: info.ref.$ref }, (part) => parts.push(part));
+    expect(read).toEqual(info);
+    expect(parts.length).toBeGreaterThan(4);
+    expect(Buffer.concat(parts).equals(large)).toBe(true);
+  });
+
+  test("stored values are described, listed and deleted; a missing one is an error", async () => {
+    const shelf = new ResultShelf();
+    const { address } = await startServer({ worker: shelf.handlers() });
+    const client = connectClient(address);
+    const { ref } = shelf.add(EXECUTION, "report", "[1]");
+    const named = { executionId: EXECUTION, name: "report" };
+    expect(await client.describeResult(named)).toMatchObject({ ref, name: "report", size: 3 });
+    expect(await client.listResults(EXECUTION, { limit: 10, offset: 0 })).toHaveLength(1);
+    expect(await client.deleteResult(ref.$ref)).toBe(true);
+    const gone = client.readResult({ address: ref.$ref }, () => undefined);
+    await expect(gone).rejects.toMatchObject({ kind: "not_found", code: "RESULT_NOT_FOUND" });
+  });
+
+  test("an upload that the server answers early does not fail", async () => {
+    const shelf = new ResultShelf();
+    const known = shelf.add(EXECUTION, "s", "[1]");
     const { address } = await startServer({
-      worker: {
-        putResult: ({ executionId, name, text }) => {
-          const $ref = `noetl://${executionId}/${name}`;
-          stored.set($ref, text);
-          return Promise.resolve({ $ref, size: text.length, type: "string" });
-        },
-        getResult: (ref) => Promise.resolve(stored.get(ref) ?? ""),
-      },
+      worker: { putResult: () => Promise.resolve(known) },
     });
     const client = connectClient(address);
-    const large = JSON.stringify("ä".repeat(3_000_000));
-    const result = await client.putResult({ executionId: EXECUTION, name: "s", text: large });
-    expect(result.$ref).toBe(`noetl://${EXECUTION}/s`);
-    expect((await client.getResult(result.$ref)) === large).toBe(true);
+    const chunk = new Uint8Array(1024 * 1024);
+    const result = { executionId: EXECUTION, name: "s" };
+    for (let round = 0; round < 3; round++) {
+      expect(await client.putResult(result, () => Array(20).fill(chunk))).toEqual(known);
+    }
+  });
+
+  test("an upload whose source breaks is not stored", async () => {
+    const shelf = new ResultShelf();
+    const { address } = await startServer({ worker: shelf.handlers() });
+    const client = connectClient(address);
+    const broken = async function* () {
+      yield new Uint8Array(10);
+      throw await Promise.resolve(new Error("the file is gone"));
+    };
+    const put = client.putResult({ executionId: EXECUTION, name: "s" }, broken);
+    await expect(put).rejects.toMatchObject({ kind: "unavailable" });
+    expect(shelf.stored.size).toBe(0);
   });
 
   test("a worker without the token is turned away", async () => {

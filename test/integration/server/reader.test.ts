@@ -29,7 +29,11 @@ function readerOf(db: TestDatabase, more: Partial<ReaderOptions> = {}) {
     sql: db.sql,
     orchestrator: {
       state: absent,
-      getResult: absent,
+      putResult: absent,
+      openResult: absent,
+      openNamedResult: absent,
+      listResults: absent,
+      removeResult: absent,
       readLogs: absent,
       followLogs: () => {
         throw new Error("not part of this test");

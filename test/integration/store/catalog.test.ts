@@ -18,7 +18,6 @@ import { countEvents, listEvents, readEvents } from "../../../src/store/event.ts
 import { countExecutions, listExecutions } from "../../../src/store/execution.ts";
 import { renewNode, takeNode } from "../../../src/store/node.ts";
 import type { Pool } from "../../../src/store/pool.ts";
-import { loadResult, saveResult } from "../../../src/store/result.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
 import { event, insert, newExecution, newId, starting } from "./factory.ts";
 
@@ -162,23 +161,6 @@ test("credentials are saved by name, found by name and id, listed and removed", 
   expect(await listCredentials(db.sql, { type: "http" })).toHaveLength(0);
   expect(await removeCredential(db.sql, "pg_main")).toBe(true);
   expect(await removeCredential(db.sql, "pg_main")).toBe(false);
-});
-
-test("results of several chunks come back byte by byte, once stored however often saved", async () => {
-  await using db = await createTestDatabase();
-  const executionId = newId<ExecutionId>();
-  const data = new Uint8Array(3 * 1024 * 1024 + 17);
-  for (let from = 0; from < data.length; from += 65_536) {
-    crypto.getRandomValues(data.subarray(from, from + 65_536));
-  }
-  const result = { executionId, sha256: "a".repeat(64), name: "big", data };
-  await Promise.all([saveResult(db.sql, result), saveResult(db.sql, result)]);
-  await saveResult(db.sql, result);
-  const loaded = await loadResult(db.sql, executionId, result.sha256);
-  expect(Bun.hash(loaded ?? "")).toBe(Bun.hash(data));
-  const [row] = await db.sql`SELECT count(*)::int AS n FROM noetl.result_chunk`;
-  expect(row?.["n"]).toBeGreaterThan(3);
-  expect(await loadResult(db.sql, executionId, "b".repeat(64))).toBeUndefined();
 });
 
 test("two holders never have the same node number, and a lapsed one is gone for good", async () => {

@@ -1,6 +1,7 @@
+import { AppError } from "../../../src/core/errors.ts";
 import type { Json, JsonObject } from "../../../src/core/json.ts";
 import type { Failure } from "../../../src/engine/failure.ts";
-import type { Credential, Tool, ToolOutcome } from "../../../src/tools/tool.ts";
+import type { Artifacts, Credential, Tool, ToolOutcome } from "../../../src/tools/tool.ts";
 import { CredentialError } from "../../../src/tools/tool.ts";
 
 export interface Call {
@@ -10,9 +11,22 @@ export interface Call {
   readonly names?: JsonObject;
   readonly signal?: AbortSignal;
   readonly credentials?: Readonly<Record<string, Omit<Credential, "name">>>;
+  /** Default: none, and none can be put. */
+  readonly artifacts?: Artifacts;
   /** Told of each line as it arrives. */
   readonly onLog?: (stream: string, line: string) => void;
 }
+
+const noArtifact = (): Promise<never> =>
+  Promise.reject(new AppError("not_found", "RESULT_NOT_FOUND", "There is no stored value"));
+
+const NO_ARTIFACTS: Artifacts = {
+  describe: noArtifact,
+  read: noArtifact,
+  put: noArtifact,
+  list: () => Promise.resolve([]),
+  remove: () => Promise.resolve(false),
+};
 
 export interface Ran {
   readonly outcome: ToolOutcome;
@@ -50,6 +64,7 @@ export async function run(tool: Tool | undefined, call: Call): Promise<Ran> {
           : Promise.resolve({ name, ...found });
       },
       resolve: () => Promise.resolve(null),
+      artifacts: call.artifacts ?? NO_ARTIFACTS,
     },
   );
   return { outcome, logs };

@@ -36,6 +36,7 @@ import type { Tool, ToolOutcome } from "../../../src/tools/tool.ts";
 import type { WorkerOptions } from "../../../src/worker/options.ts";
 import type { Worker } from "../../../src/worker/worker.ts";
 import { createWorker } from "../../../src/worker/worker.ts";
+import { ResultShelf } from "../../support/results.ts";
 import { waitFor } from "../../support/wait.ts";
 
 const log = createLogger({ level: "error", format: "json", component: "test", write: () => {} });
@@ -111,7 +112,7 @@ export class TestPlatform implements AsyncDisposable {
   readonly permits: PermitAnswer[] = [];
   /** Commands that are given before all others, whichever is asked for. */
   readonly urgent = new Set<string>();
-  readonly stored = new Map<string, string>();
+  readonly shelf = new ResultShelf();
   readonly deregistered: WorkerId[] = [];
   readonly commands = new Map<string, StoredCommand>();
   leaseMs = 10_000;
@@ -310,17 +311,7 @@ export class TestPlatform implements AsyncDisposable {
               version: "",
             })
           : Promise.reject(new AppError("not_found", "CREDENTIAL_NOT_FOUND", `No ${name}`)),
-      putResult: ({ executionId, name, text }) => {
-        const $ref = `noetl://execution/${executionId}/result/${name}/x`;
-        this.stored.set($ref, text);
-        return Promise.resolve({ $ref, size: text.length, type: "string" });
-      },
-      getResult: (ref) => {
-        const text = this.stored.get(ref);
-        return text === undefined
-          ? Promise.reject(new AppError("not_found", "RESULT_NOT_FOUND", `No ${ref}`))
-          : Promise.resolve(text);
-      },
+      ...this.shelf.handlers(),
       deregister: (workerId) => {
         this.deregistered.push(workerId);
         return Promise.resolve();

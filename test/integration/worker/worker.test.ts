@@ -222,11 +222,8 @@ test("large values travel by reference, both ways, and too large ones fail", asy
     },
   });
   const value = resultOf(await platform.outcome(first)) ?? null;
-  expect(value).toMatchObject({ type: "string", fields: { total: 3 } });
-  expect(JSON.parse(platform.stored.get(String(field(value, "$ref"))) ?? "")).toEqual({
-    items,
-    total: 3,
-  });
+  expect(value).toMatchObject({ type: "object", fields: { total: 3 } });
+  expect(platform.shelf.read(String(field(value, "$ref")))).toEqual({ items, total: 3 });
 
   const scope = {
     executionId: "321321321321321321" as ExecutionId,
@@ -243,15 +240,14 @@ test("large values travel by reference, both ways, and too large ones fail", asy
   const huge = await platform.queue([task("t", { do: "give", value: "y".repeat(200_000) })]);
   expect(await platform.outcome(huge)).toMatchObject({
     status: "error",
-    error: { kind: "limit", message: expect.stringContaining("100000 bytes") },
+    error: { kind: "limit", message: expect.stringContaining("100000 (NOETL_RESULT_BYTES)") },
   });
 });
 
 test("a lone reference is whole when the tool gets it", async () => {
   const platform = await start();
   platform.runWorker();
-  platform.stored.set("noetl://x", '{"a":[1,2]}');
-  const value = { $ref: "noetl://x", size: 11, type: "object" } as const;
+  const { ref: value } = platform.shelf.add("321321321321321321", "x", '{"a":[1,2]}');
   const scope = {
     executionId: "321321321321321321" as ExecutionId,
     path: "a/b",

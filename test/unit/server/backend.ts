@@ -23,6 +23,8 @@ import type {
   StepRow,
 } from "../../../src/server/backend.ts";
 
+import { ResultShelf } from "../../support/results.ts";
+
 export const BEGIN_MS = Date.UTC(2026, 0, 1);
 
 interface Run {
@@ -40,6 +42,7 @@ export interface Backend {
   readonly starts: StartRequest[];
   readonly reports: CommandReport[];
   readonly signals: Signal[];
+  readonly shelf: ResultShelf;
   readonly cancels: { executionId: ExecutionId; reason: string; cascade: boolean }[];
   health: BackendHealth;
   add(executionId: string, row?: Partial<ExecutionRow>): Run;
@@ -47,6 +50,7 @@ export interface Backend {
 }
 
 export function createBackend(): Backend {
+  const shelf = new ResultShelf();
   const runs = new Map<string, Run>();
   const catalog: CatalogEntry[] = [];
   const credentials = new Map<string, CredentialRow & { readonly data: JsonObject }>();
@@ -68,6 +72,7 @@ export function createBackend(): Backend {
     starts,
     reports,
     signals,
+    shelf,
     cancels,
     health: { database: { isHealthy: true }, nats: { isHealthy: true } },
     add: (executionId, row = {}) => {
@@ -299,12 +304,7 @@ export function createBackend(): Backend {
           signal.addEventListener("abort", () => resolve(), { once: true });
         });
       },
-      getResult: (ref) => {
-        if (ref !== "noetl://known") {
-          throw new AppError("not_found", "RESULT_NOT_FOUND", `No result ${ref}`);
-        }
-        return Promise.resolve('{"big":true}');
-      },
+      ...shelf.handlers(),
       saveCredential: ({ name, type, data, meta, tags, description }) => {
         const times = { createdAtMs: BEGIN_MS, updatedAtMs: BEGIN_MS };
         const row = { credentialId: "11", name, type, data, meta, tags, description, ...times };

@@ -106,7 +106,9 @@ test("pools say why commands wait; workers, totals, variables and results are th
     var_value: 3,
   });
   expect((await call("GET", "/api/vars/1/nope")).status).toBe(404);
-  expect((await call("GET", "/api/result/resolve?ref=noetl://known")).body).toEqual({ big: true });
+  const { ref } = backend.shelf.add("7", "big", '{"big":true}');
+  const path = `/api/result/resolve?ref=${encodeURIComponent(ref.$ref)}`;
+  expect((await call("GET", path)).body).toEqual({ big: true });
 });
 
 test("the OpenAPI document has every route with its schemas and errors", async () => {

@@ -3,17 +3,23 @@ import { AppError } from "../../../src/core/errors.ts";
 import type { Json } from "../../../src/core/json.ts";
 import { RefNeededError } from "../../../src/template/scope.ts";
 import { CommandRefs, RefStore } from "../../../src/worker/ref-store.ts";
+import { ResultShelf } from "../../support/results.ts";
 
 /** Gives each reference a value of 100 characters and notes what was asked for. */
 function createStore(maxBytes: number) {
   const asked: string[] = [];
   const store = new RefStore(
     {
-      getResult: (ref) => {
+      readResult: (key, write) => {
+        const ref = "address" in key ? key.address : key.name;
         asked.push(ref);
-        return ref === "gone"
-          ? Promise.reject(new AppError("not_found", "RESULT_NOT_FOUND", "no such result"))
-          : Promise.resolve(JSON.stringify(ref.padEnd(98, ".")));
+        if (ref === "gone") {
+          const gone = new AppError("not_found", "RESULT_NOT_FOUND", "no such result");
+          return Promise.reject(gone);
+        }
+        const info = new ResultShelf().add("1", ref, JSON.stringify(ref.padEnd(98, ".")));
+        write(new TextEncoder().encode(JSON.stringify(ref.padEnd(98, "."))));
+        return Promise.resolve(info);
       },
     },
     maxBytes,

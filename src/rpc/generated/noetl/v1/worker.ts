@@ -241,15 +241,46 @@ export interface ResultChunk {
   executionId: string;
   name: string;
   data: Buffer;
+  /** In the first chunk: JSON, of a PutResult what else NewResult has, of a GetResult ResultInfo. */
+  head: Buffer;
 }
 
 export interface PutResultResponse {
-  /** JSON of ResultRef. */
-  ref: Buffer;
+  /** JSON of ResultInfo. */
+  info: Buffer;
 }
 
 export interface GetResultRequest {
+  /** A reference, canonical URI or URN; empty: by execution and name. */
   ref: string;
+  executionId: string;
+  name: string;
+}
+
+export interface DescribeResultResponse {
+  /** JSON of ResultInfo. */
+  info: Buffer;
+}
+
+export interface ListResultsRequest {
+  executionId: string;
+  /** Empty: all names. */
+  name: string;
+  limit: number;
+  offset: number;
+}
+
+export interface ListResultsResponse {
+  /** JSON of ResultInfo each. */
+  infos: Buffer[];
+}
+
+export interface DeleteResultRequest {
+  ref: string;
+}
+
+export interface DeleteResultResponse {
+  isDeleted: boolean;
 }
 
 export interface DeregisterRequest {
@@ -2317,7 +2348,7 @@ export const ResolveCredentialResponse: MessageFns<ResolveCredentialResponse> = 
 };
 
 function createBaseResultChunk(): ResultChunk {
-  return { executionId: "", name: "", data: Buffer.alloc(0) };
+  return { executionId: "", name: "", data: Buffer.alloc(0), head: Buffer.alloc(0) };
 }
 
 export const ResultChunk: MessageFns<ResultChunk> = {
@@ -2330,6 +2361,9 @@ export const ResultChunk: MessageFns<ResultChunk> = {
     }
     if (message.data.length !== 0) {
       writer.uint32(26).bytes(message.data);
+    }
+    if (message.head.length !== 0) {
+      writer.uint32(34).bytes(message.head);
     }
     return writer;
   },
@@ -2371,6 +2405,14 @@ export const ResultChunk: MessageFns<ResultChunk> = {
             message.data = Buffer.from(reader.bytes());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.head = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2385,13 +2427,13 @@ export const ResultChunk: MessageFns<ResultChunk> = {
 };
 
 function createBasePutResultResponse(): PutResultResponse {
-  return { ref: Buffer.alloc(0) };
+  return { info: Buffer.alloc(0) };
 }
 
 export const PutResultResponse: MessageFns<PutResultResponse> = {
   encode(message: PutResultResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.ref.length !== 0) {
-      writer.uint32(10).bytes(message.ref);
+    if (message.info.length !== 0) {
+      writer.uint32(10).bytes(message.info);
     }
     return writer;
   },
@@ -2414,7 +2456,7 @@ export const PutResultResponse: MessageFns<PutResultResponse> = {
               break;
             }
 
-            message.ref = Buffer.from(reader.bytes());
+            message.info = Buffer.from(reader.bytes());
             continue;
           }
         }
@@ -2431,13 +2473,19 @@ export const PutResultResponse: MessageFns<PutResultResponse> = {
 };
 
 function createBaseGetResultRequest(): GetResultRequest {
-  return { ref: "" };
+  return { ref: "", executionId: "", name: "" };
 }
 
 export const GetResultRequest: MessageFns<GetResultRequest> = {
   encode(message: GetResultRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.ref !== "") {
       writer.uint32(10).string(message.ref);
+    }
+    if (message.executionId !== "") {
+      writer.uint32(18).string(message.executionId);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
     }
     return writer;
   },
@@ -2461,6 +2509,285 @@ export const GetResultRequest: MessageFns<GetResultRequest> = {
             }
 
             message.ref = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.executionId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDescribeResultResponse(): DescribeResultResponse {
+  return { info: Buffer.alloc(0) };
+}
+
+export const DescribeResultResponse: MessageFns<DescribeResultResponse> = {
+  encode(message: DescribeResultResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.info.length !== 0) {
+      writer.uint32(10).bytes(message.info);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DescribeResultResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDescribeResultResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.info = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseListResultsRequest(): ListResultsRequest {
+  return { executionId: "", name: "", limit: 0, offset: 0 };
+}
+
+export const ListResultsRequest: MessageFns<ListResultsRequest> = {
+  encode(message: ListResultsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.executionId !== "") {
+      writer.uint32(10).string(message.executionId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).int32(message.limit);
+    }
+    if (message.offset !== 0) {
+      writer.uint32(32).int32(message.offset);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListResultsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListResultsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.executionId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.offset = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseListResultsResponse(): ListResultsResponse {
+  return { infos: [] };
+}
+
+export const ListResultsResponse: MessageFns<ListResultsResponse> = {
+  encode(message: ListResultsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.infos) {
+      writer.uint32(10).bytes(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListResultsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListResultsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.infos.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDeleteResultRequest(): DeleteResultRequest {
+  return { ref: "" };
+}
+
+export const DeleteResultRequest: MessageFns<DeleteResultRequest> = {
+  encode(message: DeleteResultRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ref !== "") {
+      writer.uint32(10).string(message.ref);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteResultRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteResultRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ref = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDeleteResultResponse(): DeleteResultResponse {
+  return { isDeleted: false };
+}
+
+export const DeleteResultResponse: MessageFns<DeleteResultResponse> = {
+  encode(message: DeleteResultResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.isDeleted !== false) {
+      writer.uint32(8).bool(message.isDeleted);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteResultResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteResultResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.isDeleted = reader.bool();
             continue;
           }
         }
@@ -2649,7 +2976,10 @@ export const WorkerServiceService = {
       Buffer.from(ResolveCredentialResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ResolveCredentialResponse => ResolveCredentialResponse.decode(value),
   },
-  /** Stores a value that is too large for a report, in chunks. */
+  /**
+   * Stores a value that is too large for a report, or an artifact, in chunks. May be answered before
+   * all of them were read: the server has the content already.
+   */
   putResult: {
     path: "/noetl.v1.WorkerService/PutResult" as const,
     requestStream: true as const,
@@ -2659,7 +2989,7 @@ export const WorkerServiceService = {
     responseSerialize: (value: PutResultResponse): Buffer => Buffer.from(PutResultResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PutResultResponse => PutResultResponse.decode(value),
   },
-  /** Loads a stored value, in chunks. */
+  /** Loads a stored value, in chunks; the first has its head and no data. */
   getResult: {
     path: "/noetl.v1.WorkerService/GetResult" as const,
     requestStream: false as const,
@@ -2668,6 +2998,37 @@ export const WorkerServiceService = {
     requestDeserialize: (value: Buffer): GetResultRequest => GetResultRequest.decode(value),
     responseSerialize: (value: ResultChunk): Buffer => Buffer.from(ResultChunk.encode(value).finish()),
     responseDeserialize: (value: Buffer): ResultChunk => ResultChunk.decode(value),
+  },
+  /** What is known of a stored value without its bytes. */
+  describeResult: {
+    path: "/noetl.v1.WorkerService/DescribeResult" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetResultRequest): Buffer => Buffer.from(GetResultRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetResultRequest => GetResultRequest.decode(value),
+    responseSerialize: (value: DescribeResultResponse): Buffer =>
+      Buffer.from(DescribeResultResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DescribeResultResponse => DescribeResultResponse.decode(value),
+  },
+  /** Stored values of an execution, oldest first. */
+  listResults: {
+    path: "/noetl.v1.WorkerService/ListResults" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListResultsRequest): Buffer => Buffer.from(ListResultsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListResultsRequest => ListResultsRequest.decode(value),
+    responseSerialize: (value: ListResultsResponse): Buffer => Buffer.from(ListResultsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListResultsResponse => ListResultsResponse.decode(value),
+  },
+  deleteResult: {
+    path: "/noetl.v1.WorkerService/DeleteResult" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteResultRequest): Buffer => Buffer.from(DeleteResultRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteResultRequest => DeleteResultRequest.decode(value),
+    responseSerialize: (value: DeleteResultResponse): Buffer =>
+      Buffer.from(DeleteResultResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteResultResponse => DeleteResultResponse.decode(value),
   },
   /** Says goodbye: what the worker still holds is handed out again at once. */
   deregister: {
@@ -2704,10 +3065,18 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   appendLogs: handleUnaryCall<AppendLogsRequest, AppendLogsResponse>;
   /** A credential or keychain entry that the held command names. */
   resolveCredential: handleUnaryCall<ResolveCredentialRequest, ResolveCredentialResponse>;
-  /** Stores a value that is too large for a report, in chunks. */
+  /**
+   * Stores a value that is too large for a report, or an artifact, in chunks. May be answered before
+   * all of them were read: the server has the content already.
+   */
   putResult: handleClientStreamingCall<ResultChunk, PutResultResponse>;
-  /** Loads a stored value, in chunks. */
+  /** Loads a stored value, in chunks; the first has its head and no data. */
   getResult: handleServerStreamingCall<GetResultRequest, ResultChunk>;
+  /** What is known of a stored value without its bytes. */
+  describeResult: handleUnaryCall<GetResultRequest, DescribeResultResponse>;
+  /** Stored values of an execution, oldest first. */
+  listResults: handleUnaryCall<ListResultsRequest, ListResultsResponse>;
+  deleteResult: handleUnaryCall<DeleteResultRequest, DeleteResultResponse>;
   /** Says goodbye: what the worker still holds is handed out again at once. */
   deregister: handleUnaryCall<DeregisterRequest, DeregisterResponse>;
 }
@@ -2823,7 +3192,10 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ResolveCredentialResponse) => void,
   ): ClientUnaryCall;
-  /** Stores a value that is too large for a report, in chunks. */
+  /**
+   * Stores a value that is too large for a report, or an artifact, in chunks. May be answered before
+   * all of them were read: the server has the content already.
+   */
   putResult(
     callback: (error: ServiceError | null, response: PutResultResponse) => void,
   ): ClientWritableStream<ResultChunk>;
@@ -2840,13 +3212,60 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PutResultResponse) => void,
   ): ClientWritableStream<ResultChunk>;
-  /** Loads a stored value, in chunks. */
+  /** Loads a stored value, in chunks; the first has its head and no data. */
   getResult(request: GetResultRequest, options?: Partial<CallOptions>): ClientReadableStream<ResultChunk>;
   getResult(
     request: GetResultRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ResultChunk>;
+  /** What is known of a stored value without its bytes. */
+  describeResult(
+    request: GetResultRequest,
+    callback: (error: ServiceError | null, response: DescribeResultResponse) => void,
+  ): ClientUnaryCall;
+  describeResult(
+    request: GetResultRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DescribeResultResponse) => void,
+  ): ClientUnaryCall;
+  describeResult(
+    request: GetResultRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DescribeResultResponse) => void,
+  ): ClientUnaryCall;
+  /** Stored values of an execution, oldest first. */
+  listResults(
+    request: ListResultsRequest,
+    callback: (error: ServiceError | null, response: ListResultsResponse) => void,
+  ): ClientUnaryCall;
+  listResults(
+    request: ListResultsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListResultsResponse) => void,
+  ): ClientUnaryCall;
+  listResults(
+    request: ListResultsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListResultsResponse) => void,
+  ): ClientUnaryCall;
+  deleteResult(
+    request: DeleteResultRequest,
+    callback: (error: ServiceError | null, response: DeleteResultResponse) => void,
+  ): ClientUnaryCall;
+  deleteResult(
+    request: DeleteResultRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteResultResponse) => void,
+  ): ClientUnaryCall;
+  deleteResult(
+    request: DeleteResultRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteResultResponse) => void,
+  ): ClientUnaryCall;
   /** Says goodbye: what the worker still holds is handed out again at once. */
   deregister(
     request: DeregisterRequest,

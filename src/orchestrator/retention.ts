@@ -1,0 +1,138 @@
+/**
+ * Housekeeping of stored values and finished executions, a batch at a time: values whose time is over,
+ * bytes that nobody may read, and what the settings say is old enough to go. Idempotent, so any server
+ * may do it, or several at once; a crash leaves the rest for the next round.
+ */
+
+import { errorMessage } from "../core/errors.ts";
+import type { ExecutionId } from "../core/ids.ts";
+import { idFloor } from "../core/ids.ts";
+import type { Logger } from "../observability/log.ts";
+import type { Store } from "../store/pool.ts";
+import {
+  forgetLoose,
+  removeExpired,
+  removeOfExecutions,
+  removeStepScoped,
+  takeLoose,
+} from "../store/result-removal.ts";
+import type { ResultStore, StoreKind } from "../store/result-store.ts";
+import { listFinished, removeEvents, removeExecutions } from "../store/retention.ts";
+
+/** How long what is kept of a finished execution; undefined: for ever. Milliseconds. */
+export interface Retention {
+  /** Everything, the row included. */
+  readonly executionsMs?: number | undefined;
+  /** The log; status, result and error stay. */
+  readonly eventsMs?: number | undefined;
+  /** Stored values, permanent ones excepted. */
+  readonly resultsMs?: number | undefined;
+}
+
+export interface HousekeeperOptions {
+  readonly store: Store;
+  readonly sources: Readonly<Partial<Record<StoreKind, ResultStore>>>;
+  readonly retention: Retention;
+  /** The database's clock. */
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+const BODIES_MAX = 100;
+const NAMES_MAX = 500;
+const EXECUTIONS_MAX = 100;
+const EVENTS_MAX = 5000;
+
+type Duty = "executions" | "events" | "results";
+
+export class Housekeeper {
+  readonly #options: HousekeeperOptions;
+  /** Last execution that a duty is done with, until it has come to the end and begins anew. */
+  readonly #cursors = new Map<Duty, string>();
+
+  constructor(options: HousekeeperOptions) {
+    this.#options = options;
+  }
+
+  /** One round; true if there is more to do at once. */
+  async keep(): Promise<boolean> {
+    const { store, retention } = this.#options;
+    const { executionsMs, eventsMs, resultsMs } = retention;
+    const rounds = [
+      (await removeExpired(store.durable, NAMES_MAX)) >= NAMES_MAX,
+      (await removeStepScoped(store.durable, NAMES_MAX)) >= NAMES_MAX,
+      await this.#each("results", resultsMs, (ids) => this.#removeResults(ids)),
+      await this.#each("events", eventsMs, (ids) => this.#removeEvents(ids)),
+      await this.#each("executions", executionsMs, async (ids) => {
+        const isDone = (await this.#removeResults(ids)) && (await this.#removeEvents(ids));
+        if (isDone) {
+          await removeExecutions(store.quick, ids);
+        }
+        return isDone;
+      }),
+      await this.#removeLoose(),
+    ];
+    return rounds.some(Boolean);
+  }
+
+  /** @param remove gives true when nothing is left of these. */
+  async #each(
+    duty: Duty,
+    ageMs: number | undefined,
+    remove: (ids: readonly ExecutionId[]) => Promise<boolean>,
+  ): Promise<boolean> {
+    if (ageMs === undefined) {
+      return false;
+    }
+    const { store, now } = this.#options;
+    const afterId = this.#cursors.get(duty) ?? "0";
+    const beforeId = idFloor(now() - ageMs);
+    const ids = await listFinished(store.quick, {
+      ageMs,
+      afterId,
+      beforeId,
+      limit: EXECUTIONS_MAX,
+    });
+    const last = ids.at(-1);
+    if (last === undefined) {
+      this.#cursors.delete(duty);
+      return false;
+    }
+    if (await remove(ids)) {
+      this.#cursors.set(duty, last);
+    }
+    return true;
+  }
+
+  async #removeResults(ids: readonly ExecutionId[]): Promise<boolean> {
+    return (await removeOfExecutions(this.#options.store.durable, ids, NAMES_MAX)) < NAMES_MAX;
+  }
+
+  async #removeEvents(ids: readonly ExecutionId[]): Promise<boolean> {
+    return (await removeEvents(this.#options.store.quick, ids, EVENTS_MAX)) < EVENTS_MAX;
+  }
+
+  /** A store that is away keeps its bytes until it is back: they stay listed. */
+  async #removeLoose(): Promise<boolean> {
+    const { store, sources, log } = this.#options;
+    const loose = await takeLoose(store.quick, BODIES_MAX);
+    for (const [kind, bodies] of Map.groupBy(loose, (body) => body.store)) {
+      try {
+        await sources[kind]?.removeBodies(bodies);
+        if (sources[kind] !== undefined) {
+          await forgetLoose(
+            store.quick,
+            bodies.map(({ bodyId }) => bodyId),
+          );
+        }
+      } catch (error) {
+        log.warn("bytes of stored values not removed yet", {
+          store: kind,
+          count: bodies.length,
+          error: errorMessage(error),
+        });
+      }
+    }
+    return loose.length >= BODIES_MAX;
+  }
+}
