@@ -154,21 +154,24 @@ function named(columns: readonly string[], values: readonly Json[]): Json {
 function bindAll(statement: DuckDBPreparedStatement, parameters: RunRequest["parameters"]): void {
   for (let index = 1; index <= statement.parameterCount; index++) {
     const name = nameOf(statement, index);
-    const value = parameterOf(parameters, name);
+    const value = name === undefined ? undefined : parameterOf(parameters, name);
     if (value === undefined) {
-      const message = `the statement uses $${name}, which \`params\` does not have`;
+      const message =
+        name === undefined
+          ? "the statement's parameters must be numbered from $1 on, without a gap"
+          : `the statement uses $${name}, which \`params\` does not have`;
       throw new RunnerProblem("PARAMETER_MISSING", message);
     }
     bind(statement, index, value);
   }
 }
 
-function nameOf(statement: DuckDBPreparedStatement, index: number): string {
+function nameOf(statement: DuckDBPreparedStatement, index: number): string | undefined {
   try {
     return statement.parameterName(index);
   } catch {
-    const message = "the statement's parameters must be numbered from $1 on, without a gap";
-    throw new RunnerProblem("PARAMETER_MISSING", message);
+    // DuckDB looks for a parameter of that number.
+    return undefined;
   }
 }
 
