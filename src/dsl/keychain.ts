@@ -114,7 +114,7 @@ export function checkKeychainUse(root: Fields, entries: readonly JsonObject[]): 
 
 /** A task's `set`: what it writes is stored, and so would show the mask in place of the secret. */
 function isTaskSet(place: string): boolean {
-  return /\.set\./.test(place);
+  return /\.set[.[]/.test(place);
 }
 
 function checkText(

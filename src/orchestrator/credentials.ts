@@ -26,7 +26,7 @@ export interface SecretQuestion {
 
 export interface ResolvedCredential {
   readonly name: string;
-  /** `postgres`, `bearer`, `basic`, `api_key`, …; `keychain`. */
+  /** `postgres`, `bearer`, `basic`, `api_key`, …; `keychain` for an entry that is none of them. */
   readonly type: string;
   readonly data: JsonObject;
   /** Names a value that can be fetched anew when it is refused; else "". */
@@ -102,9 +102,22 @@ async function fromCredentials(
     return { type: row.type, value };
   }
   if (await keychain.has(held.executionId, name)) {
-    return { type: "keychain", value: await fromKeychain(options, question) };
+    const value = await fromKeychain(options, question);
+    return { type: typeFrom(value.data), value };
   }
   throw new AppError("not_found", "CREDENTIAL_NOT_FOUND", `There is no credential ${name}`);
+}
+
+/** How a keychain entry authenticates where a task names it as its `auth`. */
+function typeFrom(data: JsonObject): string {
+  const has = (name: string): boolean => typeof data[name] === "string" && data[name] !== "";
+  if (has("token") || has("access_token")) {
+    return "bearer";
+  }
+  if (has("api_key")) {
+    return "api_key";
+  }
+  return has("username") && has("password") ? "basic" : "keychain";
 }
 
 /** @returns the step's name. */

@@ -14,6 +14,8 @@ interface CredentialType {
   readonly fields: Readonly<Record<string, readonly string[]>>;
   /** Of each list one field must be there. */
   readonly needs: readonly (readonly string[])[];
+  /** Of each list one field should be there, or each task has to say it. */
+  readonly wants?: readonly (readonly string[])[];
   /** The field that a text alone stands for, such as one from a file. */
   readonly textField?: string;
 }
@@ -34,7 +36,8 @@ const TYPES: readonly CredentialType[] = [
       sslmode: ["sslmode", "db_sslmode", "ssl"],
       connection_string: ["connection_string", "dsn", "url", "uri"],
     },
-    needs: [["host", "connection_string"]],
+    needs: [["host", "connection_string", "user", "password", "database"]],
+    wants: [["host", "connection_string"]],
     textField: "connection_string",
   },
   {
@@ -110,7 +113,8 @@ const TYPES: readonly CredentialType[] = [
       password: ["password", "nats_password"],
       token: ["token", "nats_token"],
     },
-    needs: [["url"]],
+    needs: [["url", "user", "password", "token"]],
+    wants: [["url"]],
     textField: "url",
   },
   {
@@ -204,10 +208,24 @@ export function checkCredential(typeName: string, data: JsonObject): CredentialC
     const warning = `type "${typeName}" is not known (${known}): kept as it is, unchecked`;
     return { errors: references, warnings: [warning] };
   }
-  const missing = type.needs
-    .filter((names) => names.every((name) => findField(type, data, name) === undefined))
-    .map((names) => `a credential of type ${type.name} needs ${describe(type, names)}`);
-  return { errors: [...missing, ...references, ...misshapen(type, data)], warnings: [] };
+  const missing = absent(type, data, type.needs).map(
+    (names) => `a credential of type ${type.name} needs ${describe(type, names)}`,
+  );
+  const wanted = absent(type, data, type.wants ?? []).map(
+    (names) => `no ${describe(type, names)}: each task that uses it must say where to connect to`,
+  );
+  return {
+    errors: [...missing, ...references, ...misshapen(type, data)],
+    warnings: missing.length > 0 ? [] : wanted,
+  };
+}
+
+function absent(
+  type: CredentialType,
+  data: JsonObject,
+  lists: CredentialType["needs"],
+): CredentialType["needs"] {
+  return lists.filter((names) => names.every((name) => findField(type, data, name) === undefined));
 }
 
 /** Each field once under its own name and once as spelled: `host (or db_host)`. */

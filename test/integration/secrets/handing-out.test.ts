@@ -1,9 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import type { CommandId, ExecutionId, WorkerId } from "../../../src/core/ids.ts";
 import { createSealer, KEY_BYTES } from "../../../src/secrets/sealing.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Platform } from "./platform.ts";
 import { KEY, playbook, resultOf, startPlatform } from "./platform.ts";
+
+setDefaultTimeout(30_000);
 
 const PASSWORD = "Tr0ub4dor&3-zebra";
 

@@ -1,8 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { waitFor } from "../../support/wait.ts";
 import { playbook, resultOf, startPlatform } from "./platform.ts";
 import type { Remote } from "./remote.ts";
 import { json, startRemote } from "./remote.ts";
+
+setDefaultTimeout(30_000);
 
 /** Gives numbered tokens, and answers `/data` only to the newest one. */
 function startTokens({ expiresIn = 3600, revokesFirst = false } = {}): Remote {

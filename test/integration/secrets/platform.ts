@@ -140,6 +140,8 @@ export async function startPlatform(options: PlatformOptions = {}) {
   };
   return {
     call,
+    /** Address of the HTTP API, which listens from then on. */
+    listen: async () => `http://127.0.0.1:${await http.start("127.0.0.1", 0)}`,
     databaseUrl,
     sql: store.durable,
     orchestrator,
