@@ -268,6 +268,7 @@ export class Dispatcher {
 
   async #countOpen(): Promise<void> {
     const { store, subscriptionId, log, onChange } = this.#options;
+    this.#openTimer = undefined;
     const startedCount = this.#openCount;
     try {
       const count = await countOpenDispatches(store.quick, subscriptionId);
@@ -276,7 +277,6 @@ export class Dispatcher {
     } catch (error) {
       log.warn("open executions not counted", { subscriptionId, error: errorMessage(error) });
     }
-    this.#openTimer = undefined;
     if (this.#openCount > 0) {
       this.#watchOpen();
     }
