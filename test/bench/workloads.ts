@@ -8,6 +8,7 @@ import type { Language } from "./playbooks.ts";
 import { chain, fibCode, parallelLoop, single, stamp } from "./playbooks.ts";
 import { processCpuMs, residentBytes, treeCpuMs } from "./process-tree.ts";
 import { clockOffset, median, nowMs, percentile } from "./statistics.ts";
+import { runTransfers } from "./transfer.ts";
 
 /** One number that a round gives. */
 export interface Figure {
@@ -33,10 +34,11 @@ export const WORKLOADS: Readonly<Record<string, (context: Context) => Promise<re
     E: runHeavyChain,
     I: runIdle,
     L: runLargeLoop,
+    T: runTransfers,
   };
 
 /** Measured once in a run: more rounds would only take time. */
-export const SINGLE_ROUND: ReadonlySet<string> = new Set(["I", "L"]);
+export const SINGLE_ROUND: ReadonlySet<string> = new Set(["I", "L", "T"]);
 
 const LANGUAGES: readonly Language[] = ["javascript", "python"];
 const CHAIN_STEPS = 40;
