@@ -3,7 +3,9 @@ import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import { suggestion } from "../template/nearest.ts";
 import { checkTemplates, readAssignments } from "./expression.ts";
+import { keepForeign } from "./foreign-braces.ts";
 import { readRateLimit } from "./limits.ts";
+import { insteadOf, renamedKind } from "./other-kinds.ts";
 import type { Task } from "./playbook.ts";
 import type { Place } from "./policy.ts";
 import { readDuration, readPolicy, readRetryBlock } from "./policy.ts";
@@ -35,6 +37,8 @@ const SHARED_KEYS = ["auth", "gpu", "gpus", "resources", "desc", "description", 
 /** Leftovers of older forms. */
 const IGNORED_KEYS = ["task", "assert", "iterator", "sink"];
 const REJECTED_KEYS = ["eval", "expr", "case"];
+/** Below `output`: where the public project keeps a result. */
+const STORE_KEYS = ["store", "inline_max_bytes", "ttl", "scope"];
 /** Kinds that the server itself knows, whatever tools the workers have. */
 const BUILT_IN_KINDS = ["noop", "playbook", WAIT_KIND, "workbook"];
 
@@ -197,10 +201,22 @@ function readKind(fields: Fields, context: TaskContext): string {
     return "noop";
   }
   const known = new Set([...BUILT_IN_KINDS, ...context.knownTools]);
-  if (!known.has(kind)) {
-    const list = [...known].sort().join(", ");
+  if (known.has(kind)) {
+    return kind;
+  }
+  const renamed = renamedKind(kind);
+  if (renamed !== undefined) {
+    fields.legacy("kind", renamed.hint);
+    return renamed.kind;
+  }
+  const instead = insteadOf(kind);
+  const list = [...known].sort().join(", ");
+  if (instead === undefined) {
     const message = `unknown tool kind "${kind}"${suggestion(kind, known)} Known kinds: ${list}`;
     fields.error("TOOL_KIND_UNKNOWN", "kind", message);
+  } else {
+    const message = `tools of kind "${kind}" are not supported: ${instead}`;
+    fields.error("TOOL_KIND_UNSUPPORTED", "kind", message);
   }
   return kind;
 }
@@ -264,19 +280,24 @@ function isTemplateText(value: Json | undefined): boolean {
 
 /** The tool's own fields; checked for templates except where they hold code. */
 function readConfig(fields: Fields, kind: string, isPoolTaken: boolean): JsonObject {
-  const { takes, code = [] } = toolFields(kind);
+  const { takes, code = [], ignores = [], commands = [] } = toolFields(kind);
   if (takes !== undefined) {
-    const ignored = IGNORED_KEYS.filter((key) => !takes.includes(key));
+    const ignored = [...ignores, ...IGNORED_KEYS.filter((key) => !takes.includes(key))];
     fields.checkKeys([...TASK_KEYS, ...SHARED_KEYS, ...REJECTED_KEYS, ...takes], ignored);
   }
-  const entries = Object.entries(fields.map).filter(([key]) => isOwnKey(fields, key, isPoolTaken));
+  const entries = Object.entries(fields.map)
+    .filter(([key]) => isOwnKey(fields, kind, key, isPoolTaken))
+    .map(([key, value]): [string, Json] => [
+      key,
+      commands.includes(key) ? keepForeign(fields.report, value, fields.at(key)) : value,
+    ]);
   for (const [key, value] of entries.filter(([name]) => !code.includes(name))) {
     checkTemplates(fields.report, value, fields.at(key));
   }
   return Object.fromEntries(entries);
 }
 
-function isOwnKey(fields: Fields, key: string, isPoolTaken: boolean): boolean {
+function isOwnKey(fields: Fields, kind: string, key: string, isPoolTaken: boolean): boolean {
   if (key === "args") {
     return Array.isArray(fields.get("args"));
   }
@@ -284,7 +305,7 @@ function isOwnKey(fields: Fields, key: string, isPoolTaken: boolean): boolean {
     return isTemplateText(fields.get(key));
   }
   if (key === "name") {
-    return toolFields(fields.text("kind") ?? "").takes === undefined;
+    return toolFields(kind).takes?.includes("name") !== false;
   }
   const isOther = TASK_KEYS.includes(key) || key === "desc" || key === "description";
   return !isOther && !(key === "pool" && isPoolTaken);
@@ -318,14 +339,20 @@ function checkNeeds(step: Fields, fields: Fields, kind: string): void {
 
 /** `output_select`, also below `output`. */
 export function readOutputSelect(fields: Fields): readonly string[] {
-  const output = isJsonObject(fields.get("output")) ? fields.fields("output") : undefined;
-  if (output?.has("store") === true || output?.has("inline_max_bytes") === true) {
-    output.warn("FIELD_IGNORED", "store", "the platform chooses where a result is kept");
+  if (fields.has("output") && !isJsonObject(fields.get("output"))) {
+    fields.warn("FIELD_IGNORED", "output", '"output" is a map with output_select');
+    return fields.textList("output_select");
+  }
+  const output = fields.fields("output");
+  output.checkKeys(["output_select", "select", ...STORE_KEYS]);
+  const stored = output.firstOf(STORE_KEYS);
+  if (stored !== undefined) {
+    output.warn("FIELD_IGNORED", stored, "the platform chooses where a result is kept");
   }
   return [
     ...fields.textList("output_select"),
-    ...(output?.textList("output_select") ?? []),
-    ...(output?.textList("select") ?? []),
+    ...output.textList("output_select"),
+    ...output.textList("select"),
   ];
 }
 

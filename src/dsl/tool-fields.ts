@@ -9,16 +9,20 @@ interface ToolFields {
   readonly takes?: readonly string[];
   /** Fields that hold program text, in which braces are no templates. */
   readonly code?: readonly string[];
+  /** Fields that hold commands for a shell, where braces may be those of another language. */
+  readonly commands?: readonly string[];
+  /** Known, and without effect. */
+  readonly ignores?: readonly string[];
 }
 
-const CODE_TAKES = ["code", "script", "libs", "env", "cwd", "python", "modules", "requirements"];
+const CODE_TAKES = ["code", "script", "libs", "env", "cwd"];
 const CODE_FIELDS: ToolFields = {
   needs: ["code", "script"],
   needsText: "code or a script",
   takes: CODE_TAKES,
   code: ["code", "libs"],
 };
-const SQL_NEEDS = ["command", "query", "commands", "script"];
+const SQL_NEEDS = ["command", "query", "commands", "script", "sql"];
 const SQL_FIELDS = [...SQL_NEEDS, "params", "parameters", "schema", "as_objects"];
 const DUCKDB_TAKES = [...SQL_FIELDS, "database", "db_path", "credentials", "gcs_credential"];
 const DUCKDB_FIELDS: ToolFields = {
@@ -26,6 +30,40 @@ const DUCKDB_FIELDS: ToolFields = {
   needsText: "a command or query",
   takes: DUCKDB_TAKES,
 };
+
+/** Of connections; under other names too, as a credential has them. */
+const NATS_FIELDS = [
+  "connection",
+  "url",
+  "server",
+  "servers",
+  "user",
+  "username",
+  "password",
+  "token",
+  "creds",
+  "tls_ca",
+  "credential",
+];
+const STREAM_FIELDS = [
+  "operation",
+  "stream",
+  "subject",
+  "consumer",
+  "durable",
+  "batch",
+  "timeout_ms",
+  "deliver",
+  "seq",
+  "ack",
+  "ack_id",
+  "ack_ids",
+  "ack_wait",
+  "nack_delay_ms",
+  "delay",
+  "max_deliver",
+  "encoding",
+];
 
 const SSH_FIELDS = [
   "host",
@@ -41,7 +79,7 @@ const SSH_FIELDS = [
 ];
 
 const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>([
-  ["python", CODE_FIELDS],
+  ["python", { ...CODE_FIELDS, takes: [...CODE_TAKES, "python", "memory_mb"] }],
   ["javascript", CODE_FIELDS],
   ["typescript", CODE_FIELDS],
   [
@@ -83,7 +121,6 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
       takes: [
         ...SQL_FIELDS,
         "command_b64",
-        "sql",
         "bindings",
         "connection",
         "account",
@@ -133,21 +170,19 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
   [
     "playbook",
     {
-      needs: ["path", "catalog_id"],
-      needsText: "a path or catalog_id",
+      needs: ["path"],
+      needsText: "a path; a catalog_id is one of a single server",
       takes: [
         "path",
-        "catalog_id",
         "version",
         "payload",
+        "workload",
         "return_step",
-        "return_result",
         "result_step",
-        "poll_interval",
-        "parent_execution_id",
         "wait",
         "execution_pool",
       ],
+      ignores: ["return_result", "poll_interval", "parent_execution_id"],
     },
   ],
   [
@@ -163,7 +198,9 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
     {
       needs: ["command", "cmds", "script"],
       needsText: "a command or cmds",
-      takes: ["command", "cmds", "script", "shell", "cwd", "env", "capture"],
+      takes: ["command", "cmds", "script", "shell", "cwd", "env"],
+      commands: ["command", "cmds", "script"],
+      ignores: ["capture"],
     },
   ],
   [
@@ -179,7 +216,6 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
         "execution_id",
         "file",
         "name",
-        "prefer",
         "ref",
         "result_ref",
         "scope",
@@ -187,6 +223,7 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
         "uri",
         "urn",
       ],
+      ignores: ["prefer"],
     },
   ],
   ["noop", { needs: [], needsText: "", takes: ["message", "result"] }],
@@ -237,6 +274,7 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
       needs: ["command", "cmds"],
       needsText: "a command",
       takes: ["command", "cmds", "stdin", ...SSH_FIELDS],
+      commands: ["command", "cmds"],
     },
   ],
   [
@@ -267,9 +305,45 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
       takes: ["credential", "secret", "keychain", "field", "fields", "key", "provider"],
     },
   ],
-  ["nats", { needs: ["operation"], needsText: "an operation" }],
-  ["container", { needs: ["image"], needsText: "an image" }],
-  ["rhai", { needs: ["code"], needsText: "code", code: ["code"] }],
+  [
+    "nats",
+    {
+      needs: ["operation"],
+      needsText: "an operation",
+      takes: [
+        ...NATS_FIELDS,
+        ...STREAM_FIELDS,
+        "bucket",
+        "key",
+        "value",
+        "ttl",
+        "create",
+        "revision",
+        "pattern",
+        "name",
+        "object",
+        "object_name",
+        "data",
+        "payload",
+        "message",
+        "description",
+        "headers",
+        "history",
+        "last",
+        "message_id",
+        "msg_id",
+      ],
+    },
+  ],
+  [
+    "subscription",
+    {
+      needs: [],
+      needsText: "",
+      takes: [...NATS_FIELDS, ...STREAM_FIELDS, "source"],
+    },
+  ],
+  ["container", { needs: ["image"], needsText: "an image", commands: ["command", "args"] }],
 ]);
 
 const UNKNOWN_KIND: ToolFields = { needs: [], needsText: "" };

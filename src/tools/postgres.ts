@@ -61,7 +61,8 @@ export function createPostgresTool(options: PostgresToolOptions): PostgresTool {
 }
 
 function textsOf(config: JsonObject): readonly string[] {
-  const source = config["command"] ?? config["query"] ?? config["commands"] ?? config["sql"];
+  const names = ["command", "query", "commands", "sql", "script"];
+  const source = names.map((name) => config[name] ?? "").find((text) => text !== "");
   const list: readonly Json[] = Array.isArray(source) ? source : [source ?? ""];
   return list
     .map((item) => (isJsonObject(item) ? textsOf(item).join(";\n") : String(item ?? "")))
@@ -81,7 +82,7 @@ async function runTask(
   context: ToolContext,
 ): Promise<ToolOutcome> {
   const statements = textsOf(config).flatMap(splitStatements);
-  const parameters = parametersOf(config["params"]);
+  const parameters = parametersOf(config["params"] ?? config["parameters"]);
   const client = await pools.take(target);
   if (context.signal.aborted) {
     pools.release(target, client);
@@ -89,7 +90,8 @@ async function runTask(
   }
   client.isLost = false;
   client.onNotice = (text) => context.log("stderr", text);
-  const run = new StatementRun(client, options.maxOutputBytes, context);
+  const hasObjects = config["as_objects"] !== false;
+  const run = new StatementRun(client, { ...options, hasObjects }, context);
   const error = await runAll(run, statements, parameters);
   if (run.mustCut || !(await tidy(client, statements))) {
     pools.destroy(target, client);
@@ -135,7 +137,8 @@ async function runAll(
 }
 
 interface StatementResult {
-  readonly rows: readonly JsonObject[];
+  /** Maps by column, or lists of values in the order of `columns`. */
+  readonly rows: readonly Json[];
   readonly columns: readonly string[];
   readonly row_count: number;
   /** Command tag, for example `INSERT`. */
@@ -150,17 +153,23 @@ class StatementRun {
   mustCut = false;
   readonly #client: Client;
   readonly #bytesMax: number;
+  readonly #hasObjects: boolean;
   readonly #context: ToolContext;
   #bytes = 0;
 
-  constructor(client: Client, bytesMax: number, context: ToolContext) {
+  constructor(
+    client: Client,
+    options: PostgresToolOptions & { readonly hasObjects: boolean },
+    context: ToolContext,
+  ) {
     this.#client = client;
-    this.#bytesMax = bytesMax;
+    this.#bytesMax = options.maxOutputBytes;
+    this.#hasObjects = options.hasObjects;
     this.#context = context;
   }
 
   async execute(statement: Statement, values: readonly Json[]): Promise<Failure | undefined> {
-    const rows: JsonObject[] = [];
+    const rows: Json[] = [];
     const query = this.#client.sql
       .unsafe(statement.text, values.map(toParameter) as string[])
       .raw();
@@ -170,7 +179,7 @@ class StatementRun {
       if (isTooLarge()) {
         query.cancel();
       } else {
-        rows.push(decodeRow(row, columns));
+        rows.push(this.#hasObjects ? decodeRow(row, columns) : decodeList(row, columns));
       }
     });
     const stop = (): void => query.cancel();
@@ -250,14 +259,21 @@ function decodeRow(row: RawRow, columns: readonly Column[]): JsonObject {
   for (const [index, field] of row.entries()) {
     const column = columns[index];
     if (column !== undefined) {
-      object[column.name] =
-        field === null ? null : decodeValue(column.type, Buffer.from(field).toString("utf8"));
+      object[column.name] = decodeField(field, column);
     }
   }
   return object;
 }
 
-function resultOf(rows: readonly JsonObject[], result: Finished): StatementResult {
+function decodeList(row: RawRow, columns: readonly Column[]): readonly Json[] {
+  return columns.map((column, index) => decodeField(row[index] ?? null, column));
+}
+
+function decodeField(field: Uint8Array | null, { type }: Column): Json {
+  return field === null ? null : decodeValue(type, Buffer.from(field).toString("utf8"));
+}
+
+function resultOf(rows: readonly Json[], result: Finished): StatementResult {
   const columns = (result.columns ?? []).map((column) => column.name);
   const count = columns.length > 0 ? rows.length : (result.count ?? 0);
   return { rows, columns, row_count: count, command: result.command ?? "", status: "success" };

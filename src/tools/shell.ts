@@ -26,8 +26,8 @@ export function createShellTool(options: ShellToolOptions): Tool {
   return {
     kind: "shell",
     summary: "runs `command`, or `cmds` in order; gives exit_code, stdout and stderr",
-    check: ({ command, cmds }) =>
-      commandsOf(command ?? cmds).length === 0 ? ["`command` (or `cmds`) is missing"] : [],
+    check: (config) =>
+      commandsOf(config).length === 0 ? ["`command` (or `cmds`) is missing"] : [],
     run: (call, context) => runCommands(options, call, context),
   };
 }
@@ -39,7 +39,7 @@ async function runCommands(
   context: ToolContext,
 ): Promise<ToolOutcome> {
   let result: CommandResult = { exit_code: 0, stdout: "", stderr: "" };
-  for (const command of commandsOf(call.config["command"] ?? call.config["cmds"])) {
+  for (const command of commandsOf(call.config)) {
     if (context.signal.aborted) {
       break;
     }
@@ -59,8 +59,9 @@ async function runCommands(
   return outcomeOf(result, context.signal);
 }
 
-function commandsOf(command: Json | undefined): readonly string[] {
-  const list: readonly Json[] = Array.isArray(command) ? command : [command ?? ""];
+function commandsOf({ command, cmds, script }: JsonObject): readonly string[] {
+  const source = command ?? cmds ?? script ?? "";
+  const list: readonly Json[] = Array.isArray(source) ? source : [source];
   return list.map(String).filter((text) => text.trim() !== "");
 }
 

@@ -49,6 +49,7 @@ function textsOf(config: JsonObject): readonly string[] {
     config["commands"] ??
     config["query"] ??
     config["sql"] ??
+    config["script"] ??
     (typeof encoded === "string" ? Buffer.from(encoded, "base64").toString("utf8") : "");
   const list: readonly Json[] = Array.isArray(source) ? source : [source];
   return list

@@ -111,6 +111,23 @@ describe("results", () => {
     });
   });
 
+  test("takes its text from query, command, commands, sql or script", async () => {
+    for (const name of ["query", "command", "sql", "script"]) {
+      expect(await query("", { [name]: "SELECT 1 AS a; SELECT 2 AS a" })).toMatchObject({
+        rows: [{ a: 2 }],
+        command_0: { rows: [{ a: 1 }] },
+      });
+    }
+    expect(
+      await query("", { commands: ["SELECT 1 AS a", { query: "SELECT 3 AS a" }] }),
+    ).toMatchObject({ rows: [{ a: 3 }] });
+  });
+
+  test("gives rows as lists if as_objects is false", async () => {
+    const value = await query("SELECT 1 AS a, 'x' AS a, NULL AS b", { as_objects: false });
+    expect(value).toMatchObject({ columns: ["a", "a", "b"], rows: [[1, "x", null]] });
+  });
+
   test("runs scripts with comments, DO blocks and DDL", async () => {
     const value = await query(`
       -- a table; with a comment

@@ -27,6 +27,13 @@ describe("shell", () => {
     });
   });
 
+  test("takes a script of several lines, and braces of other languages as they are", async () => {
+    const script = "x='{{.Names}}'\necho \"$x\"";
+    expect(await valueFrom(tool, { config: { script } })).toMatchObject({
+      stdout: "{{.Names}}\n",
+    });
+  });
+
   test("a failure has the end of stderr", async () => {
     const failure = await failureFrom(tool, { config: { command: "echo why >&2; exit 1" } });
     expect(failure.message).toBe("the command exited with code 1: why");
