@@ -127,7 +127,6 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     store,
     bus,
     orchestrator,
-    secrets,
     metrics,
     log: log.child({ component: "triggers" }),
     serverId,

@@ -2,23 +2,8 @@
 import type { MessageBroker } from "../bus/message-source.ts";
 import { connectBroker } from "../bus/message-source.ts";
 import { AppError } from "../core/errors.ts";
-import type { JsonObject } from "../core/json.ts";
 import type { NatsSource } from "../dsl/subscription-source.ts";
-import { openCredential } from "../secrets/credential.ts";
-import { findCredential } from "../store/credential.ts";
 import type { TriggerOptions } from "./options.ts";
-
-/** What the credential holds, decrypted. @throws AppError not_found CREDENTIAL_NOT_FOUND */
-export async function readCredential(
-  { store, secrets }: Pick<TriggerOptions, "store" | "secrets">,
-  name: string,
-): Promise<JsonObject> {
-  const row = await findCredential(store.durable, name);
-  if (row === undefined) {
-    throw new AppError("not_found", "CREDENTIAL_NOT_FOUND", `There is no credential ${name}`);
-  }
-  return openCredential(secrets, row);
-}
 
 /**
  * Waits for the server as long as it takes, until `signal` aborts. To be disposed of by the caller,
@@ -32,7 +17,7 @@ export async function openBroker(
   if (source.credential === undefined) {
     return { broker: options.bus, isShared: true };
   }
-  const data = await readCredential(options, source.credential);
+  const { data } = await options.orchestrator.openCredential(source.credential);
   const text = (...names: readonly string[]): string | undefined => {
     const value = names.map((name) => data[name]).find((each) => typeof each === "string");
     return typeof value === "string" ? value : undefined;

@@ -17,7 +17,7 @@ import { countOpenDispatches, markFailed, markStarted } from "../store/subscript
 import { TemplateError } from "../template/error.ts";
 import { Breaker } from "./breaker.ts";
 import { planStart } from "./dispatch-plan.ts";
-import { DEDUP_WINDOW_MS } from "./fire.ts";
+import { CONCURRENCY_LIMIT, DEDUP_WINDOW_MS } from "./fire.ts";
 import type { Message } from "./message.ts";
 import type { TriggerOptions } from "./options.ts";
 import { RateLimit } from "./rate-limit.ts";
@@ -228,12 +228,10 @@ export class Dispatcher {
     const { spec, store, metrics, log, onDeadLetter } = this.#options;
     const { dispatchId } = dispatch;
     const message = errorMessage(error).replaceAll("\0", "");
-    const isPassing =
-      error instanceof AppError ? error.isRetryable : !(error instanceof TemplateError);
-    const attempts = dispatch.attempts + (isPassing ? 0 : 1);
+    const attempts = dispatch.attempts + (isPassing(error) ? 0 : 1);
     const isHopeless = isBadMessage(error) || attempts >= spec.deadLetter.attempts;
     const delayMs = isHopeless ? undefined : backoffMs(attempts + 1, RETRY_BACKOFF);
-    if (!isBadMessage(error)) {
+    if (!isBadMessage(error) && !isAtLimit(error)) {
       this.#breaker.failure(Date.now());
     }
     metrics.subscriptionExecutions.inc(spec.source.kind, "error");
@@ -283,6 +281,18 @@ export class Dispatcher {
     this.#pump();
     onChange();
   }
+}
+
+/** True if a repetition may cure it, however often it takes. */
+function isPassing(error: unknown): boolean {
+  return error instanceof AppError
+    ? error.isRetryable || isAtLimit(error)
+    : !(error instanceof TemplateError);
+}
+
+/** The playbook's own limit of executions. */
+function isAtLimit(error: unknown): boolean {
+  return error instanceof AppError && error.code === CONCURRENCY_LIMIT;
 }
 
 /** No repetition cures what the message itself makes fail. */

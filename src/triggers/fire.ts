@@ -14,6 +14,9 @@ import type { Timing } from "./timing.ts";
 /** Far longer than a firing can stay without the mark that it was started. */
 export const DEDUP_WINDOW_MS = 7 * 24 * 60 * 60_000;
 
+/** Code of the orchestrator: the playbook's own limit lets no further execution in. */
+export const CONCURRENCY_LIMIT = "CONCURRENCY_LIMIT";
+
 export interface Firing {
   readonly scheduleId: string;
   readonly schedule: Schedule;
@@ -38,9 +41,11 @@ export async function fire(
     });
     return { status: "started", executionId };
   } catch (error) {
-    return error instanceof AppError && error.isRetryable
-      ? undefined
-      : { status: "failed", reason: errorMessage(error) };
+    if (error instanceof AppError && error.isRetryable) {
+      return undefined;
+    }
+    const isFull = error instanceof AppError && error.code === CONCURRENCY_LIMIT;
+    return { status: isFull ? "skipped" : "failed", reason: errorMessage(error) };
   }
 }
 

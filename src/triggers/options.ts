@@ -3,7 +3,6 @@ import type { Bus } from "../bus/bus.ts";
 import type { Logger } from "../observability/log.ts";
 import type { ServerMetrics } from "../observability/metrics.ts";
 import type { Orchestrator } from "../orchestrator/orchestrator.ts";
-import type { Sealer } from "../secrets/sealing.ts";
 import type { Store } from "../store/pool.ts";
 
 export type TriggerMetrics = Pick<
@@ -24,14 +23,13 @@ export type TriggerMetrics = Pick<
 
 export type TriggerOrchestrator = Pick<
   Orchestrator,
-  "start" | "cancel" | "watch" | "newId" | "registerPlaybook" | "onOverdue"
+  "start" | "cancel" | "newId" | "registerPlaybook" | "openCredential" | "onOverdue"
 >;
 
 export interface TriggerOptions {
   readonly store: Store;
   readonly bus: Bus;
   readonly orchestrator: TriggerOrchestrator;
-  readonly secrets: Sealer;
   readonly metrics: TriggerMetrics;
   readonly log: Logger;
   /** Unique per process life; holds the leases. */

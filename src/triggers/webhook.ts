@@ -13,8 +13,8 @@ import type { SubscriptionRow } from "../store/subscription.ts";
 import { findHook, takeToken } from "../store/subscription.ts";
 import { addDeadLetter, addStarted, countOpenDispatches } from "../store/subscription-dispatch.ts";
 import { TemplateError } from "../template/error.ts";
-import { readCredential } from "./broker.ts";
 import { dedupKey, isWanted, planStart, usedControls } from "./dispatch-plan.ts";
+import { CONCURRENCY_LIMIT } from "./fire.ts";
 import type { Message } from "./message.ts";
 import { decodeData } from "./message.ts";
 import type { TriggerOptions } from "./options.ts";
@@ -81,13 +81,13 @@ async function checkCaller(
   { headers, path }: HookRequest,
   body: Uint8Array,
 ): Promise<void> {
-  const credential = await readCredential(options, source.verify.credential).catch(
-    (error: unknown) => {
+  const credential = await options.orchestrator
+    .openCredential(source.verify.credential)
+    .catch((error: unknown) => {
       options.log.error("hook without its credential", { path, error: errorMessage(error) });
       throw new AppError("unavailable", "HOOK_MISCONFIGURED", "The hook lacks its credential");
-    },
-  );
-  const reason = verifyCall(source.verify, credential, { headers, body, nowMs: Date.now() });
+    });
+  const reason = verifyCall(source.verify, credential.data, { headers, body, nowMs: Date.now() });
   if (reason !== undefined) {
     throw new AppError("forbidden", "HOOK_REFUSED", `The call is not verified: ${reason}`);
   }
@@ -154,6 +154,10 @@ async function dispatch(
   } catch (error) {
     if (!(error instanceof AppError && error.code === "RATE_LIMITED")) {
       metrics.subscriptionExecutions.inc("webhook", "error");
+    }
+    if (error instanceof AppError && error.code === CONCURRENCY_LIMIT) {
+      metrics.subscriptionRateLimited.inc("webhook", "in_flight");
+      throw rateLimited(error.message, IN_FLIGHT_RETRY_MS);
     }
     throw await buried(options, row, message, error);
   }

@@ -71,7 +71,6 @@ export async function startServer({ db, nats }: World) {
     store,
     bus,
     orchestrator,
-    secrets,
     metrics,
     log,
     serverId,
