@@ -48,6 +48,12 @@ export function createMask(secrets: Iterable<string>): Mask {
   return { text, json: (value) => maskJson(value, word) };
 }
 
+/** All texts that give one of the secrets away; in no particular order. */
+export function secretForms(secrets: Iterable<string>): readonly string[] {
+  const values = [...new Set(secrets)].filter((each) => each.length >= SECRET_LENGTH_MIN);
+  return [...new Set(values.flatMap(formsOf))];
+}
+
 /** Longest first: a secret that contains another must not leave its rest behind. */
 function pattern(anywhere: readonly string[], words: readonly string[]): RegExp {
   const sources = [

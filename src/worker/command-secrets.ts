@@ -10,8 +10,9 @@ import type { Retried } from "../engine/pipeline.ts";
 import type { ResolvedCredential } from "../rpc/handlers.ts";
 import type { Mask } from "../secrets/mask.ts";
 import { createMask, NO_MASK, secretValues } from "../secrets/mask.ts";
+import { maskBytes } from "../secrets/mask-bytes.ts";
 import { Aliased } from "../template/scope.ts";
-import type { Credential } from "../tools/tool.ts";
+import type { Artifacts, Credential } from "../tools/tool.ts";
 import { CredentialError } from "../tools/tool.ts";
 import type { WorkerOptions } from "./options.ts";
 
@@ -123,6 +124,18 @@ export class CommandSecrets {
 
   maskText(text: string): string {
     return this.#mask.text(text);
+  }
+
+  /** What a task stores by itself loses the secrets, too; its size and hash are then those of the rest. */
+  maskArtifacts(artifacts: Artifacts): Artifacts {
+    const put: Artifacts["put"] = async (result, open) => {
+      if (this.#values.size === 0) {
+        return await artifacts.put(result, open);
+      }
+      const { sha256: _sha256, size: _size, ...others } = result;
+      return await artifacts.put(others, () => maskBytes(this.#values, open()));
+    };
+    return { ...artifacts, put };
   }
 
   maskOutcome(outcome: CommandOutcome): CommandOutcome {

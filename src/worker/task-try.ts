@@ -125,7 +125,7 @@ async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<Ta
     log: taskLog.line,
     credential: (name: string) => secrets.credential(name),
     resolve: (ref: string) => refs.load(ref),
-    artifacts: createArtifacts(attempt.client, limit.signal),
+    artifacts: secrets.maskArtifacts(createArtifacts(attempt.client, limit.signal)),
   };
   try {
     return await Promise.race([tool.run(call, context), leftBehind.outcome]);

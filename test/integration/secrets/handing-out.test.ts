@@ -153,7 +153,7 @@ test("a secret that a playbook misuses is nowhere afterwards: not kept, not logg
     type: "basic",
     data: { username: "joe", password: { provider: "env", name: "TOKEN" } },
   });
-  const { id, status } = await platform.run(
+  const { id, status, steps } = await platform.run(
     playbook(
       "leaks",
       `
@@ -175,6 +175,12 @@ workflow:
     next: { arcs: [{ step: shell_it }] }
   - step: shell_it
     tool: { kind: shell, env: { S: "{{ keychain.t.token }}" }, command: 'echo "$S"; echo "$S" >&2; printf %s "$S" | base64' }
+    next: { arcs: [{ step: stored }] }
+  - step: stored
+    tool:
+      kind: artifact
+      action: put
+      input: { name: note, data: { token: "{{ keychain.t.token }}" } }
     next: { arcs: [{ step: refused }] }
   - step: refused
     tool:
@@ -194,6 +200,9 @@ workflow:
   );
   expect(status).toBe("FAILED");
   await waitFor("the log lines", () => platform.lines.some((line) => line.includes("printed ***")));
+  const stored = resultOf(steps, "stored") as { readonly result_ref: string };
+  const url = `/api/result/resolve?ref=${encodeURIComponent(stored.result_ref)}`;
+  expect((await platform.call("GET", url)).body).toEqual({ token: "***" });
   const kept = await everythingKept(platform, id);
   expect(kept).toContain("cannot log in with ***");
   const forms = [

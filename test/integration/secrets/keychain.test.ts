@@ -280,3 +280,97 @@ workflow:
   expect((await platform.call("DELETE", url)).status).toBe(404);
   expect((await platform.call("GET", `${url}?scope_type=odd`)).status).toBe(422);
 });
+
+const SHARED_TOKEN = `
+keychain:
+  - name: api
+    kind: oauth2
+    scope: global
+    token_url: "{{ workload.base }}/token"
+    client_id: me
+    client_secret: cl1ent-secret
+workflow:
+  - step: start
+    tool: { kind: http, url: "{{ base }}/data", auth: api }
+`;
+
+test("a token outlives a restart and is shared by servers, however many ask at once", async () => {
+  using remote = startTokens();
+  const content = playbook("keychain/shared", `workload: { base: "${remote.url}" }${SHARED_TOKEN}`);
+  await using first = await startPlatform();
+  await using second = await startPlatform({ databaseUrl: first.databaseUrl });
+  const runs = await Promise.all([first, second, first, second].map((one) => one.run(content)));
+  expect(runs.map(({ status }) => status)).toEqual(Array(4).fill("COMPLETED"));
+  await using third = await startPlatform({ databaseUrl: first.databaseUrl });
+  expect((await third.run(content)).status).toBe("COMPLETED");
+  expect(remote.count("/token")).toBe(1);
+});
+
+test("the lease of a server that died while it fetched ends, and another one fetches", async () => {
+  using remote = startTokens();
+  const content = playbook("keychain/died", `workload: { base: "${remote.url}" }${SHARED_TOKEN}`);
+  await using platform = await startPlatform();
+  await platform.run(content);
+  await platform.sql`
+    UPDATE noetl.keychain
+    SET sealed = NULL, version = 0, lease_until = now() + interval '1 second'`;
+  expect((await platform.run(content)).status).toBe("COMPLETED");
+  expect(remote.count("/token")).toBe(2);
+});
+
+test("a sub-playbook reads the entries of the playbook that called it", async () => {
+  await using platform = await startPlatform();
+  await platform.call("POST", "/api/catalog/register", {
+    content: playbook(
+      "keychain/child",
+      `
+workflow:
+  - step: start
+    tool: { kind: python, input: { x: "{{ keychain.from_parent.pin }}" }, code: "result = {'n': len(x)}" }
+`,
+    ),
+  });
+  const { status, steps } = await platform.run(
+    playbook(
+      "keychain/parent",
+      `
+workload: { pin: "pin-of-twelve" }
+keychain: [{ name: from_parent, kind: static, pin: "{{ workload.pin }}" }]
+workflow:
+  - step: start
+    tool: { kind: playbook, path: keychain/child }
+`,
+    ),
+  );
+  expect(status).toBe("COMPLETED");
+  expect(resultOf(steps, "start")).toEqual({ n: 13 });
+});
+
+test("entries of one name are kept apart where the workload makes them different", async () => {
+  using remote = startRemote({
+    "/token": ({ body }) =>
+      json({ access_token: `token-of-${new URLSearchParams(body).get("client_id")}` }),
+  });
+  await using platform = await startPlatform();
+  const content = playbook(
+    "keychain/tenants",
+    `
+workload: { tenant: a }
+keychain:
+  - name: api
+    kind: oauth2
+    scope: global
+    endpoint: "${remote.url}/token"
+    data: { grant_type: client_credentials, client_id: "{{ workload.tenant }}" }
+workflow:
+  - step: start
+    tool: { kind: python, input: { t: "{{ keychain.api.token }}" }, code: "result = t[-1]" }
+`,
+  );
+  const lastOf = async (tenant: string) =>
+    resultOf((await platform.run(content, { tenant })).steps, "start");
+  expect(await lastOf("x")).toBe("x");
+  expect(await lastOf("y")).toBe("y");
+  expect(await lastOf("x")).toBe("x");
+  expect(remote.count("/token")).toBe(2);
+});

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { createMask, secretValues } from "../../../src/secrets/mask.ts";
+import { maskBytes } from "../../../src/secrets/mask-bytes.ts";
 
 test("text() hides secrets in every form, the longer one first", () => {
   const mask = createMask(["p@ss word", "p@ss word and more"]);
@@ -74,6 +75,19 @@ test("no encoding of a secret gets through", () => {
   expect(shown.filter((text) => !text.includes("***"))).toEqual([]);
   expect(mask.text(`Basic ${base64(`joe:${secret}`)}`)).toBe("Basic ***");
   expect(mask.json({ [secret]: 1 })).toEqual({ "***": 1 });
+});
+
+test("bytes lose their secrets wherever the pieces are cut", async () => {
+  const secret = "grüne-Tür#77";
+  const text = `a ${secret} b ${Buffer.from(secret).toString("base64")} c gr${secret}`;
+  const bytes = new TextEncoder().encode(text);
+  for (let size = 1; size <= bytes.length; size++) {
+    const pieces = Array.from({ length: Math.ceil(bytes.length / size) }, (_, n) =>
+      bytes.slice(n * size, (n + 1) * size),
+    );
+    const masked = await Array.fromAsync(maskBytes([secret], pieces));
+    expect(Buffer.concat(masked).toString(), String(size)).toBe("a *** b *** c gr***");
+  }
 });
 
 test("each line of a key is hidden, in whatever way it is printed", () => {
