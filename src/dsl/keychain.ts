@@ -68,6 +68,7 @@ export function readKeychain(root: Fields): readonly JsonObject[] {
     seen.add(name ?? "");
     checkKind(entry);
     checkScope(entry);
+    checkRegions(entry);
     checkTemplates(entry.report, entry.map, entry.path);
     return entry.map;
   });
@@ -89,6 +90,20 @@ function checkScope(entry: Fields): void {
   const scope = entry.text("scope");
   if (scope !== undefined && !SCOPES.includes(scope)) {
     entry.warn("KEYCHAIN_SCOPE_UNKNOWN", "scope", `scope is ${SCOPES.join(", ")}; taken as local`);
+  }
+}
+
+const REGION_KEYS = ["region", "residency", "allowed_regions", "no_broker_fallback"];
+
+/** Nothing here keeps secrets within a region: who demands it must know. */
+function checkRegions(entry: Fields): void {
+  if (entry.get("residency") === "strict") {
+    const message = "residency strict cannot be kept: this platform knows no regions";
+    entry.error("RESIDENCY_UNSUPPORTED", "residency", message);
+    return;
+  }
+  for (const key of REGION_KEYS.filter((name) => entry.has(name))) {
+    entry.warn("FIELD_IGNORED", key, `${key} has no effect: this platform knows no regions`);
   }
 }
 

@@ -65,7 +65,7 @@ function readName(next: Fields, name: string, path: string): readonly PlacedArc[
 }
 
 function readArc(arc: Fields): readonly PlacedArc[] {
-  arc.checkKeys(["step", "when", "set", "spec", "desc", "description"], ["cond", "args"]);
+  arc.checkKeys(["step", "when", "set", "desc", "description"], ["spec", "cond", "args"]);
   const step = arc.text("step");
   if (step === undefined) {
     arc.report.error(
@@ -98,10 +98,17 @@ function readItem(step: Fields, item: Json, path: string): readonly PlacedArc[] 
     return [{ arc: { step: String(item), set: [] }, path }];
   }
   const fields = new Fields(step.report, item, path);
-  if (!fields.has("then")) {
+  if (!fields.has("then") && !fields.has("else")) {
     return readArc(fields);
   }
-  fields.checkKeys(["when", "then", "else"]);
+  fields.checkKeys(["when", "then", "else", "step"]);
+  if (fields.has("step")) {
+    fields.error(
+      "ARC_INVALID",
+      "step",
+      'an item of "next" has either "step", or "then" and "else"',
+    );
+  }
   const when = readGuard(fields, "when");
   const targets = readThenTargets(step, fields, "then");
   const guarded = when === undefined ? targets : targets.map((target) => withGuard(target, when));

@@ -4,7 +4,7 @@
  */
 import type { Json } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
-import { nearest } from "../template/nearest.ts";
+import { nearest, suggestion } from "../template/nearest.ts";
 import { toText } from "../template/value.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { checkReachable, findEntry, findFinal, linkSteps } from "./graph.ts";
@@ -14,6 +14,7 @@ import type { ExecutorOptions, Playbook } from "./playbook.ts";
 import { readDuration } from "./policy.ts";
 import { Fields, Report } from "./report.ts";
 import { readStep } from "./step.ts";
+import { BUILT_IN_KINDS } from "./task.ts";
 import { Workbook } from "./workbook.ts";
 import { readYaml } from "./yaml.ts";
 
@@ -71,7 +72,7 @@ function readPlaybook(root: Fields, options: ParseOptions): Playbook {
   const placed = readWorkflow(root).map((fields) => readStep(fields, { ...options, workbook }));
   const keychain = readKeychain(root);
   checkKeychainUse(root, keychain);
-  const executorSpec = readExecutorSpec(executor);
+  const executorSpec = readExecutorSpec(executor, options.knownTools);
   const finalStep = findFinal(executorSpec, placed);
   const steps = linkSteps(root.report, placed, finalStep);
   const entryStep = findEntry(executorSpec, steps);
@@ -124,14 +125,28 @@ function readLabels(labels: Fields): Readonly<Record<string, string>> {
   );
 }
 
-function readExecutorSpec(executor: Fields): Fields {
+function readExecutorSpec(executor: Fields, knownTools: ReadonlySet<string>): Fields {
   executor.checkKeys(["profile", "version", "requires", "spec", "pool", "priority"]);
+  executor.choice("profile", ["local", "distributed", "auto"], "PROFILE_UNKNOWN");
+  checkRequires(executor.fields("requires"), knownTools);
   const spec = executor.fields("spec");
   spec.checkKeys(
     ["entry_step", "final_step", "no_next_is_error", "timeout", "pool", "priority", "concurrency"],
     ["policy"],
   );
   return spec;
+}
+
+/** What the playbook says it needs: tools that must exist, features that nothing here goes by. */
+function checkRequires(requires: Fields, knownTools: ReadonlySet<string>): void {
+  requires.checkKeys(["tools"], ["features"]);
+  for (const [index, kind] of requires.textList("tools").entries()) {
+    const known = [...BUILT_IN_KINDS, ...knownTools];
+    if (!known.includes(kind)) {
+      const message = `the playbook requires tools of kind "${kind}", which do not exist here${suggestion(kind, known)}`;
+      requires.report.error("REQUIREMENT_MISSING", `${requires.at("tools")}[${index}]`, message);
+    }
+  }
 }
 
 function readExecutor(executor: Fields, spec: Fields): ExecutorOptions {

@@ -40,7 +40,7 @@ const REJECTED_KEYS = ["eval", "expr", "case"];
 /** Below `output`: where the public project keeps a result. */
 const STORE_KEYS = ["store", "inline_max_bytes", "ttl", "scope"];
 /** Kinds that the server itself knows, whatever tools the workers have. */
-const BUILT_IN_KINDS = ["noop", "playbook", WAIT_KIND, "workbook"];
+export const BUILT_IN_KINDS: readonly string[] = ["noop", "playbook", WAIT_KIND, "workbook"];
 
 export interface TaskContext {
   readonly step: string;

@@ -6,6 +6,7 @@ import type { JsonObject } from "../core/json.ts";
 import type { Arc, Assignment, Step } from "../dsl/playbook.ts";
 import { evaluateGuard, renderValue } from "../template/render.ts";
 import type { Scope } from "../template/scope.ts";
+import { Aliased } from "../template/scope.ts";
 import { assign, parseTarget } from "./assign.ts";
 import type { ScopeData, StepValue } from "./command.ts";
 import { looksAtError, routingData } from "./cut.ts";
@@ -17,7 +18,7 @@ import type { Visit } from "./record.ts";
 import { SINGLE } from "./record.ts";
 import { buildScope } from "./scope.ts";
 import { failExecution, placedFailure } from "./stop.ts";
-import { failureJson, stepAliased } from "./value.ts";
+import { failureJson, member, stepAliased } from "./value.ts";
 
 interface FiredArc {
   readonly index: number;
@@ -161,7 +162,16 @@ function routingScope(
       output: outputAliased({ data: self, ...(error === undefined ? {} : { error }) }, word),
       error: error === undefined ? undefined : failureJson(error),
       event: { name: eventName(step, error), step: step.name },
+      ...(step.loop === undefined ? {} : { loop: doneLoop(self) }),
     },
+  });
+}
+
+/** `loop` of a step whose loop has ended. */
+function doneLoop(self: Aliased): Aliased {
+  return new Aliased({ done: true }, (name) => {
+    const stats = name === "length" || name === "total" ? member(self, "stats") : undefined;
+    return member(stats, "total");
   });
 }
 

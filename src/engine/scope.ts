@@ -143,7 +143,7 @@ function addLoop(
   const first = index === 0;
   const last = index === total - 1;
   Object.assign(names, loopNames(loop));
-  names["loop"] = { index, index0: index, length: total, total, first, last };
+  names["loop"] = { index, index0: index, length: total, total, first, last, done: false };
   names["iter"] = {
     index,
     first,

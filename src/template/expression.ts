@@ -254,10 +254,26 @@ class ExpressionWriter {
       this.#expect(")");
       return this.#names.now();
     }
+    if (token.text === "token") {
+      return this.#writeToken();
+    }
     if (!FUNCTIONS.has(token.text)) {
       throw new TemplateFault(`unknown function "${token.text}"`);
     }
     return token.text;
+  }
+
+  /** The older `token('alias')` is `keychain.alias.token`. */
+  #writeToken(): string {
+    this.#expect("(");
+    const alias = this.#take();
+    if (alias.kind !== "string" || this.#next?.text !== ")") {
+      throw new TemplateFault(
+        "token() takes one name in quotes, of a keychain entry or credential; write keychain.alias.token",
+      );
+    }
+    this.#expect(")");
+    return this.#names.variable({ root: "keychain", steps: [readString(alias), "token"] });
   }
 }
 
