@@ -84,15 +84,11 @@ export class Keychain {
   /**
    * The fields of an entry.
    *
-   * @throws AppError that names the alias and the cause: not_found KEYCHAIN_NOT_FOUND, invalid
+   * @throws AppError that names the cause: not_found KEYCHAIN_NOT_FOUND, invalid
    *   KEYCHAIN_ENTRY_INVALID or KEYCHAIN_CYCLE, and what credentials and providers throw.
    */
   async resolve(executionId: ExecutionId, question: Question): Promise<SecretValue> {
-    try {
-      return await this.#resolve(await this.#owner(executionId), question);
-    } catch (error) {
-      throw withAlias(question.alias, error);
-    }
+    return await this.#resolve(await this.#owner(executionId), question);
   }
 
   /** True if the execution's playbook, or one that called it, has such an entry. */
@@ -203,14 +199,22 @@ export class Keychain {
     for (const { root, steps } of mentionedPaths(entry)) {
       const [alias] = steps;
       if (root === "keychain" && alias !== undefined && !others.has(String(alias))) {
-        const { data } = await this.#resolve(owner, { alias: String(alias), trail });
-        others.set(String(alias), data);
+        others.set(String(alias), await this.#needed(owner, { alias: String(alias), trail }));
       }
     }
     const names = this.#names(owner);
     const keychain = keychainNames((alias) => others.get(alias));
     const scope = { ...names, names: { ...names.names, keychain } };
     return renderValue(entry, scope) as JsonObject;
+  }
+
+  /** The fields of an entry that another one reads. */
+  async #needed(owner: Owner, question: Question): Promise<JsonObject> {
+    try {
+      return (await this.#resolve(owner, question)).data;
+    } catch (error) {
+      throw withAlias(question.alias, error);
+    }
   }
 
   #names({ workload, executionId, path }: Owner): Scope {
@@ -283,7 +287,7 @@ function withAlias(alias: string, error: unknown): unknown {
   if (!(error instanceof AppError)) {
     return error;
   }
-  const message = `Keychain entry "${alias}": ${error.message}`;
+  const message = `it needs the entry "${alias}": ${error.message}`;
   const { kind, code, details } = error;
   return new AppError(kind, code, message, details === undefined ? {} : { details });
 }
