@@ -15,8 +15,6 @@ export type ReadPath = readonly (string | number)[];
 export interface OutlineOptions {
   /** Reference to the whole value. */
   readonly ref: ResultRef;
-  /** The value is a pipeline's map from label to data. */
-  readonly isPipeline: boolean;
   /** What templates on the server will read. */
   readonly reads: readonly ReadPath[];
   /** `output_select`: fields to keep under their last name. */
@@ -43,10 +41,10 @@ export function withOutline(value: Json, options: OutlineOptions): ResultRef {
   const wanted: Wanted = { parts: new Map(), isLeaf: false };
   const selected = new Map<string, ReadPath>();
   for (const read of options.reads) {
-    want(wanted, follow(value, read, options.isPipeline));
+    want(wanted, follow(value, read));
   }
   for (const text of options.select) {
-    const path = follow(value, text.split("."), options.isPipeline);
+    const path = follow(value, text.split("."));
     want(wanted, path);
     if (path !== undefined) {
       selected.set(text.split(".").at(-1) ?? text, path);
@@ -214,8 +212,11 @@ const SELF_NAMES = new Set(["data", "result", "context", "body"]);
 /**
  * The path in the value as it is stored, for one that templates may write: with the aliases of
  * value.ts, such as `.data`, a task's label left out, or the fields of an http body.
+ *
+ * @param isPipeline the value is a pipeline's map from label to data.
+ * @returns undefined where the path leads nowhere.
  */
-export function follow(value: Json, steps: ReadPath, isPipeline: boolean): ReadPath | undefined {
+export function follow(value: Json, steps: ReadPath, isPipeline = false): ReadPath | undefined {
   let path: ReadPath = [];
   let current: Json = value;
   for (const step of steps) {

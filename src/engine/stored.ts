@@ -44,8 +44,11 @@ function addParts(origins: Map<string, StepValue>, { value, shape, itemShape }: 
   const parts = isList(results) ? results : Object.values(shape === "pipeline" ? value : {});
   const partShape = shape === "loop" ? (itemShape ?? "task") : "task";
   for (const part of parts) {
+    const stored: StepValue = { value: part, status: "ok", shape: partShape };
     if (isResultRef(part)) {
-      origins.set(part.$ref, { value: part, status: "ok", shape: partShape });
+      origins.set(part.$ref, stored);
+    } else if (partShape === "pipeline") {
+      addParts(origins, stored);
     }
   }
 }

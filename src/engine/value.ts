@@ -143,6 +143,11 @@ export function stepAliased(stored: StepValue, okWord: OkWord, resolved: Resolve
         return stored.error === undefined ? undefined : failureJson(stored.error);
       case "results":
         return list ?? (labels === undefined ? undefined : labelsAliased(labels, resolved));
+      case "_ref":
+      case "_uri":
+      case "_store":
+      case "_size":
+        return refName(lastRef(labels), name);
       default:
         return list === undefined
           ? (bodyField(shown, name, resolved) ?? labelField(labels, name, resolved))
@@ -153,23 +158,29 @@ export function stepAliased(stored: StepValue, okWord: OkWord, resolved: Resolve
   return self;
 }
 
-/** The results of a loop; items that are stored apart resolve themselves one by one. */
+/** The results of a loop; what is stored apart resolves itself item by item. */
 function itemsAliased(
   shown: Json,
-  { itemShape }: StepValue,
+  { value, itemShape }: StepValue,
   resolved: Resolved,
 ): Aliased | undefined {
   const list = loopList(shown);
-  if (list?.some(isResultRef) !== true) {
+  const raw = loopList(value);
+  if (list === undefined || raw?.some(hasOwnRef) !== true) {
     return list === undefined ? undefined : new Aliased(list, () => undefined);
   }
   const shape = itemShape ?? "task";
-  const items: readonly unknown[] = list.map((item) =>
-    isResultRef(item)
-      ? refAliased(item, { value: item, status: "ok", shape }, "ok", resolved)
-      : item,
+  const items: readonly unknown[] = raw.map((item, index) =>
+    hasOwnRef(item)
+      ? stepAliased({ value: item, status: "ok", shape }, "ok", resolved)
+      : list[index],
   );
   return new Aliased(list, () => undefined, items as Json);
+}
+
+/** True for a reference, and for a pipeline's map with one. */
+function hasOwnRef(item: Json): boolean {
+  return isResultRef(item) || lastRef(item) !== undefined;
 }
 
 /** A field of a task's data that is stored apart, without an outline that names all its fields. */
@@ -220,20 +231,7 @@ function refAliased(
   okWord: OkWord,
   resolved: Resolved,
 ): Aliased {
-  const alias = (name: string): unknown => {
-    switch (name) {
-      case "_ref":
-        return ref.$ref;
-      case "_uri":
-        return uriOf(ref);
-      case "_store":
-        return ref.size < KV_BYTES_MAX ? "kv" : "disk";
-      case "_size":
-        return ref.size;
-      default:
-        return aliasInside(name);
-    }
-  };
+  const alias = (name: string): unknown => refName(ref, name) ?? aliasInside(name);
   const aliasInside = (name: string): unknown => {
     const value = findLoaded(ref, resolved) ?? outlinedObject(ref) ?? known(name);
     const inner = stepAliased({ ...stored, value }, okWord, resolved);
@@ -253,6 +251,29 @@ function refAliased(
   const operand = isLoaded ? presentValue({ ...stored, value: loaded }) : ref;
   const self = new Aliased(ref, alias, operand, true);
   return self;
+}
+
+/** Names that say where a stored value is; undefined for other names, and without a reference. */
+function refName(ref: ResultRef | undefined, name: string): Json | undefined {
+  switch (ref === undefined ? "" : name) {
+    case "_ref":
+      return ref?.$ref;
+    case "_uri":
+      return ref && uriOf(ref);
+    case "_store":
+      return (ref?.size ?? 0) < KV_BYTES_MAX ? "kv" : "disk";
+    case "_size":
+      return ref?.size;
+    default:
+      return undefined;
+  }
+}
+
+/** Of the last task of a pipeline whose data is stored apart. */
+export function lastRef(labels: Json | undefined): ResultRef | undefined {
+  return labels !== undefined && isJsonObject(labels)
+    ? Object.values(labels).findLast(isResultRef)
+    : undefined;
 }
 
 function uriOf({ $ref, index }: ResultRef): string {

@@ -1,5 +1,6 @@
 /** What the API shows of an execution. */
 import type { Json, JsonObject } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
 import { isResultRef } from "../template/scope.ts";
 import type { Failure } from "./failure.ts";
 import type { OpenWait, StepRecord } from "./record.ts";
@@ -135,7 +136,17 @@ export function stepValueAt(
   if (stored === undefined || isResultRef(stored.value)) {
     return stored?.value;
   }
+  const only = stored.shape === "pipeline" ? onlyPart(stored.value) : undefined;
+  if (only !== undefined) {
+    return only;
+  }
   const shown = presentValue(stored);
   const list = stored.shape === "loop" ? loopList(shown) : undefined;
   return list === undefined || row === undefined ? shown : list[row];
+}
+
+/** The data of a pipeline's only task, if that is stored apart. */
+function onlyPart(results: Json): Json | undefined {
+  const parts = isJsonObject(results) ? Object.values(results) : [];
+  return parts.length === 1 ? parts.find(isResultRef) : undefined;
 }

@@ -3,7 +3,10 @@ import { AppError } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import type { ResultInfo } from "../engine/result.ts";
-import { parseAddress, placeUri } from "../engine/result.ts";
+import { JSON_TYPE, parseAddress, placeUri } from "../engine/result.ts";
+import { isList, lastRef } from "../engine/value.ts";
+import type { ResultRef } from "../template/scope.ts";
+import { isResultRef } from "../template/scope.ts";
 import type { OpenResult } from "./backend.ts";
 import { isoTime } from "./event-view.ts";
 
@@ -28,79 +31,97 @@ export function viewResultInfo(info: ResultInfo): Readonly<Record<string, unknow
   };
 }
 
+/** Levels of maps and lists in which references are looked for: a loop's pipelines have theirs in the third. */
+const DEPTH_MAX = 4;
+
 /**
- * A step's result as clients read it: where a reference stands for it, with its selected fields on top
- * and what they need to get the whole.
+ * A step's result as clients read it: where a reference stands for it, or for a part of it, with the
+ * fields that are at hand and what they need to get the whole.
  */
 export function viewStored(value: Json): Json {
-  if (!isRef(value)) {
+  const seen = new Map<Json, Json>();
+  const shown = view(value, 0, seen);
+  const ref = lastRef(value);
+  return ref === undefined || !isJsonObject(shown) ? shown : { ...shown, ...refFields(ref) };
+}
+
+/** `seen`: a loop has its list under two names. */
+function view(value: Json, depth: number, seen: Map<Json, Json>): Json {
+  if (typeof value !== "object" || value === null || depth > DEPTH_MAX) {
     return value;
   }
-  const { $ref, size, type, length, preview, fields } = value;
-  const uri = uriOf(String($ref), value["index"]);
+  const known = seen.get(value);
+  if (known !== undefined) {
+    return known;
+  }
+  const shown = viewNew(value, depth, seen);
+  seen.set(value, shown);
+  return shown;
+}
+
+function viewNew(value: JsonObject | readonly Json[], depth: number, seen: Map<Json, Json>): Json {
+  if (isResultRef(value)) {
+    return { ...shownFields(value.fields), ...refFields(value) };
+  }
+  if (isList(value)) {
+    const items = value.map((item) => view(item, depth + 1, seen));
+    return items.some((item, index) => item !== value[index]) ? items : value;
+  }
+  const entries = Object.entries(value).map(
+    ([name, inner]) => [name, view(inner, depth + 1, seen), inner] as const,
+  );
+  return entries.some(([, mapped, inner]) => mapped !== inner)
+    ? Object.fromEntries(entries)
+    : value;
+}
+
+function refFields(ref: ResultRef): JsonObject {
+  const { $ref, size, type, length, preview } = ref;
   return {
-    ...shownFields(fields),
-    _ref: $ref ?? null,
-    _uri: uri,
-    _size: size ?? null,
-    _type: type ?? null,
+    _ref: $ref,
+    _uri: uriOf(ref),
+    _size: size,
+    _type: type,
     ...(length === undefined ? {} : { _length: length }),
-    _preview: preview ?? null,
-    $ref: $ref ?? null,
-    size: size ?? null,
+    ...(preview === undefined ? {} : { _preview: preview }),
   };
 }
 
 /** What NoETL calls the reference of a result; undefined for values that are there. */
 export function viewReference(value: Json | undefined): JsonObject | undefined {
-  if (value === undefined || !isRef(value)) {
-    return undefined;
-  }
-  const { $ref, size, fields } = value;
-  return {
-    kind: "result_ref",
-    ref: $ref ?? null,
-    uri: uriOf(String($ref), value["index"]),
-    meta: { bytes: size ?? null, content_type: "application/json" },
-    extracted: shownFields(fields),
-  };
+  const ref = isResultRef(value) ? value : lastRef(value);
+  return ref === undefined
+    ? undefined
+    : {
+        kind: "result_ref",
+        ref: ref.$ref,
+        uri: uriOf(ref),
+        meta: { bytes: ref.size, content_type: JSON_TYPE },
+        extracted: shownFields(ref.fields),
+      };
 }
 
 /** A part that is itself a reference is shown by its type and length only. */
-function shownFields(fields: Json | undefined): JsonObject {
-  if (fields === undefined || !isJsonObject(fields)) {
-    return {};
-  }
-  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, shown(value)]));
-}
-
-function shown(value: Json): Json {
-  if (!isRef(value)) {
-    return value;
-  }
-  const { $ref, type, length, fields } = value;
-  return {
-    _ref: $ref ?? null,
-    _type: type ?? null,
-    ...(length === undefined ? {} : { _length: length }),
-    ...shownFields(fields),
-  };
-}
-
-function isRef(value: Json): value is JsonObject {
-  return (
-    isJsonObject(value) &&
-    typeof value["$ref"] === "string" &&
-    parseAddress(value["$ref"]) !== undefined
+function shownFields(fields: JsonObject | undefined): JsonObject {
+  return Object.fromEntries(
+    Object.entries(fields ?? {}).map(([name, value]) => [name, shownField(value)]),
   );
 }
 
-function uriOf(ref: string, index: Json | undefined): string {
-  const address = parseAddress(ref);
-  if (address?.kind !== "content" || address.pointer.length > 0) {
-    return ref;
+function shownField(value: Json): Json {
+  if (!isResultRef(value)) {
+    return value;
   }
-  return placeUri(address.executionId, address.name, typeof index === "number" ? index : 0);
+  const { $ref, type, length, fields } = value;
+  const base = { _ref: $ref, _type: type, ...(length === undefined ? {} : { _length: length }) };
+  return { ...base, ...shownFields(fields) };
+}
+
+function uriOf({ $ref, index }: ResultRef): string {
+  const address = parseAddress($ref);
+  return address?.kind === "content" && address.pointer.length === 0
+    ? placeUri(address.executionId, address.name, index)
+    : $ref;
 }
 
 /**

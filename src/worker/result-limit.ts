@@ -6,10 +6,11 @@ import { retry } from "../core/backoff.ts";
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { ExecutionId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
 import type { CommandOutcome } from "../engine/command.ts";
 import { failure } from "../engine/failure.ts";
 import type { ReadPath } from "../engine/outline.ts";
-import { withOutline } from "../engine/outline.ts";
+import { follow, withOutline } from "../engine/outline.ts";
 import { briefRetried } from "../engine/pipeline.ts";
 import type { WorkerClient } from "../rpc/client.ts";
 import type { ResultRef } from "../template/scope.ts";
@@ -70,7 +71,10 @@ async function byReference(
   switch (outcome.status) {
     case "ok":
     case "error": {
-      const value = await limitValue(context, context.step, outcome.value);
+      const value =
+        context.isPipeline && isJsonObject(outcome.value)
+          ? await limitPipeline(context, outcome.value)
+          : await limitValue(context, context.step, outcome.value);
       const ctx = await limitFields(context, "ctx", outcome.ctx);
       return { ...outcome, value, ctx, ...briefRetried(outcome) };
     }
@@ -89,6 +93,45 @@ async function byReference(
   }
 }
 
+/** Keeps the map of a pipeline and stores its tasks' data apart, the largest first. */
+async function limitPipeline(context: LimitContext, results: JsonObject): Promise<JsonObject> {
+  const { inlineBytes } = context.limits;
+  const sizes = Object.entries(results).map(([label, value]) => ({
+    label,
+    bytes: Buffer.byteLength(JSON.stringify(value)),
+  }));
+  let total = sizes.reduce((sum, { bytes }) => sum + bytes, 0);
+  const limited: Record<string, Json> = { ...results };
+  for (const { label, bytes } of sizes.sort((a, b) => b.bytes - a.bytes)) {
+    if (total <= inlineBytes) {
+      break;
+    }
+    const part = { ...context, ...partsOf(context, results, label) };
+    const name = sizes.length === 1 ? context.step : `${context.step}.${label}`;
+    limited[label] = await limitValue(part, name, results[label] ?? null, 0);
+    total -= bytes;
+  }
+  return limited;
+}
+
+/** What is asked of the step's value, as far as it lies in one task's data. */
+function partsOf(
+  { reads, outputSelect }: LimitContext,
+  results: JsonObject,
+  label: string,
+): Pick<LimitContext, "reads" | "outputSelect"> {
+  const inside = (path: ReadPath): readonly ReadPath[] => {
+    const [first, ...rest] = follow(results, path, true) ?? [];
+    return first === label && rest.length > 0 ? [rest] : [];
+  };
+  return {
+    reads: reads.flatMap(inside),
+    outputSelect: outputSelect.flatMap((text) =>
+      inside(text.split(".")).map((path) => path.join(".")),
+    ),
+  };
+}
+
 async function limitFields(
   context: LimitContext,
   prefix: string,
@@ -98,19 +141,24 @@ async function limitFields(
   if (names.length === 0) {
     return fields;
   }
-  const part = { ...context, isPipeline: false, outputSelect: [], reads: [] };
+  const part = { ...context, outputSelect: [], reads: [] };
   const entries = names.map(async (name): Promise<[string, Json]> => {
     return [name, await limitValue(part, `${prefix}.${name}`, fields[name] ?? null)];
   });
   return Object.fromEntries(await Promise.all(entries));
 }
 
-async function limitValue(context: LimitContext, name: string, value: Json): Promise<Json> {
+/** @param inlineBytes values that are not larger stay where they are. */
+async function limitValue(
+  context: LimitContext,
+  name: string,
+  value: Json,
+  inlineBytes = context.limits.inlineBytes,
+): Promise<Json> {
   if (typeof value !== "object" && typeof value !== "string") {
     return value;
   }
   const text = JSON.stringify(value);
-  const { inlineBytes } = context.limits;
   // A character has at most three bytes: short texts need no counting.
   if (text.length * 3 <= inlineBytes || Buffer.byteLength(text) <= inlineBytes) {
     return value;
@@ -124,7 +172,6 @@ async function limitValue(context: LimitContext, name: string, value: Json): Pro
   };
   return withOutline(value, {
     ref,
-    isPipeline: context.isPipeline,
     reads: context.reads,
     select: context.outputSelect,
     spareBytes: context.index === undefined ? SPARE_BYTES : SPARE_ITEM_BYTES,

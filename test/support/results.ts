@@ -4,6 +4,8 @@ import type { ExecutionId } from "../../src/core/ids.ts";
 import type { NewResult, ResultInfo } from "../../src/engine/result.ts";
 import { contentRef, JSON_TYPE, parseAddress } from "../../src/engine/result.ts";
 
+const PIECE_BYTES = 1024 * 1024;
+
 interface Stored {
   readonly info: ResultInfo;
   readonly bytes: Uint8Array;
@@ -86,7 +88,10 @@ export class ResultShelf {
 
 function opened(info: ResultInfo, bytes: Uint8Array) {
   const read = async function* (range = { begin: 0, end: bytes.length }) {
-    yield await Promise.resolve(bytes.subarray(range.begin, range.end));
+    for (let from = range.begin; from < range.end; from += PIECE_BYTES) {
+      const end = Math.min(from + PIECE_BYTES, range.end);
+      yield await Promise.resolve(bytes.subarray(from, end));
+    }
   };
   return { info, read };
 }
