@@ -9,7 +9,14 @@ import type { ExecutionId, TimerId } from "../core/ids.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import type { Admission as Admitted, Applicant } from "../store/admission.ts";
-import { countHoldingAncestors, enterQueues, passPlacesOn } from "../store/admission.ts";
+import {
+  countHoldingAncestors,
+  dropReservation,
+  enterQueues,
+  passPlacesOn,
+  readEndedKey,
+  reservePlace,
+} from "../store/admission.ts";
 import { createCoalescer } from "./coalescer.ts";
 import type { Feed } from "./feed.ts";
 import type { OrchestratorOptions } from "./options.ts";
@@ -86,6 +93,32 @@ export class Admission {
         const fields = { executionId, error: errorMessage(error) };
         this.#options.log.warn("child not queued, a sweep repeats it", fields);
       });
+  }
+
+  /**
+   * Keeps a place for an execution that has ended while `goOn` lets it go on. One without a key needs
+   * none.
+   *
+   * @throws AppError conflict CONCURRENCY_LIMIT; what `goOn` threw: then the place is free again.
+   */
+  async whileReserved<T>(executionId: ExecutionId, goOn: () => Promise<T>): Promise<T> {
+    const { durable } = this.#options.store;
+    const ended = await readEndedKey(durable, executionId);
+    if (ended === undefined) {
+      return await goOn();
+    }
+    if (!(await reservePlace(durable, executionId, ended))) {
+      const { key, limit } = ended;
+      const message = `Concurrency key ${JSON.stringify(key)} is at its limit of ${limit}: retry when one of its executions has ended`;
+      throw new AppError("conflict", "CONCURRENCY_LIMIT", message, { details: { key, limit } });
+    }
+    try {
+      return await goOn();
+    } catch (error) {
+      await dropReservation(durable, executionId);
+      this.release(ended.key);
+      throw error;
+    }
   }
 
   /** Passes on the place of an execution of this key that has ended. Returns at once, never throws. */

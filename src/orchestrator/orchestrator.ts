@@ -272,6 +272,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     submit,
     start: (request) => starter.start(request),
     state,
+    admission,
     metrics,
   });
   return {

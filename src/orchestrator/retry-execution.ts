@@ -13,6 +13,7 @@ import { copyExecution } from "../store/copy-execution.ts";
 import { readHeads } from "../store/execution.ts";
 import type { Pool } from "../store/pool.ts";
 import { databaseError } from "../store/sqlstate.ts";
+import type { Admission } from "./admission.ts";
 import type { IntakeInput, Outcome } from "./intake.ts";
 import type { NodeIds } from "./node-ids.ts";
 import type { OrchestratorOptions } from "./options.ts";
@@ -45,6 +46,7 @@ interface Parts {
   readonly submit: (input: IntakeInput) => Promise<Outcome>;
   readonly start: (request: StartRequest) => Promise<StartedExecution>;
   readonly state: (id: ExecutionId) => Promise<ExecutionState | undefined>;
+  readonly admission: Pick<Admission, "whileReserved">;
   readonly metrics: Pick<OrchestratorOptions["metrics"], "executionsRetried">;
 }
 
@@ -59,13 +61,14 @@ export class ExecutionRetrier {
    * Continues a failed or cancelled execution from the steps that failed or were cut off.
    *
    * @throws AppError not_found EXECUTION_NOT_FOUND; conflict EXECUTION_RUNNING, EXECUTION_COMPLETED,
-   * NOTHING_TO_RETRY or EXECUTION_CHANGED; invalid STEP_NOT_RETRYABLE.
+   * NOTHING_TO_RETRY, EXECUTION_CHANGED or CONCURRENCY_LIMIT; invalid STEP_NOT_RETRYABLE.
    */
   async retry(id: ExecutionId, { isNew, ...request }: RetryOptions): Promise<RetriedExecution> {
-    const { submit, metrics } = this.#parts;
-    const retried = isNew
-      ? await this.#retryCopy(id, request)
-      : toRetried(id, id, await submit({ executionId: id, input: { kind: "retry", ...request } }));
+    const { admission, metrics } = this.#parts;
+    const goOn = () => (isNew ? this.#retryCopy(id, request) : this.#retryItself(id, request));
+    const retried = isId(id)
+      ? await this.#read(() => admission.whileReserved(id, goOn))
+      : await goOn();
     metrics.executionsRetried.inc(isNew ? "copy" : "retry");
     return retried;
   }
@@ -88,6 +91,14 @@ export class ExecutionRetrier {
     });
     this.#parts.metrics.executionsRetried.inc("rerun");
     return started;
+  }
+
+  async #retryItself(
+    id: ExecutionId,
+    request: Pick<RetryRequest, "steps" | "reason">,
+  ): Promise<RetriedExecution> {
+    const input = { kind: "retry", ...request } as const;
+    return toRetried(id, id, await this.#parts.submit({ executionId: id, input }));
   }
 
   async #retryCopy(

@@ -11,10 +11,13 @@
  * earlier holders of the lock have committed. Appends take no such lock: they only ever end rows, and
  * a row that has ended meanwhile is not admitted.
  *
+ * Rows that are known by id are found without the predicates of the partial indexes: the planner of a
+ * young table would rather walk a whole queue than look up one key.
+ *
  * Queued ones are served strictly in order, the more urgent first: one with a low limit holds up those
  * behind it. A queue costs rows and nothing else: admitting reads as many as there are free places.
  */
-import type { ExecutionId } from "../core/ids.ts";
+import type { CatalogId, ExecutionId } from "../core/ids.ts";
 import type { Concurrency } from "../dsl/playbook.ts";
 import type { NewExecution } from "./append.ts";
 import { dedupPart, executionArrays } from "./append.ts";
@@ -32,7 +35,7 @@ export interface Applicant {
   /** Of a root: its row, which does not exist yet. */
   readonly create: NewExecution | undefined;
   /** Of a child, whose row is there: the playbook that it is to run. */
-  readonly playbook: { readonly catalogId: string; readonly version: number };
+  readonly playbook: { readonly catalogId: CatalogId; readonly version: number };
 }
 
 /** What became of applicants and of others that wait for the same keys. */
@@ -60,6 +63,8 @@ export interface Victim {
 
 /** Any number that no other program on the same database uses for its locks: "conc" in ASCII. */
 const LOCK_CLASS = 1_668_247_139;
+/** How long an ended execution that is about to go on may take to do so. */
+export const RESERVED_MS = 30_000;
 /** Rows that one call admits or cancels at most, for each key. */
 const ROWS_MAX = 1000;
 
@@ -93,6 +98,59 @@ export async function passPlacesOn(
     const admitted = await admitQueued(sql, keys);
     return { admitted, victims: await chooseVictims(sql, keys, cancelInput) };
   });
+}
+
+/** Concurrency key of an execution that has ended. */
+export interface EndedKey {
+  readonly key: string;
+  readonly limit: number;
+}
+
+/** Undefined: it has none, or it has not ended. */
+export async function readEndedKey(
+  sql: Sql,
+  executionId: ExecutionId,
+): Promise<EndedKey | undefined> {
+  const [row] = await sql<EndedKey[]>`
+    SELECT concurrency_key AS key, concurrency_limit AS limit
+    FROM noetl.execution
+    WHERE execution_id = ${executionId} AND concurrency_key IS NOT NULL AND ended_at IS NOT NULL`;
+  return row;
+}
+
+/**
+ * Keeps a place for an ended execution that goes on right after this. False: none is free, or others
+ * have waited for it.
+ */
+export async function reservePlace(
+  pool: Pool,
+  executionId: ExecutionId,
+  { key }: EndedKey,
+): Promise<boolean> {
+  return await pool.begin(async (sql) => {
+    await lockKeys(sql, [key]);
+    const rows = await sql`
+      UPDATE noetl.execution AS e
+      SET place = 'reserved', place_since = clock_timestamp()
+      FROM (SELECT ${key}::text AS key) AS k
+      WHERE e.execution_id = ${executionId} AND e.concurrency_key = k.key
+        AND e.ended_at IS NOT NULL AND ${heldPart(sql)} < e.concurrency_limit
+        AND NOT EXISTS (
+          SELECT 1
+          FROM noetl.execution
+          WHERE concurrency_key = k.key AND place = 'queued' AND ended_at IS NULL
+        )
+      RETURNING 1`;
+    return rows.length > 0;
+  });
+}
+
+/** Gives a place back that the execution did not need. */
+export async function dropReservation(sql: Sql, executionId: ExecutionId): Promise<void> {
+  await sql`
+    UPDATE noetl.execution
+    SET place = NULL
+    WHERE execution_id = ${executionId} AND place = 'reserved'`;
 }
 
 /** Against whoever else changes places of these keys; sorted, so that nobody waits for each other. */
@@ -210,20 +268,34 @@ async function forgetEnded(sql: Sql, keys: readonly string[]): Promise<void> {
     UPDATE noetl.execution
     SET place = NULL
     WHERE concurrency_key = ANY (${[...keys]}::text[])
-      AND place IS NOT NULL AND ended_at IS NOT NULL`;
+      AND place IS NOT NULL AND ended_at IS NOT NULL
+      AND (place <> 'reserved'
+        OR place_since <= now() - ${RESERVED_MS} * interval '1 millisecond')`;
+}
+
+/** Places of `k.key` that are not free. */
+function heldPart(sql: Sql): Fragment {
+  return sql`(
+    (
+      SELECT count(*)
+      FROM noetl.execution
+      WHERE concurrency_key = k.key AND place = 'held' AND ended_at IS NULL
+    ) + (
+      SELECT count(*)
+      FROM noetl.execution
+      WHERE concurrency_key = k.key AND place IS NOT NULL AND ended_at IS NOT NULL
+        AND place = 'reserved' AND place_since > now() - ${RESERVED_MS} * interval '1 millisecond'
+    )
+  )`;
 }
 
 /** Gives the free places of each key to the first in its queue. */
 async function admitQueued(sql: Sql, keys: readonly string[]): Promise<readonly Admitted[]> {
   return await sql<Admitted[]>`
-    WITH counted AS (
+    WITH counted AS MATERIALIZED (
       SELECT
         k.key,
-        (
-          SELECT count(*)
-          FROM noetl.execution
-          WHERE concurrency_key = k.key AND place = 'held' AND ended_at IS NULL
-        ) AS held
+        ${heldPart(sql)} AS held
       FROM (SELECT DISTINCT key FROM unnest(${[...keys]}::text[]) AS key) AS k
     ), first AS (
       SELECT c.key, c.held, f.concurrency_limit
@@ -291,11 +363,11 @@ async function chooseVictims(
         FROM noetl.execution AS e
         WHERE concurrency_key = k.key AND place = 'queued' AND ended_at IS NULL
           AND on_limit = 'cancel_oldest'
-          AND NOT EXISTS (
-            SELECT 1
+          AND (
+            SELECT v.place = 'held' AND v.ended_at IS NULL
             FROM noetl.execution AS v
-            WHERE v.execution_id = e.cancels AND v.place = 'held' AND v.ended_at IS NULL
-          )
+            WHERE v.execution_id = e.cancels
+          ) IS NOT TRUE
         ORDER BY concurrency_key, place_since, execution_id
         LIMIT ${ROWS_MAX}
       ) AS t
@@ -325,7 +397,7 @@ async function chooseVictims(
       SET cancels = h.execution_id
       FROM takers AS t
       JOIN holders AS h ON h.key = t.key AND h.n = t.n
-      WHERE e.execution_id = t.execution_id AND e.place = 'queued' AND e.ended_at IS NULL
+      WHERE e.execution_id = t.execution_id AND e.place = 'queued' AND e.status = 'pending'
       RETURNING e.execution_id, e.cancels
     ), told AS (
       INSERT INTO noetl.timer (execution_id, timer_id, due_at, input)
@@ -364,7 +436,8 @@ async function rejectQueued(
     UPDATE noetl.execution
     SET place = NULL, concurrency_key = NULL, concurrency_limit = NULL, on_limit = NULL,
         queue_priority = NULL, place_since = NULL
-    WHERE execution_id = ANY (${ids(false)}::bigint[]) AND place = 'queued' AND ended_at IS NULL
+    WHERE execution_id = ANY (${ids(false)}::bigint[]) AND place = 'queued'
+      AND status = 'pending'
     RETURNING execution_id AS "executionId"`;
   return new Set([...roots, ...children].map(idOf));
 }
@@ -403,7 +476,7 @@ export interface QueuePosition {
 /** Longer queues are not counted to their end. */
 export const POSITION_MAX = 1000;
 
-/** In no order; without those that do not wait. */
+/** Of executions that wait; in no order. */
 export async function readPositionsInQueue(
   sql: Sql,
   ids: readonly ExecutionId[],
@@ -434,8 +507,7 @@ export async function readPositionsInQueue(
         ) AS holding
       )::int AS held
     FROM noetl.execution AS e
-    WHERE e.execution_id = ANY (${[...ids]}::bigint[]) AND e.place = 'queued'
-      AND e.ended_at IS NULL`;
+    WHERE e.execution_id = ANY (${[...ids]}::bigint[])`;
 }
 
 /** Executions that wait for a place. */

@@ -222,7 +222,7 @@ function advancedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
           WHEN g.has_ended THEN now()
           WHEN g.status NOT IN ('pending', 'running') THEN coalesce(e.ended_at, now())
         END,
-        -- A retried execution was admitted once: it has its place at once, even above the limit.
+        -- A retried execution has reserved its place: see reservePlace.
         place = CASE
           WHEN e.ended_at IS NOT NULL AND g.status = 'running' AND e.place_since IS NOT NULL
             THEN 'held'

@@ -139,7 +139,9 @@ async function claimByPriority(
     ), free AS (
       SELECT
         c.execution_id, c.command_id, c.available_at, c.pool, c.priority, q.worker_id, q.n,
-        row_number() OVER (PARTITION BY c.pool ORDER BY c.priority, c.available_at DESC) AS rank
+        row_number() OVER (
+          PARTITION BY c.pool ORDER BY c.priority, c.available_at DESC, q.n DESC
+        ) AS rank
       FROM asked AS q
       CROSS JOIN LATERAL (
         SELECT execution_id, command_id, available_at, pool, priority

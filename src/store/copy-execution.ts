@@ -1,6 +1,7 @@
 /** Copies of finished executions, for retries that leave the first one as it is. */
 import type { ExecutionId, TimerId } from "../core/ids.ts";
 import type { ExecutionEvent } from "../engine/event.ts";
+import { dropReservation } from "./admission.ts";
 import type { Pool, Sql } from "./pool.ts";
 
 export interface ExecutionCopy {
@@ -25,6 +26,7 @@ export async function copyExecution(pool: Pool, copy: ExecutionCopy): Promise<bo
       return false;
     }
     const { from, to, seq, started, wakeUp } = copy;
+    await dropReservation(tx, from);
     await tx`
       INSERT INTO noetl.event (execution_id, seq, type, step, occurred_at, payload)
       SELECT ${to}, seq, type, step, occurred_at,
@@ -38,19 +40,20 @@ export async function copyExecution(pool: Pool, copy: ExecutionCopy): Promise<bo
   });
 }
 
-/** Nobody waits for the copy, and it has no dedup key. */
+/** Nobody waits for the copy, it has no dedup key, and it takes over a reserved place. */
 async function copyRow(sql: Sql, { from, to, seq }: ExecutionCopy) {
   return await sql<{ executionId: ExecutionId }[]>`
     INSERT INTO noetl.execution (
       execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step, is_waited,
       status, seq, payload, pool, priority, result, error, created_at, ended_at, concurrency_key,
-      concurrency_limit, on_limit, queue_priority, place_since, origin_id, origin_kind
+      concurrency_limit, on_limit, queue_priority, place, place_since, origin_id, origin_kind
     )
     SELECT
       ${to}, catalog_id, path, version, parent_id,
       CASE WHEN root_id = execution_id THEN ${to}::bigint ELSE root_id END,
       depth, return_step, false, status, seq, payload, pool, priority, result, error, now(), now(),
-      concurrency_key, concurrency_limit, on_limit, queue_priority, place_since, execution_id, 'retry'
+      concurrency_key, concurrency_limit, on_limit, queue_priority,
+      CASE WHEN place = 'reserved' THEN place END, place_since, execution_id, 'retry'
     FROM noetl.execution
     WHERE execution_id = ${from} AND seq = ${seq} AND ended_at IS NOT NULL
     RETURNING execution_id AS "executionId"`;

@@ -52,8 +52,9 @@ CREATE TABLE noetl.execution (
   concurrency_limit integer CHECK (concurrency_limit > 0),
   on_limit          text CHECK (on_limit IN ('queue', 'reject', 'cancel_oldest')),
   queue_priority    smallint,
-  -- Held by the unfinished row itself; of one that has ended: nobody has passed it on yet.
-  place             text CHECK (place IN ('queued', 'held')),
+  -- Held by the unfinished row itself; of one that has ended: nobody has passed it on yet, or it is
+  -- reserved for a moment because the execution is about to go on.
+  place             text CHECK (place IN ('queued', 'held', 'reserved')),
   place_since       timestamptz,
   cancels           bigint,                                    -- whose place a queued one is to get
   origin_id         bigint,                                    -- execution that it comes from

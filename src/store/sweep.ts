@@ -2,6 +2,7 @@
 import type { CommandId, ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
+import { RESERVED_MS } from "./admission.ts";
 import type { QueuedCommand } from "./command.ts";
 import type { Sql } from "./pool.ts";
 
@@ -113,6 +114,8 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
     FROM noetl.execution
     WHERE place IS NOT NULL AND ended_at IS NOT NULL
       AND ended_at <= now() - ${options.graceMs} * interval '1 millisecond'
+      AND (place <> 'reserved'
+        OR place_since <= now() - ${RESERVED_MS} * interval '1 millisecond')
     LIMIT ${options.limit})
     UNION ALL
     (SELECT 'unnotified', execution_id, command_id, attempt, event_seq, step, pool, NULL

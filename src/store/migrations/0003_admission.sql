@@ -12,7 +12,7 @@ ALTER TABLE noetl.execution
   ADD COLUMN concurrency_limit integer CHECK (concurrency_limit > 0),
   ADD COLUMN on_limit text CHECK (on_limit IN ('queue', 'reject', 'cancel_oldest')),
   ADD COLUMN queue_priority smallint,
-  ADD COLUMN place text CHECK (place IN ('queued', 'held')),
+  ADD COLUMN place text CHECK (place IN ('queued', 'held', 'reserved')),
   ADD COLUMN place_since timestamptz,
   ADD COLUMN cancels bigint,
   ADD CHECK (place IS NULL OR (

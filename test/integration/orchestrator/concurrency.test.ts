@@ -307,3 +307,115 @@ test("an execution whose server died before starting it is started by another", 
   await isRunning(db.sql, executionId);
   expect(other.bus.isDown).toBe(false);
 });
+
+test("a retry needs a place too, and gives it back when it is refused", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url);
+  await register(server, limited("test/one", "{ key: k }"));
+  const first = await start(server, "test/one");
+  const broken = { kind: "server_error", code: "E", message: "no", retryable: false } as const;
+  const command = await claimNext(server);
+  await report(server, command, { status: "error", error: broken, value: null, ctx: {} });
+  const second = await start(server, "test/one");
+  await isRunning(db.sql, second.executionId);
+  const retry = (isNew: boolean) => server.orchestrator.retry(first.executionId, { isNew });
+  await expect(retry(false)).rejects.toMatchObject({ code: "CONCURRENCY_LIMIT" });
+  await expect(retry(true)).rejects.toMatchObject({ code: "CONCURRENCY_LIMIT" });
+  expect(await runOne(server)).toBe(second.executionId);
+  const refused = server.orchestrator.retry(first.executionId, { isNew: false, steps: ["none"] });
+  await expect(refused).rejects.toMatchObject({ code: "STEP_NOT_RETRYABLE" });
+  const copy = await retry(true);
+  await isRunning(db.sql, copy.executionId);
+  expect((await start(server, "test/one")).status).toBe("queued");
+  await expect(retry(false)).rejects.toMatchObject({ code: "CONCURRENCY_LIMIT" });
+  expect(await runOne(server)).toBe(copy.executionId);
+});
+
+/** Executions per key that have a place, and that run: one look at all rows at once. */
+async function crowdsOf(sql: Sql): Promise<readonly { held: number; running: number }[]> {
+  return await sql<{ held: number; running: number }[]>`
+    SELECT
+      (count(*) FILTER (WHERE place = 'held'))::int AS held,
+      (count(*) FILTER (WHERE status = 'running'))::int AS running
+    FROM noetl.execution
+    WHERE ended_at IS NULL
+    GROUP BY concurrency_key`;
+}
+
+test("servers killed at any moment: never more than the limit, and all run in the end", async () => {
+  await using db = await createTestDatabase();
+  const server = startServer(db.url);
+  await register(server, limited("test/crowd", '{ key: "{{ key }}", limit: 2 }'));
+  await server.stop();
+  const spawn = (name: string, count: number) =>
+    Bun.spawn([process.execPath, `${import.meta.dir}/crowd.ts`, db.url, name, String(count)], {
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+  const crowd = ["a", "b", "c"].map((name) => ({ name, count: 40 }));
+  let processes = crowd.map(({ name, count }) => spawn(name, count));
+  let most = { held: 0, running: 0 };
+  const isDone = async (): Promise<boolean> => {
+    for (const { held, running } of await crowdsOf(db.sql)) {
+      most = { held: Math.max(most.held, held), running: Math.max(most.running, running) };
+    }
+    const [row] = await db.sql<{ all: number; open: number }[]>`
+      SELECT count(*)::int AS all, (count(*) FILTER (WHERE ended_at IS NULL))::int AS open
+      FROM noetl.execution`;
+    return row?.all === 120 && row.open === 0;
+  };
+  for (let round = 0; round < 4; round++) {
+    const untilSeq = round * 25;
+    await waitFor(`${untilSeq} executions`, async () => {
+      await isDone();
+      const [row] = await db.sql<{ n: number }[]>`SELECT count(*)::int AS n FROM noetl.execution`;
+      return (row?.n ?? 0) > untilSeq;
+    });
+    const [victim] = processes.splice(round % processes.length, 1);
+    victim?.kill("SIGKILL");
+    await victim?.exited;
+    // Its dedup keys let the next of that name go on where it was.
+    processes = [...processes, spawn(crowd[round % crowd.length]?.name ?? "a", 40)];
+  }
+  processes = [...processes, ...crowd.map(({ name, count }) => spawn(name, count))];
+  await waitFor("the end of all", isDone);
+  for (const each of processes) {
+    each.kill("SIGKILL");
+    await each.exited;
+  }
+  expect(most).toEqual({ held: 2, running: 2 });
+  const statuses = await db.sql`SELECT DISTINCT status FROM noetl.execution`;
+  expect([...statuses]).toEqual([{ status: "completed" }]);
+  const left = await db.sql`SELECT 1 FROM noetl.execution WHERE place = 'queued'`;
+  expect(left).toHaveLength(0);
+}, 60_000);
+
+test("a queue of 100,000 costs rows and nothing else", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url);
+  await register(server, limited("test/one", "{ key: k }"));
+  await start(server, "test/one");
+  const next = await start(server, "test/one");
+  await db.sql`
+    INSERT INTO noetl.execution (
+      execution_id, catalog_id, path, version, root_id, status, seq, payload, concurrency_key,
+      concurrency_limit, on_limit, queue_priority, place, place_since
+    )
+    SELECT
+      e.execution_id + n, e.catalog_id, e.path, e.version, e.execution_id + n, 'pending', 0, '{}',
+      'k', 1, 'queue', 5, 'queued', now()
+    FROM noetl.execution AS e
+    CROSS JOIN generate_series(1, 100000) AS n
+    WHERE e.execution_id = ${next.executionId}`;
+  const last = await start(server, "test/one");
+  expect(await readPositionsInQueue(db.sql, [next.executionId, last.executionId])).toMatchObject([
+    { position: 1, held: 1 },
+    { position: 1000, held: 1 },
+  ]);
+  await runOne(server);
+  await isRunning(db.sql, next.executionId);
+  const [read] = await db.sql<{ rows: number }[]>`
+    SELECT sum(idx_tup_read)::int AS rows
+    FROM pg_stat_user_indexes WHERE indexrelname = 'execution_queued'`;
+  expect(read?.rows).toBeLessThan(20_000);
+}, 60_000);

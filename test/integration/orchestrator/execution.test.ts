@@ -184,6 +184,34 @@ test("a dedup key gives the first execution, whichever servers race", async () =
   expect(await listExecutions(db.sql, { limit: 9, offset: 0 })).toHaveLength(1);
 });
 
+test("a dedup key is free again when its window is over, and holds for whole batches before", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url);
+  await using other = startServer(db.url);
+  const content = playbook("test/one", ONE_STEP);
+  const { path } = await server.orchestrator.registerPlaybook({ content, isStrict: false });
+  const request = (n: number) => ({ path, payload: {}, dedup: { key: `k${n % 3}` } });
+  const batches = await Promise.all(
+    [server, other].map(({ orchestrator }) =>
+      orchestrator.startBatch(Array.from({ length: 9 }, (_, n) => request(n))),
+    ),
+  );
+  const started = batches.flat().flatMap((each) => (each.status === "fulfilled" ? each.value : []));
+  expect(started).toHaveLength(18);
+  expect(started.filter(({ status }) => status === "started")).toHaveLength(3);
+  const first = await other.orchestrator.start(request(0));
+  expect(first.status).toBe("duplicate");
+  await db.sql`UPDATE noetl.dedup SET expires_at = now() - interval '1 second'`;
+  const again = await Promise.all(
+    [server, other].map(({ orchestrator }) => orchestrator.start(request(0))),
+  );
+  expect(new Set(again.map(({ executionId }) => executionId)).size).toBe(1);
+  expect(again[0]?.executionId).not.toBe(first.executionId);
+  const none = { path, payload: {}, dedup: { key: "w", windowMs: 0 } };
+  const ids = [await server.orchestrator.start(none), await server.orchestrator.start(none)];
+  expect(ids.map(({ status }) => status)).toEqual(["started", "started"]);
+});
+
 test("start() names what it cannot start", async () => {
   await using db = await createTestDatabase();
   await using server = startServer(db.url);

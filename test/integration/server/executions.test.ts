@@ -97,6 +97,35 @@ test("the same dedup key gives the execution that is already there", async () =>
   expect(again.body).toEqual({ execution_id: id, status: "duplicate", commands_generated: 0 });
 });
 
+test("an execution that waits for a place says so, wherever it is shown", async () => {
+  await using platform = await startPlatform();
+  const { call } = platform;
+  const content = `apiVersion: noetl.io/v2
+kind: Playbook
+metadata: { name: one, path: tests/limited }
+executor: { spec: { concurrency: { key: "{{ region }}" } } }
+workflow:
+- { step: start, tool: { kind: python, code: "result = 1" } }`;
+  expect((await call("POST", "/api/catalog/register", { content })).status).toBe(200);
+  const payload = { region: "eu" };
+  await call("POST", "/api/execute", { path: "tests/limited", payload });
+  const { body: started } = await call("POST", "/api/execute", { path: "tests/limited", payload });
+  expect(started.status).toBe("queued");
+  const id = started.execution_id;
+  const reason = 'waits for concurrency key "eu": 1 of 1 place taken, position 1 in line';
+  const place = { key: "eu", limit: 1, on_limit: "queue", is_queued: true, position: 1, held: 1 };
+  const shown = { status: "PENDING", waiting_reason: reason, concurrency: place };
+  expect((await call("GET", `/api/executions/${id}`)).body).toMatchObject(shown);
+  expect((await call("GET", `/api/executions/${id}/status`)).body).toMatchObject(shown);
+  const { body: list } = await call("GET", "/api/executions");
+  expect(list).toMatchObject([
+    shown,
+    { status: "RUNNING", waiting_reason: null, concurrency: { key: "eu", is_queued: false } },
+  ]);
+  const bad = await call("POST", "/api/execute", { path: "tests/limited" });
+  expect(bad).toMatchObject({ status: 422, body: { code: "CONCURRENCY_KEY_INVALID" } });
+});
+
 test("a failure reported from outside fails the execution with step and text", async () => {
   await using platform = await startPlatform();
   const id = await startTwo(platform);

@@ -1,5 +1,6 @@
 /** Rows for tests of the store: every column filled validly, what matters named by the test. */
 import type { CatalogId, CommandId, ExecutionId, WorkerId } from "../../../src/core/ids.ts";
+import type { Applicant } from "../../../src/store/admission.ts";
 import type { AppendGroup, IssuedCommand, NewExecution } from "../../../src/store/append.ts";
 import { appendBatch } from "../../../src/store/append.ts";
 import type { Sql } from "../../../src/store/pool.ts";
@@ -60,6 +61,21 @@ export function newExecution(more: Partial<NewExecution> = {}): NewExecution {
     priority: undefined,
     dedup: undefined,
     origin: undefined,
+    ...more,
+  };
+}
+
+/** A root that asks for the only place of the key `k`. */
+export function applicant(onLimit: Applicant["onLimit"], more: Partial<Applicant> = {}): Applicant {
+  const executionId = more.executionId ?? newId<ExecutionId>();
+  return {
+    executionId,
+    key: "k",
+    limit: 1,
+    onLimit,
+    priority: 5,
+    create: newExecution({ executionId }),
+    playbook: { catalogId: newId<CatalogId>(), version: 1 },
     ...more,
   };
 }

@@ -3,16 +3,26 @@
  * of a table to find a few: the plan would stay when the table has grown.
  */
 import { expect, test } from "bun:test";
+import { enterQueues, passPlacesOn, readPositionsInQueue } from "../../../src/store/admission.ts";
 import { appendBatch } from "../../../src/store/append.ts";
 import { claimCommands } from "../../../src/store/claim.ts";
 import { markNotified } from "../../../src/store/command.ts";
 import { readPositions } from "../../../src/store/execution.ts";
-import type { Sql } from "../../../src/store/pool.ts";
+import type { Pool, Sql } from "../../../src/store/pool.ts";
 import { connectStore } from "../../../src/store/pool.ts";
 import { sweepDue } from "../../../src/store/sweep.ts";
 import { renewLeases } from "../../../src/store/worker.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
-import { command, event, group, insert, insertCommands, starting, WORKER } from "./factory.ts";
+import {
+  applicant,
+  command,
+  event,
+  group,
+  insert,
+  insertCommands,
+  starting,
+  WORKER,
+} from "./factory.ts";
 
 /** Tables that grow with the number of executions. */
 const GROWING: ReadonlySet<unknown> = new Set(["execution", "command", "timer", "event"]);
@@ -107,8 +117,32 @@ test("a sweep reads only indexes of what may be overdue", async () => {
   expect(paths).toEqual([
     // Of all that is held, which is bounded by the workers' slots.
     "Index Scan all of command_held",
+    // Of all that was not passed on, or not started, which is mostly none.
+    "Index Scan all of execution_freed",
+    "Index Scan all of execution_unstarted",
     "Index Scan by key in command_unnotified",
     "Index Scan by key in timer_due",
+  ]);
+});
+
+test("places are given and passed on by key, in the order of the queue", async () => {
+  const paths = await accessPaths(async (sql) => {
+    const pool = sql as Pool;
+    const applicants = [applicant("queue"), applicant("reject"), applicant("cancel_oldest")];
+    await enterQueues(pool, applicants, "{}");
+    await passPlacesOn(pool, ["k"], "{}");
+    const ids = applicants.map(({ executionId }) => executionId);
+    await readPositionsInQueue(pool, ids);
+  });
+  expect(paths).toEqual([
+    "Index Only Scan by key in execution_held",
+    "Index Only Scan by key in execution_queued",
+    "Index Scan by key in execution_freed",
+    "Index Scan by key in execution_held",
+    "Index Scan by key in execution_pkey",
+    "Index Scan by key in execution_queued",
+    "Index Scan by key in execution_status",
+    "Index Scan by key in execution_taking",
   ]);
 });
 

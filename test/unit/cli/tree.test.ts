@@ -11,6 +11,9 @@ test("lines() shows steps in order of entry with times, items, retries and error
     event(1, "step.enter", "load", { meta: { visit: 1 } }),
     event(2, "loop.started", "load", { context: { iterations_expected: 2 } }),
     event(3, "command.retried", "load", { context: { reason: "worker lost" } }),
+    event(400, "command.yielded", "load", { context: { rate_limit: "api" } }),
+    event(450, "command.yielded", "load", { context: { rate_limit: "api" } }),
+    event(460, "command.yielded", "load", { context: { rate_limit: null } }),
     event(500, "call.done", "load"),
     event(600, "call.error", "load", { error: "load[1]: HTTP 503 (HTTP_503)\nmore" }),
     event(1200, "step.exit", "load", { status: "FAILED", context: { is_handled: true } }),
@@ -24,6 +27,7 @@ test("lines() shows steps in order of entry with times, items, retries and error
     "etl v3  2.0 s",
     `├─ ! ${"load".padEnd(28)}    1.2 s 1/2 items, 1 failed load[1]: HTTP 503 (HTTP_503)`,
     "│    handed out again: worker lost",
+    "│    waits for rate limit api",
     `├─ ✓ ${"report".padEnd(28)}   100 ms`,
     `└─ ● ${"report #2".padEnd(28)}   700 ms`,
   ]);

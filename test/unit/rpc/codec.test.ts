@@ -17,6 +17,7 @@ import {
   decodeHeartbeat,
   decodeHeld,
   decodeLogLine,
+  decodePermitDemand,
   decodeRegistration,
   decodeReport,
   encodeClaimOutcome,
@@ -82,6 +83,27 @@ describe("codec", () => {
     ];
     expect(directives.map(encodeDirective).map(decodeDirective)).toEqual(directives);
     expect(decodeDirective({ kind: undefined })).toBeUndefined();
+  });
+
+  test("a more urgent command than the one asked for keeps its own id", () => {
+    const other = "9007199254740997" as CommandId;
+    const payload = '{"step":{"tasks":[]},"pipeline":{"position":0},"scope":{}}';
+    const command = { ...HELD, commandId: other, payload, claimedAtMs: 5 };
+    const outcome = { commandId: HELD.commandId, status: "claimed", command } as const;
+    expect(decodeClaimOutcome(encodeClaimOutcome(outcome))).toMatchObject({
+      commandId: HELD.commandId,
+      status: "claimed",
+      command: { commandId: other, attempt: HELD.attempt },
+    });
+  });
+
+  test("demands for permits are checked", () => {
+    const demand = { key: "api", perSecond: 0.5, burst: 1, isPromised: true };
+    expect(decodePermitDemand(demand)).toEqual(demand);
+    const bad = [{ key: "" }, { perSecond: 0 }, { perSecond: Number.NaN }, { burst: 0 }];
+    for (const fault of bad) {
+      expect(() => decodePermitDemand({ ...demand, ...fault })).toThrow("Invalid message");
+    }
   });
 
   test("claim outcomes come back, long integers in payloads as text", () => {

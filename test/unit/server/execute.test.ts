@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { AppError } from "../../../src/core/errors.ts";
+import type { ExecutionId } from "../../../src/core/ids.ts";
 import { createBackend, createTestServer } from "./backend.ts";
 
 test("POST /api/execute starts by path and answers with text ids", async () => {
@@ -44,6 +46,46 @@ test("POST /api/execute tells a duplicate", async () => {
   const { call } = createTestServer(createBackend());
   const { body } = await call("POST", "/api/execute", { path: "a", dedup: { key: "seen" } });
   expect(body).toMatchObject({ status: "duplicate", commands_generated: 0 });
+});
+
+test("an Idempotency-Key says the same as a dedup key, which wins", async () => {
+  const backend = createBackend();
+  const { call } = createTestServer(backend);
+  const headers = { "idempotency-key": " order-7 " };
+  await call("POST", "/api/execute", { path: "a" }, headers);
+  await call("POST", "/api/execute", { path: "a", dedup: { key: "own", window_secs: 1 } }, headers);
+  const executions = [{ path: "a" }, { path: "a", dedup: { key: "own" } }, { path: "b" }];
+  await call("POST", "/api/execute/batch", { executions }, headers);
+  expect(backend.starts.map(({ dedup }) => dedup)).toEqual([
+    { key: "order-7" },
+    { key: "own", windowMs: 1000 },
+    { key: "order-7#0" },
+    { key: "own" },
+    { key: "order-7#2" },
+  ]);
+  const long = { "idempotency-key": "x".repeat(513) };
+  expect((await call("POST", "/api/execute", { path: "a" }, long)).status).toBe(422);
+});
+
+test("an execution that waits is told as queued, one that may not wait with 409", async () => {
+  const backend = createBackend();
+  const { call } = createTestServer(backend);
+  backend.orchestrator.start = () =>
+    Promise.resolve({ executionId: "102" as ExecutionId, status: "queued" });
+  const queued = await call("POST", "/api/execute", { path: "a" });
+  expect(queued.body).toEqual({ execution_id: "102", status: "queued", commands_generated: 0 });
+  const { body } = await call("POST", "/api/execute/batch", { executions: [{ path: "a" }] });
+  expect(body).toMatchObject({ started: 0, queued: 1, failed: 0 });
+  backend.orchestrator.start = () =>
+    Promise.reject(
+      new AppError("conflict", "CONCURRENCY_LIMIT", "full", { details: { key: "k", limit: 2 } }),
+    );
+  const refused = await call("POST", "/api/execute", { path: "a" });
+  expect(refused.status).toBe(409);
+  expect(refused.body).toMatchObject({
+    code: "CONCURRENCY_LIMIT",
+    details: { key: "k", limit: 2 },
+  });
 });
 
 test("POST /api/execute/batch answers for each on its own", async () => {
