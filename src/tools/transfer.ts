@@ -7,6 +7,7 @@
  */
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
+import type { TextRow } from "./copy-text.ts";
 import { thrownFailure } from "./task-error.ts";
 import type { Tool, ToolContext, ToolOutcome } from "./tool.ts";
 import type {
@@ -15,7 +16,6 @@ import type {
   Mode,
   SourceKind,
   TargetKind,
-  TextRow,
   TransferSource,
   TransferTarget,
 } from "./transfer/endpoint.ts";

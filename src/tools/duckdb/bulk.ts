@@ -1,16 +1,17 @@
 /** Many rows out of and into DuckDB as text, for transfers. */
 import type { DuckDBAppender, DuckDBConnection, DuckDBResult, DuckDBType } from "@duckdb/node-api";
+import type { TextRow } from "../copy-text.ts";
 import type { DuckdbApi } from "./library.ts";
-import type { SelectAnswer, TextRow } from "./protocol.ts";
+import type { SelectAnswer } from "./protocol.ts";
 
 /** An answer with rows ends behind the row that makes it so long. Characters. */
 const FETCH_LENGTH_MAX = 1024 * 1024;
 
-/** The rows of one query, read as they are asked for. */
+/** The rows of one query, read as they are asked for. DuckDB itself makes a line of each. */
 export class Cursor {
   readonly #result: DuckDBResult;
-  /** Rows that DuckDB has given, and how many of them are gone. */
-  #rows: readonly TextRow[] = [];
+  /** Lines that DuckDB has given, and how many of them are gone. */
+  #lines: readonly string[] = [];
   #position = 0;
 
   private constructor(result: DuckDBResult) {
@@ -26,58 +27,73 @@ export class Cursor {
     const columns = Array.from({ length: plain.columnCount }, (_, index) => ({
       name: plain.columnName(index),
       type: plain.columnType(index).toString(),
-      text: textOf(api, plain.columnType(index), `c${index}`),
     }));
+    const texts = columns.map((_, index) => textOf(api, plain.columnType(index), `c${index}`));
     plain.destroySync();
     const names = columns.map((_, index) => `c${index}`).join(", ");
-    const texts = columns.map(({ text }) => text).join(", ");
-    const result = await connection.stream(`SELECT ${texts} FROM (${sql}\n) AS s(${names})`);
-    return {
-      cursor: new Cursor(result),
-      columns: columns.map(({ name, type }) => ({ name, type })),
-    };
+    const line = texts.join(", chr(9), ");
+    const result = await connection.stream(`SELECT concat(${line}) FROM (${sql}\n) AS s(${names})`);
+    return { cursor: new Cursor(result), columns };
   }
 
-  /** None at the end. */
-  async fetch(rowCountMax: number): Promise<readonly TextRow[]> {
-    const rows: TextRow[] = [];
+  /** Lines, see `src/tools/copy-text.ts`; empty at the end. */
+  async fetch(rowCountMax: number): Promise<string> {
+    const lines: string[] = [];
     let length = 0;
-    while (rows.length < rowCountMax && length < FETCH_LENGTH_MAX) {
-      const row = this.#rows[this.#position++];
-      if (row !== undefined) {
-        rows.push(row);
-        length += row.reduce((sum, text) => sum + (text?.length ?? 0), 0);
+    while (lines.length < rowCountMax && length < FETCH_LENGTH_MAX) {
+      const line = this.#lines[this.#position++];
+      if (line !== undefined) {
+        lines.push(line);
+        length += line.length;
       } else if (!(await this.#refill())) {
         break;
       }
     }
-    return rows;
+    return lines.length === 0 ? "" : `${lines.join("\n")}\n`;
   }
 
   async #refill(): Promise<boolean> {
     const chunk = await this.#result.fetchChunk();
-    this.#rows = (chunk?.getRows() ?? []) as readonly TextRow[];
+    // The one at the end has neither rows nor columns.
+    const hasRows = chunk !== null && chunk.rowCount > 0;
+    this.#lines = hasRows ? (chunk.getColumnValues(0) as readonly string[]) : [];
     this.#position = 0;
-    return this.#rows.length > 0;
+    return hasRows;
   }
 }
 
-/** Expression for a column's value as text: nested ones as JSON, bytes as `\x` and hexadecimal. */
+/** Expression for a column's value: nested ones as JSON, bytes as `\x` and hexadecimal. */
 function textOf(api: DuckdbApi, { typeId }: DuckDBType, name: string): string {
-  const { LIST, ARRAY, STRUCT, MAP, UNION, VARIANT, BLOB } = api.DuckDBTypeId;
+  const { LIST, ARRAY, STRUCT, MAP, UNION, VARIANT, BLOB, VARCHAR, ENUM } = api.DuckDBTypeId;
   switch (typeId) {
+    case VARCHAR:
+    case ENUM:
+      return escaped(`CAST(${name} AS VARCHAR)`);
     case LIST:
     case ARRAY:
     case STRUCT:
     case MAP:
     case UNION:
     case VARIANT:
-      return `CAST(to_json(${name}) AS VARCHAR)`;
+      return escaped(`CAST(to_json(${name}) AS VARCHAR)`);
     case BLOB:
-      return `'\\x' || lower(hex(${name}))`;
+      return escaped(`'\\x' || lower(hex(${name}))`);
     default:
-      return `CAST(${name} AS VARCHAR)`;
+      // Numbers, times and the like: there is nothing to escape in them.
+      return `coalesce(CAST(${name} AS VARCHAR), '\\N')`;
   }
+}
+
+/** As `encodeCopy` writes it. */
+function escaped(text: string): string {
+  const pairs = [
+    ["'\\'", "'\\\\'"],
+    ["chr(9)", "'\\t'"],
+    ["chr(10)", "'\\n'"],
+    ["chr(13)", "'\\r'"],
+  ];
+  const replaced = pairs.reduce((inner, [from, to]) => `replace(${inner}, ${from}, ${to})`, text);
+  return `coalesce(${replaced}, '\\N')`;
 }
 
 /** Adds rows of text to a temporary table whose columns are all `VARCHAR`. */

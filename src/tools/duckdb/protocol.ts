@@ -34,16 +34,13 @@ export type Request =
     }
   | { readonly type: "select"; readonly sql: string }
   | { readonly type: "fetch"; readonly rowCountMax: number }
-  | { readonly type: "append"; readonly table: string; readonly rows: readonly TextRow[] }
+  | { readonly type: "append"; readonly table: string; readonly text: string }
   | { readonly type: "flush" }
   | { readonly type: "close" };
 
 export type Envelope =
   | { readonly id: number; readonly session: number; readonly request: Request }
   | { readonly interrupt: number };
-
-/** Each value as text, see `src/tools/transfer/endpoint.ts`. */
-export type TextRow = readonly (string | null)[];
 
 export interface StatementResult {
   readonly rows: readonly Json[];
@@ -65,9 +62,9 @@ export interface SelectAnswer {
   readonly columns: readonly { readonly name: string; readonly type: string }[];
 }
 
-/** Of `fetch`: at most as many rows as asked for, none at the end. */
+/** Of `fetch`: at most as many rows as asked for, see `src/tools/copy-text.ts`; empty at the end. */
 export interface FetchAnswer {
-  readonly rows: readonly TextRow[];
+  readonly text: string;
 }
 
 /** Of `close`. */

@@ -11,6 +11,7 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { unreachable } from "../../core/assert.ts";
+import { decodeCopy } from "../copy-text.ts";
 import { dieWithParent } from "../die-with-parent.ts";
 import { createFrameReader, encodeFrame } from "../frame.ts";
 import type { Wire } from "../wire.ts";
@@ -107,10 +108,10 @@ class Runner {
         return JSON.stringify({ columns });
       }
       case "fetch":
-        return JSON.stringify({ rows: (await session.cursor?.fetch(request.rowCountMax)) ?? [] });
+        return JSON.stringify({ text: (await session.cursor?.fetch(request.rowCountMax)) ?? "" });
       case "append":
         session.filler ??= await Filler.open(session.connection, request.table);
-        session.filler.append(request.rows);
+        session.filler.append(decodeCopy(request.text));
         return "null";
       case "flush":
         session.filler?.flush();

@@ -1,16 +1,11 @@
 /** A task's connection to a DuckDB database. */
 import type { Failure } from "../../engine/failure.ts";
 import { failure } from "../../engine/failure.ts";
+import type { TextRow } from "../copy-text.ts";
+import { decodeCopy, encodeCopy } from "../copy-text.ts";
 import { stoppedFailure } from "../stopped.ts";
 import { TaskError } from "../task-error.ts";
-import type {
-  CloseAnswer,
-  FetchAnswer,
-  Request,
-  RunAnswer,
-  SelectAnswer,
-  TextRow,
-} from "./protocol.ts";
+import type { CloseAnswer, FetchAnswer, Request, RunAnswer, SelectAnswer } from "./protocol.ts";
 import type { RunnerProcess } from "./runner-process.ts";
 
 /** Between two tries to interrupt: one that comes before its statement starts has no effect. */
@@ -59,12 +54,12 @@ export class DuckdbSession {
   /** The next rows, none at the end. */
   async fetch(rowCountMax: number): Promise<readonly TextRow[]> {
     const answer = await this.#request({ type: "fetch", rowCountMax });
-    return (answer as unknown as FetchAnswer).rows;
+    return decodeCopy((answer as unknown as FetchAnswer).text);
   }
 
   /** Adds to a temporary table whose columns are all text; there for sure after {@link flush}. */
   async append(table: string, rows: readonly TextRow[]): Promise<void> {
-    await this.#request({ type: "append", table, rows });
+    await this.#request({ type: "append", table, text: encodeCopy(rows) });
   }
 
   async flush(): Promise<void> {

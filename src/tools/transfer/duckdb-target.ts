@@ -2,6 +2,7 @@
  * Writes rows into a DuckDB table: first as text into a temporary one, then all at once, in one
  * transaction. A transfer that does not get to its end leaves the table as it was.
  */
+import type { TextRow } from "../copy-text.ts";
 import { quoteName, setUp } from "../duckdb/attach.ts";
 import type { DuckdbDatabases } from "../duckdb/databases.ts";
 import { duckdbFailure } from "../duckdb/failure.ts";
@@ -10,7 +11,7 @@ import type { DuckdbSession } from "../duckdb/session.ts";
 import { databaseOf } from "../duckdb.ts";
 import { TaskError } from "../task-error.ts";
 import { keysOf, matchColumns } from "./columns.ts";
-import type { ColumnForm, TargetKind, TargetOptions, TextRow, TransferTarget } from "./endpoint.ts";
+import type { ColumnForm, TargetKind, TargetOptions, TransferTarget } from "./endpoint.ts";
 import { textAt } from "./endpoint.ts";
 import { atSide } from "./side.ts";
 

@@ -6,9 +6,8 @@
  * bytes as `\x` and hexadecimal, lists and maps as JSON. The target gives them its columns' types.
  */
 import type { Json, JsonObject } from "../../core/json.ts";
+import type { TextRow } from "../copy-text.ts";
 import type { ToolContext } from "../tool.ts";
-
-export type TextRow = readonly (string | null)[];
 
 /** `json`: the column takes JSON, so that also a plain string has to be written as JSON. */
 export type ColumnForm = "text" | "json";

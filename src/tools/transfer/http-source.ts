@@ -1,20 +1,15 @@
 /** Rows from an HTTP service: the elements of a JSON list, or lines of JSON, read as they come. */
+
 import { errorMessage } from "../../core/errors.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
 import { isJsonObject, parseJson } from "../../core/json.ts";
+import type { TextRow } from "../copy-text.ts";
 import { readAnswer, statusFailure, withoutQuery } from "../http/answer.ts";
 import { buildRequest, urlOf } from "../http/request.ts";
 import { encodeJson } from "../postgres/values.ts";
 import { stoppedFailure } from "../stopped.ts";
 import { TaskError, taskError, thrownFailure, unlessStopped } from "../task-error.ts";
-import type {
-  ColumnForm,
-  Mapping,
-  SourceKind,
-  SourceOptions,
-  TextRow,
-  TransferSource,
-} from "./endpoint.ts";
+import type { ColumnForm, Mapping, SourceKind, SourceOptions, TransferSource } from "./endpoint.ts";
 import { textAt } from "./endpoint.ts";
 import { JsonItems } from "./json-items.ts";
 import { sideError } from "./side.ts";

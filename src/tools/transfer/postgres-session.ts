@@ -2,6 +2,7 @@
 import type { Writable } from "node:stream";
 import type postgres from "postgres";
 import type { JsonObject } from "../../core/json.ts";
+import { encodeCopy } from "../copy-text.ts";
 import { findTarget } from "../postgres/connection.ts";
 import { databaseFailure } from "../postgres/failure.ts";
 import type { Client } from "../postgres/pool.ts";
@@ -137,29 +138,6 @@ export class Copy {
     this.#stream.end(resolve);
     await this.#watch(Promise.race([promise, this.#failed.promise]));
   }
-}
-
-const ESCAPES: Readonly<Record<string, string>> = {
-  "\\": "\\\\",
-  "\n": "\\n",
-  "\r": "\\r",
-  "\t": "\\t",
-};
-
-/** Rows in COPY's text format. */
-export function encodeCopy(rows: readonly (readonly (string | null)[])[]): string {
-  let text = "";
-  for (const row of rows) {
-    let separator = "";
-    for (const value of row) {
-      text += separator;
-      text +=
-        value === null ? "\\N" : value.replace(/[\\\n\r\t]/g, (char) => ESCAPES[char] ?? char);
-      separator = "\t";
-    }
-    text += "\n";
-  }
-  return text;
 }
 
 function decode(value: Uint8Array | null): string | null {

@@ -1,10 +1,12 @@
 /** Rows of a PostgreSQL query, read through a cursor: one snapshot, however long it takes. */
+
 import type { JsonObject } from "../../core/json.ts";
+import type { TextRow } from "../copy-text.ts";
 import { splitStatements } from "../postgres/statements.ts";
 import { ARRAY_OIDS, decodeValue } from "../postgres/values.ts";
 import type { Selection } from "./columns.ts";
 import { selectColumns } from "./columns.ts";
-import type { SourceKind, SourceOptions, TextRow, TransferSource } from "./endpoint.ts";
+import type { SourceKind, SourceOptions, TransferSource } from "./endpoint.ts";
 import { textAt } from "./endpoint.ts";
 import { PostgresSession } from "./postgres-session.ts";
 

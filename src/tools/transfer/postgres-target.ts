@@ -2,12 +2,14 @@
  * Writes rows into a PostgreSQL table by COPY, in one transaction: a transfer that does not get to
  * its end leaves the table as it was.
  */
+
 import type { Json } from "../../core/json.ts";
+import type { TextRow } from "../copy-text.ts";
 import { splitStatements } from "../postgres/statements.ts";
 import { encodePlain } from "../postgres/values.ts";
 import { taskError } from "../task-error.ts";
 import { keysOf, listOf, matchColumns } from "./columns.ts";
-import type { ColumnForm, TargetKind, TargetOptions, TextRow, TransferTarget } from "./endpoint.ts";
+import type { ColumnForm, TargetKind, TargetOptions, TransferTarget } from "./endpoint.ts";
 import { textAt } from "./endpoint.ts";
 import type { Copy } from "./postgres-session.ts";
 import { PostgresSession } from "./postgres-session.ts";

@@ -503,6 +503,45 @@ describe("checking", () => {
   });
 });
 
+test("a worker that is killed leaves the old rows, at both", async () => {
+  await db.sql`CREATE TABLE survivor AS SELECT 1 AS n`;
+  await inDuck("CREATE TABLE survivor AS SELECT 1 AS n");
+  const query = "SELECT n FROM generate_series(2, 100000) n, pg_sleep(0.0005)";
+  const source = { type: "postgres", connection: db.url, query };
+  const targets = [
+    { type: "postgres", connection: db.url, table: "survivor" },
+    duck({ table: "survivor" }),
+  ];
+  const script = `
+    import { createTools } from "${process.cwd()}/src/tools/registry.ts";
+    const tools = createTools({
+      selfCommand: [process.execPath, "${process.cwd()}/src/main.ts"],
+      env: process.env,
+      filesDir: ${JSON.stringify(files)},
+    });
+    const context = {
+      signal: new AbortController().signal, log: () => undefined,
+      credential: () => Promise.reject(new Error("none")), resolve: () => Promise.resolve(null),
+    };
+    await Promise.all(${JSON.stringify(targets)}.map((target) => tools.get("transfer").run({
+      label: "t", input: {}, context: {}, names: {}, executionId: "1", step: "s",
+      config: { source: ${JSON.stringify(source)}, target, mode: "replace", chunk_size: 10 },
+    }, context)));`;
+  const host = Bun.spawn([process.execPath, "-e", script], {
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  const busy = `SELECT (SELECT count(*) FROM pg_stat_progress_copy WHERE tuples_processed > 100) > 0
+    AND (SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'FETCH%') = 2 AS busy`;
+  await waitFor("both transfers", async () => {
+    const [row] = (await inPostgres(busy)) as { busy: boolean }[];
+    return row?.busy === true;
+  });
+  host.kill("SIGKILL");
+  await host.exited;
+  expect(await inDuck("FROM survivor")).toEqual([{ n: 1 }]);
+  expect(await inPostgres("SELECT n FROM survivor")).toEqual([{ n: 1 }]);
+});
+
 test("leaves no database file open", async () => {
   await inDuck("SELECT 1");
   const other = Bun.spawnSync([
