@@ -28,6 +28,7 @@ import { credentialRoutes } from "./routes/credentials.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { executeRoutes } from "./routes/execute.ts";
 import { executionRoutes } from "./routes/executions.ts";
+import { graphRoutes } from "./routes/graph.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { hookRoutes } from "./routes/hooks.ts";
 import { keychainRoutes } from "./routes/keychain.ts";
@@ -138,6 +139,7 @@ function createApp(context: RouteContext): {
     .use(catalogRoutes(context))
     .use(executionRoutes(context))
     .use(liveRoutes(context))
+    .use(graphRoutes(context))
     .use(eventRoutes(context))
     .use(variableRoutes(context))
     .use(resultRoutes(context))

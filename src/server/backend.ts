@@ -202,6 +202,8 @@ export interface CatalogEntry {
   readonly kind: string;
   readonly version: number;
   readonly content: string;
+  /** Parsed form of the document; of a playbook see src/dsl/playbook.ts. */
+  readonly document?: Json;
   readonly createdAtMs: number;
 }
 
@@ -212,6 +214,12 @@ export interface ExecutionFilter extends Page {
   readonly status?: ExecutionStatus;
   /** Only those that come from this execution. */
   readonly originId?: ExecutionId;
+  /** Only its children. */
+  readonly parentId?: ExecutionId;
+  /** Started at this time or later. */
+  readonly sinceMs?: number;
+  /** Started before. */
+  readonly untilMs?: number;
 }
 
 export interface ExecutionRow {
@@ -276,6 +284,13 @@ export interface OpenCommand {
   readonly step: string;
   readonly index?: number | undefined;
   readonly attempt: number;
+  readonly tool?: string;
+  readonly pool?: string;
+  readonly status?: "queued" | "running" | "cancelling";
+  readonly workerId?: WorkerId | null;
+  /** Not handed out before. */
+  readonly availableAtMs?: number;
+  readonly claimedAtMs?: number | null;
 }
 
 export interface PoolRow {

@@ -60,7 +60,11 @@ function startEvents(main: ApiEvent, seq: number, startedAtMs: number): readonly
   ];
 }
 
-function mainEvent(executionId: ExecutionId, { event, seq, timeMs }: RecordedEvent): ApiEvent {
+/** The event of the log itself. */
+export function mainEvent(
+  executionId: ExecutionId,
+  { event, seq, timeMs }: RecordedEvent,
+): ApiEvent {
   const status = statusOf(event);
   const error = "error" in event && event.error !== undefined ? event.error : undefined;
   return {

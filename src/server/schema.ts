@@ -3,6 +3,7 @@ import type { TUnsafe } from "@sinclair/typebox";
 import { t } from "elysia";
 import { AppError } from "../core/errors.ts";
 import { isId } from "../core/ids.ts";
+import { parseInstant } from "../core/instant.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 
@@ -40,6 +41,19 @@ export function readOptionalId<Id extends string>(value: unknown, name: string):
   return value === undefined || value === null || value === ""
     ? undefined
     : readId<Id>(value, name);
+}
+
+/** Milliseconds; undefined when absent or empty. @throws AppError invalid TIME_INVALID. */
+export function readOptionalTime(value: string | undefined, name: string): number | undefined {
+  if (value === undefined || value === "") {
+    return undefined;
+  }
+  const ms = parseInstant(value);
+  if (ms === undefined) {
+    const message = `${name} must be a time such as 2026-01-31T00:00:00Z, not ${value}`;
+    throw new AppError("invalid", "TIME_INVALID", message);
+  }
+  return ms;
 }
 
 /** @throws AppError invalid REQUEST_INVALID if it is there but no object. */

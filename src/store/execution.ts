@@ -1,5 +1,6 @@
 /** Reads of executions; they are written by append.ts only. */
 import type { CatalogId, ExecutionId } from "../core/ids.ts";
+import { idFloor } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
 import type { Concurrency } from "../dsl/playbook.ts";
@@ -129,6 +130,10 @@ export interface ExecutionFilter {
   readonly catalogId?: CatalogId | undefined;
   readonly parentId?: ExecutionId | undefined;
   readonly originId?: ExecutionId | undefined;
+  /** Made at this time or later; ids tell. */
+  readonly sinceMs?: number | undefined;
+  /** Made before. */
+  readonly untilMs?: number | undefined;
   readonly limit: number;
   readonly offset: number;
 }
@@ -139,7 +144,7 @@ export async function listExecutions(
   filter: ExecutionFilter,
 ): Promise<readonly ExecutionRow[]> {
   const path = `%${escapeLike(filter.path ?? "")}%`;
-  const { status, catalogId, parentId, originId } = filter;
+  const { status, catalogId, parentId, originId, sinceMs, untilMs } = filter;
   const rows = await sql<RawRow[]>`
     ${rowColumns(sql, false)}
     WHERE true
@@ -148,6 +153,8 @@ export async function listExecutions(
       ${catalogId === undefined ? sql`` : sql`AND catalog_id = ${catalogId}`}
       ${parentId === undefined ? sql`` : sql`AND parent_id = ${parentId}`}
       ${originId === undefined ? sql`` : sql`AND origin_id = ${originId}`}
+      ${sinceMs === undefined ? sql`` : sql`AND execution_id >= ${idFloor(sinceMs)}`}
+      ${untilMs === undefined ? sql`` : sql`AND execution_id < ${idFloor(untilMs)}`}
     ORDER BY execution_id DESC
     LIMIT ${filter.limit}
     OFFSET ${filter.offset}`;

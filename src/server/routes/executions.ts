@@ -21,7 +21,14 @@ import {
 import { streamJson } from "../json-stream.ts";
 import type { RouteContext } from "../route-context.ts";
 import { findExecution } from "../route-context.ts";
-import { clamp, ExecutionParams, PageQuery, readOptionalId, readPage } from "../schema.ts";
+import {
+  clamp,
+  ExecutionParams,
+  PageQuery,
+  readOptionalId,
+  readOptionalTime,
+  readPage,
+} from "../schema.ts";
 import { operateRoutes } from "./operate.ts";
 
 /** Events in the detail answer: the newest so many of the log. */
@@ -37,6 +44,9 @@ const ListQuery = t.Object({
   status: t.Optional(t.String()),
   catalog_id: t.Optional(t.String()),
   origin_id: t.Optional(t.String({ description: "Those that retry or rerun this execution." })),
+  parent_id: t.Optional(t.String({ description: "Sub-playbooks of this execution." })),
+  since: t.Optional(t.String({ description: "Started at this time or later." })),
+  until: t.Optional(t.String({ description: "Started before this time." })),
   ...PageQuery,
 });
 
@@ -92,13 +102,16 @@ export function executionRoutes(context: RouteContext) {
     )
     .get(
       "/:id/steps",
-      async ({ params }) => {
+      async ({ params, query }) => {
         const row = await findExecution(reader, params.id);
-        const steps = await reader.listSteps(row.executionId);
+        const all = await reader.listSteps(row.executionId);
+        const steps =
+          query.step === undefined ? all : all.filter(({ step }) => step === query.step);
         return streamJson({ execution_id: row.executionId }, "steps", mapEach(steps, viewStep));
       },
       {
         params: ExecutionParams,
+        query: t.Object({ step: t.Optional(t.String({ description: "Only this one." })) }),
         detail: docs({ tag: TAG, summary: "What happened to each step", errors: NOT_FOUND }),
       },
     )
@@ -225,10 +238,16 @@ function readFinalStatus(text: string | null | undefined): "completed" | "failed
 function readFilter(query: typeof ListQuery.static): ExecutionFilter {
   const catalogId = readOptionalId<CatalogId>(query.catalog_id, "catalog_id");
   const originId = readOptionalId<ExecutionId>(query.origin_id, "origin_id");
+  const parentId = readOptionalId<ExecutionId>(query.parent_id, "parent_id");
+  const sinceMs = readOptionalTime(query.since, "since");
+  const untilMs = readOptionalTime(query.until, "until");
   return {
     ...readPage(query, { max: 100, otherwise: 50 }),
     ...(catalogId === undefined ? {} : { catalogId }),
     ...(originId === undefined ? {} : { originId }),
+    ...(parentId === undefined ? {} : { parentId }),
+    ...(sinceMs === undefined ? {} : { sinceMs }),
+    ...(untilMs === undefined ? {} : { untilMs }),
     ...(query.path ? { path: query.path } : {}),
     ...(query.status ? { status: readStatus(query.status) } : {}),
   };

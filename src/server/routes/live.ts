@@ -4,12 +4,14 @@ import { sleep } from "../../core/clock.ts";
 import type { ExecutionId } from "../../core/ids.ts";
 import type { LogLine } from "../../engine/command.ts";
 import type { LogQuery } from "../backend.ts";
+import { inBatches } from "../batches.ts";
 import { docs } from "../docs.ts";
+import { digestEvents } from "../event-digest.ts";
 import { isoTime, seqOfEventId, viewEvent } from "../event-view.ts";
 import { isTerminal } from "../execution-view.ts";
 import type { RouteContext } from "../route-context.ts";
 import { findExecution } from "../route-context.ts";
-import { clamp, ExecutionParams } from "../schema.ts";
+import { clamp, ExecutionParams, isTrue } from "../schema.ts";
 import type { SseMessage } from "../sse.ts";
 import { streamEvents } from "../sse.ts";
 
@@ -26,19 +28,25 @@ export function liveRoutes(context: RouteContext) {
       async ({ params, query, request }) => {
         const { executionId } = await findExecution(reader, params.id);
         const afterSeq = seqOfEventId(request.headers.get("last-event-id") ?? query.after_seq);
+        const follow = isTrue(query.digest) ? followDigest : followEvents;
         return streamEvents(
-          (signal) => followEvents(context, executionId, { afterSeq, signal }),
+          (signal) => follow(context, executionId, { afterSeq, signal }),
           options,
         );
       },
       {
         params: ExecutionParams,
-        query: t.Object({ after_seq: t.Optional(t.String()) }),
+        query: t.Object({
+          after_seq: t.Optional(t.String()),
+          digest: t.Optional(t.String({ description: "`true`: what progress is drawn from." })),
+        }),
         detail: docs({
           tag: TAG,
           summary: "Events, live",
           description:
-            "From the first (or behind `Last-Event-ID`) until the end; then `event: end`.",
+            "From the first (or behind `Last-Event-ID`) until the end; then `event: end`. With " +
+            "`digest` each message is `{events}`, without values, and items of loops are summed up " +
+            "as `loop.progress`.",
           type: "text/event-stream",
         }),
       },
@@ -101,18 +109,47 @@ function readLogQuery(query: {
   return query.step === undefined ? { afterSeq } : { afterSeq, step: query.step };
 }
 
+interface FollowOptions {
+  readonly afterSeq: number;
+  readonly signal: AbortSignal;
+}
+
 async function* followEvents(
-  { orchestrator, reader }: RouteContext,
+  context: RouteContext,
   executionId: ExecutionId,
-  options: { readonly afterSeq: number; readonly signal: AbortSignal },
+  options: FollowOptions,
 ): AsyncGenerator<SseMessage> {
-  for await (const recorded of orchestrator.watch(executionId, options)) {
+  for await (const recorded of context.orchestrator.watch(executionId, options)) {
     const views = viewEvent(executionId, recorded);
     for (const [index, data] of views.entries()) {
       // Only the last one names the position: a client that lost the others gets all of them again.
       yield index === views.length - 1 ? { id: String(recorded.seq), data } : { data };
     }
   }
+  yield* endMessage(context, executionId);
+}
+
+/** Enough for an eye, and few messages however many items a loop has. */
+const DIGEST = { sizeMax: 2000, waitMs: 100 };
+
+async function* followDigest(
+  context: RouteContext,
+  executionId: ExecutionId,
+  options: FollowOptions,
+): AsyncGenerator<SseMessage> {
+  const events = context.orchestrator.watch(executionId, options);
+  for await (const batch of inBatches(events, DIGEST)) {
+    // One message for all, so that none of them is counted twice after a lost connection.
+    const data = { events: digestEvents(executionId, batch) };
+    yield { id: String(batch.at(-1)?.seq ?? options.afterSeq), data };
+  }
+  yield* endMessage(context, executionId);
+}
+
+async function* endMessage(
+  { reader }: RouteContext,
+  executionId: ExecutionId,
+): AsyncGenerator<SseMessage> {
   const row = await reader.getExecution(executionId);
   if (row !== undefined && isTerminal(row.status)) {
     yield { event: "end", data: { execution_id: executionId, status: row.status.toUpperCase() } };

@@ -50,6 +50,8 @@ test("GET /api/executions lists newest first, filters and pages", async () => {
     origin: null,
     error: null,
     event_count: 0,
+    concurrency: null,
+    waiting_reason: null,
   });
 });
 
