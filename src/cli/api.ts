@@ -49,6 +49,10 @@ export class Api {
     return await this.#call(path, { method: "DELETE" });
   }
 
+  async putObject(path: string, body: Json): Promise<JsonObject> {
+    return asObject(await this.#call(path, { method: "PUT", body: JSON.stringify(body) }), path);
+  }
+
   /** Like {@link get}, for answers that are objects. */
   async getObject(path: string): Promise<JsonObject> {
     return asObject(await this.get(path), path);

@@ -99,7 +99,15 @@ async function expand(paths: readonly string[], pattern: string): Promise<readon
   return found;
 }
 
-export const LISTS = ["executions", "playbooks", "credentials", "pools", "workers"] as const;
+export const LISTS = [
+  "executions",
+  "playbooks",
+  "schedules",
+  "subscriptions",
+  "credentials",
+  "pools",
+  "workers",
+] as const;
 export type ListName = (typeof LISTS)[number];
 
 export interface ListFlags extends JsonFlag {
@@ -138,6 +146,33 @@ const LIST_VIEWS: Readonly<Record<ListName, ListView>> = {
       field(row, "version"),
       field(row, "catalog_id"),
       formatTime(row["created_at"]),
+    ],
+  },
+  schedules: {
+    url: "/api/schedules",
+    key: "schedules",
+    headings: ["schedule", "playbook", "when", "zone", "overlap", "next"],
+    cells: (row) => [
+      field(row, "name"),
+      field(row, "playbook"),
+      field(row, "cron") || `every ${formatDuration(Number(row["interval_seconds"]) * 1000)}`,
+      field(row, "timezone"),
+      field(row, "overlap"),
+      row["enabled"] === true ? formatTime(row["next_run_at"]) : "paused",
+    ],
+  },
+  subscriptions: {
+    url: "/api/subscriptions",
+    key: "subscriptions",
+    headings: ["subscription", "source", "from", "playbook", "state", "circuit", "problem"],
+    cells: (row) => [
+      field(row, "path"),
+      field(row, "source"),
+      field(row, "subject") || field(row, "hook"),
+      field(row, "playbook"),
+      field(row, "state"),
+      field(row, "circuit"),
+      field(row, "problem"),
     ],
   },
   credentials: {

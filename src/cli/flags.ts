@@ -13,6 +13,10 @@ export function addFlags(command: CommandUnknownOpts, table: OptionTable): void 
   }
 }
 
+export function example(command: CommandUnknownOpts, ...lines: readonly string[]): void {
+  command.addHelpText("after", `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`);
+}
+
 function flagOf(key: string, option: Option<unknown>): Flag {
   const value = option.placeholder === "" ? "" : ` <${option.placeholder}>`;
   const notes = [`env ${envName(key, option)}`];
