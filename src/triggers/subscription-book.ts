@@ -107,6 +107,10 @@ export function createSubscriptionBook({
         const message = `Cannot ${action} subscription ${row.path}: it is ${now.state}`;
         throw new AppError("conflict", "SUBSCRIPTION_STATE", message);
       }
+      if (to === "draining") {
+        // A hook has no holder that would end it.
+        await wakeSubscription(sql, row.subscriptionId);
+      }
       return now;
     },
     dispatches: async (key, page) =>

@@ -258,12 +258,12 @@ export class SubscriptionRunner {
 
   async #noteDrained(): Promise<void> {
     const { subscriptionId } = this.row;
-    this.#isDrained = true;
     await changeState(this.#options.store.durable, subscriptionId, {
       from: ["draining"],
       to: "inactive",
       eventType: "subscription.drained",
     });
+    this.#isDrained = true;
   }
 
   #announce({ dispatchId, messages }: AcceptedDispatch, error: string): void {

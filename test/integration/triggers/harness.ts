@@ -127,6 +127,8 @@ export async function startServer({ db, nats }: World) {
   return {
     serverId,
     call,
+    /** Resolves with the address once it listens. */
+    listen: async () => `http://127.0.0.1:${await http.start("127.0.0.1", 0)}`,
     register,
     orchestrator,
     triggers,
