@@ -11,7 +11,7 @@ import type { Context, Figure } from "./workloads.ts";
 const ROWS = 1_000_000;
 const WARM_ROWS = 20_000;
 const GROWTH_MIB_MAX = 150;
-const ROWS_PER_SECOND_MIN = 100_000;
+const ROWS_PER_SECOND_MIN = 50_000;
 const POLL_MS = 50;
 const END_MS = 300_000;
 

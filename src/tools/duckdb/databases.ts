@@ -6,13 +6,14 @@
  * have a process each. Processes without a database are kept for the next task for a while.
  */
 import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { basename, dirname, isAbsolute, join, relative } from "node:path";
 import { retry } from "../../core/backoff.ts";
 import { errorMessage } from "../../core/errors.ts";
 import type { Environment } from "../environment.ts";
 import { MemoryGuard } from "../memory-guard.ts";
 import { residentBytes } from "../process-group.ts";
-import { TaskError, taskError } from "../task-error.ts";
+import { TaskError, taskError, unlessStopped } from "../task-error.ts";
 import type { Wire, WireListener } from "../wire.ts";
 import { listenForWires } from "../wire.ts";
 import { LOCKED_CODE } from "./failure.ts";
@@ -37,6 +38,8 @@ export interface DatabasesOptions {
   readonly filesDir: string;
   /** Resident memory of one process. */
   readonly memoryBytes: number;
+  /** Tasks in memory at once; further ones wait. Default: two for each processor, at least four. */
+  readonly memoryCountMax?: number;
   /** Path of DuckDB's native module, asked for once; undefined: that of node_modules. */
   readonly library: () => Promise<string | undefined>;
 }
@@ -57,6 +60,9 @@ export class DuckdbDatabases {
   readonly #runners = new Set<RunnerProcess>();
   readonly #idle: RunnerProcess[] = [];
   readonly #starting = new Map<number, (wire: Wire) => void>();
+  readonly #memoryCountMax: number;
+  #memoryCount = 0;
+  readonly #memoryWaiters: (() => void)[] = [];
   #listener: WireListener | undefined;
   #library: Promise<string | undefined> | undefined;
   #lastId = 0;
@@ -64,6 +70,7 @@ export class DuckdbDatabases {
   constructor(options: DatabasesOptions) {
     this.#options = options;
     this.#guard = new MemoryGuard(options.memoryBytes);
+    this.#memoryCountMax = options.memoryCountMax ?? Math.max(4, 2 * availableParallelism());
   }
 
   /**
@@ -94,7 +101,7 @@ export class DuckdbDatabases {
   }
 
   async #tryOpen(file: string | undefined, signal: AbortSignal): Promise<DuckdbSession> {
-    const seat = await this.#take(file);
+    const seat = file === undefined ? await this.#takeInMemory(signal) : await this.#take(file);
     const runner = await this.#runnerOf(seat);
     const leave = (close: () => Promise<boolean>): Promise<void> =>
       this.#leave(seat, runner, close);
@@ -116,17 +123,50 @@ export class DuckdbDatabases {
     try {
       return await seat.runner;
     } catch (error) {
-      if (seat.file !== undefined) {
-        this.#byFile.delete(seat.file);
-      }
+      this.#give(seat);
       throw error;
     }
   }
 
-  async #take(file: string | undefined): Promise<Seat> {
-    if (file === undefined) {
-      return { file, runner: this.#takeRunner(), count: 1 };
+  #give(seat: Pick<Seat, "file">): void {
+    if (seat.file !== undefined) {
+      this.#byFile.delete(seat.file);
+      return;
     }
+    const next = this.#memoryWaiters.shift();
+    if (next === undefined) {
+      this.#memoryCount--;
+    } else {
+      next();
+    }
+  }
+
+  /** One that waits here holds no other database, unless a transfer's, which needs none of these. */
+  async #takeInMemory(signal: AbortSignal): Promise<Seat> {
+    if (this.#memoryCount < this.#memoryCountMax) {
+      this.#memoryCount++;
+    } else {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#memoryWaiters.push(resolve);
+      await unlessStopped(promise, signal).catch((error: unknown) => {
+        this.#stopWaiting(resolve);
+        throw error;
+      });
+    }
+    return { file: undefined, runner: this.#takeRunner(), count: 1 };
+  }
+
+  #stopWaiting(waiter: () => void): void {
+    const index = this.#memoryWaiters.indexOf(waiter);
+    if (index === -1) {
+      // Its turn came at the same moment.
+      this.#give({ file: undefined });
+    } else {
+      this.#memoryWaiters.splice(index, 1);
+    }
+  }
+
+  async #take(file: string): Promise<Seat> {
     for (;;) {
       const seat = this.#byFile.get(file);
       if (this.#closing.has(file)) {
@@ -154,12 +194,13 @@ export class DuckdbDatabases {
       return;
     }
     const closed = this.#empty(runner, close);
-    if (seat.file !== undefined) {
-      this.#byFile.delete(seat.file);
+    if (seat.file === undefined) {
+      await closed;
+      this.#give(seat);
+    } else {
+      this.#give(seat);
       this.#closing.set(seat.file, closed);
-    }
-    await closed;
-    if (seat.file !== undefined) {
+      await closed;
       this.#closing.delete(seat.file);
     }
   }

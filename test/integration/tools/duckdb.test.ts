@@ -12,13 +12,18 @@ import { failureFrom, valueFrom } from "./call.ts";
 
 const files = makeScratchDir("duckdb");
 const opened: DuckdbDatabases[] = [];
-const open = (memoryBytes = 4e9, command?: readonly string[]): DuckdbDatabases => {
+const open = (
+  memoryBytes = 4e9,
+  command?: readonly string[],
+  memoryCountMax = 8,
+): DuckdbDatabases => {
   const main = join(import.meta.dir, "../../../src/main.ts");
   const databases = new DuckdbDatabases({
     command: command ?? [process.execPath, main, "__runner", "duckdb"],
     env: process.env,
     filesDir: files,
     memoryBytes,
+    memoryCountMax,
     library: () => Promise.resolve(undefined),
   });
   opened.push(databases);
@@ -51,6 +56,12 @@ const runners = (): readonly number[] =>
       }
     })
     .map(Number);
+
+/** Processor time that DuckDB has used, in hundredths of a second. */
+const computedTicks = (): number =>
+  runners()
+    .map((pid) => readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[11])
+    .reduce((sum, ticks) => sum + Number(ticks), 0);
 
 const LONG = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(1000000) b";
 /** One call of one function: DuckDB cannot interrupt it. */
@@ -171,6 +182,21 @@ describe("databases", () => {
   test("in memory each task has one of its own", async () => {
     await ask("CREATE TABLE mine AS SELECT 1");
     expect(await failed("FROM mine", { database: ":memory:" })).toMatchObject({ code: "CATALOG" });
+  });
+
+  test("in memory no more tasks run at once than may; the others wait, or give up", async () => {
+    const [narrow] = toolsOn(open(4e9, undefined, 1));
+    const abort = new AbortController();
+    const first = failureFrom(narrow, { config: { command: LONG }, signal: abort.signal });
+    const gone = failureFrom(narrow, {
+      config: { command: "SELECT 1" },
+      signal: AbortSignal.abort(),
+    });
+    const next = valueFrom(narrow, { config: { command: "SELECT 2 AS a" } });
+    expect(await gone).toMatchObject({ kind: "cancelled" });
+    abort.abort();
+    expect(await first).toMatchObject({ kind: "cancelled" });
+    expect(await next).toMatchObject({ rows: [{ a: 2 }] });
   });
 
   test("files stay, relative ones in the worker's folder", async () => {
@@ -320,6 +346,8 @@ describe("stopping", () => {
         "n"
       ] === 2;
     await waitFor("the insert", busy);
+    const before = computedTicks();
+    await waitFor("the call that cannot be interrupted", () => computedTicks() > before + 50);
     const neighbour = failed(LONG, { database });
     abort.abort();
     expect(await stuck).toMatchObject({ kind: "cancelled" });
