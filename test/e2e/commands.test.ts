@@ -32,6 +32,36 @@ describe("noetl run", () => {
   );
 
   test(
+    "carries DuckDB, unpacks it on first use, and keeps its files",
+    async () => {
+      const dir = makeScratchDir("duckdb");
+      const file = join(dir, "playbook.yaml");
+      const tool = {
+        kind: "duckdb",
+        database: "kept.duckdb",
+        command: "CREATE TABLE t AS SELECT 42 AS a; FROM t",
+      };
+      await Bun.write(
+        file,
+        `apiVersion: noetl.io/v2
+kind: Playbook
+metadata: {name: duck}
+workflow:
+  - {step: start, tool: ${JSON.stringify(tool)}}
+`,
+      );
+      const folders = ["--files-dir", join(dir, "files"), "--cache-dir", join(dir, "cache")];
+      const { exitCode, stdout } = await runNoetl(["run", file, "--json", ...folders]);
+      const outcome = JSON.parse(stdout) as { result: unknown };
+      expect(outcome.result).toMatchObject({ rows: [{ a: 42 }] });
+      expect(exitCode).toBe(0);
+      expect(existsSync(join(dir, "files/kept.duckdb"))).toBe(true);
+      expect(readdirSync(join(dir, "cache")).join()).toContain("duckdb-");
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "ends with 1 when the playbook fails, and says why",
     async () => {
       const { exitCode, stdout } = await runNoetl(["run", join(FIXTURES, "failing/playbook.yaml")]);
