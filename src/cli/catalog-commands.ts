@@ -1,12 +1,11 @@
 /** `register`, `list`, `get`: what the platform knows. */
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/json.ts";
+import { TEST_FILE } from "../testing/test-case.ts";
 import type { Api } from "./api.ts";
 import type { CliContext, ExitReason } from "./context.ts";
-import { UsageError } from "./context.ts";
 import { readCredentials, showCredential } from "./credential-commands.ts";
+import { expandPaths } from "./files.ts";
 import { field, formatDuration, formatJson, formatTable, formatTime, rowsOf } from "./format.ts";
 import { readText } from "./payload.ts";
 
@@ -29,7 +28,7 @@ export async function register(
   const { kind } = flags;
   const answers: Json[] = [];
   let failures = 0;
-  for (const path of await expand(paths, PATTERNS[kind])) {
+  for (const path of await expandPaths(paths, PATTERNS[kind], (name) => !TEST_FILE.test(name))) {
     try {
       for (const answer of await registerFile(api, path, flags)) {
         answers.push(answer);
@@ -84,19 +83,6 @@ function registeredLine(answer: JsonObject): string {
   return answer["path"] === undefined
     ? `Saved credential ${field(answer, "name")} (${field(answer, "type")})`
     : `Registered ${field(answer, "path")} version ${field(answer, "version")}`;
-}
-
-async function expand(paths: readonly string[], pattern: string): Promise<readonly string[]> {
-  const found: string[] = [];
-  for (const path of paths) {
-    const isFolder = (await stat(path).catch(() => undefined))?.isDirectory() === true;
-    const inside = isFolder ? [...new Bun.Glob(pattern).scanSync({ cwd: path })].sort() : [];
-    found.push(...(isFolder ? inside.map((name) => join(path, name)) : [path]));
-  }
-  if (found.length === 0) {
-    throw new UsageError(`No file matches ${pattern} in ${paths.join(", ")}`);
-  }
-  return found;
 }
 
 export const LISTS = [

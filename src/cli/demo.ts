@@ -14,6 +14,7 @@ export async function demo(context: CliContext, flags: Flags): Promise<ExitReaso
     content: playbook,
     payload: (serverUrl) => ({ server_url: serverUrl }),
     values: readOptions(runOptions, { flags: { pool: ["cpu-01", "cpu-02"] }, env: {} }),
+    server: undefined,
     json: flags["json"] === true,
   });
 }

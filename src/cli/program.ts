@@ -1,7 +1,6 @@
 /** The command line: which commands there are, what they take, and what their failures mean. */
 import { Command, CommanderError } from "@commander-js/extra-typings";
-import type { OptionTable, Values } from "../config/option.ts";
-import { processEnvironment, readOptions } from "../config/read.ts";
+import { processEnvironment } from "../config/read.ts";
 import {
   clientOptions,
   runOptions,
@@ -10,11 +9,13 @@ import {
   workerOptions,
 } from "../config/tables.ts";
 import { AppError } from "../core/errors.ts";
-import { Api, DEFAULT_SERVER_URL } from "./api.ts";
 import { LISTS, RESOURCES } from "./catalog-commands.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { UsageError } from "./context.ts";
+import { addDevelopCommands } from "./develop-program.ts";
 import { addFlags, example } from "./flags.ts";
+import type { Finish } from "./program-parts.ts";
+import { apiOf, oneOf } from "./program-parts.ts";
 import { addTriggerCommands } from "./trigger-program.ts";
 import { COMMIT, VERSION } from "./version.ts";
 
@@ -45,8 +46,6 @@ export async function runCommand(
   }
 }
 
-type Finish = (reason: ExitReason) => void;
-
 export function createProgram(context: CliContext, finish: Finish): Command {
   const program = new Command("noetl")
     .description("Durable YAML playbooks on pools of CPU and GPU workers, from one binary.")
@@ -58,27 +57,10 @@ export function createProgram(context: CliContext, finish: Finish): Command {
   addPlaybookCommands(program, context, finish);
   addOperateCommands(program, context, finish);
   addCatalogCommands(program, context, finish);
+  addDevelopCommands(program, context, finish);
   addTriggerCommands(program, { context, finish, apiOf: (flags) => apiOf(context, flags) });
   addOtherCommands(program, context, finish);
   return program;
-}
-
-/** The options of a command, read from its flags and the environment. */
-function read<Table extends OptionTable>(
-  context: CliContext,
-  table: Table,
-  flags: object,
-): Values<Table> {
-  return readOptions(table, { flags: { ...flags }, env: context.env });
-}
-
-function apiOf(context: CliContext, flags: object): Api {
-  const { serverUrl, token } = read(context, clientOptions, flags);
-  return new Api({
-    url: serverUrl ?? DEFAULT_SERVER_URL,
-    token: token?.reveal(),
-    signal: context.signal,
-  });
 }
 
 function addPlatformCommands(program: Command, context: CliContext, finish: Finish): void {
@@ -424,14 +406,6 @@ function addOtherCommands(program: Command, context: CliContext, finish: Finish)
       context.out(completionScript(program, oneOf(COMPLETION_SHELLS, shell)));
     });
   example(completion, "source <(noetl completion bash)", "noetl completion fish | source");
-}
-
-function oneOf<const T extends string>(names: readonly T[], given: string): T {
-  const found = names.find((name) => name === given || name === `${given}s`);
-  if (found === undefined) {
-    throw new UsageError(`must be one of ${names.join(", ")}, not ${given}`);
-  }
-  return found;
 }
 
 function explain(error: unknown, { note, signal }: CliContext): ExitReason {

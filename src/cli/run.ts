@@ -11,6 +11,8 @@ import { AppError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { Api } from "./api.ts";
 import type { CliContext, ExitReason } from "./context.ts";
+import type { ServerChoice } from "./contexts.ts";
+import { chooseServer } from "./contexts.ts";
 import { field, rowsOf } from "./format.ts";
 import { openLogger } from "./log.ts";
 import type { PayloadFlags } from "./payload.ts";
@@ -27,7 +29,11 @@ export async function run(context: CliContext, file: string, flags: RunFlags): P
   const values = readOptions(runOptions, { flags, env: context.env });
   const payload = await readPayload(flags);
   const content = await readText(file);
-  return await runContent(context, { content, payload, values, json: flags.json === true });
+  const isNamed = values.serverUrl !== undefined || values.context !== undefined;
+  const server = isNamed
+    ? chooseServer(values, context.env, flags["context"] !== undefined)
+    : undefined;
+  return await runContent(context, { content, payload, values, server, json: flags.json === true });
 }
 
 export interface RunRequest {
@@ -36,13 +42,15 @@ export interface RunRequest {
   /** Given the server's address, for playbooks that call it. */
   readonly payload: JsonObject | ((serverUrl: string) => JsonObject);
   readonly values: Values<typeof runOptions>;
+  /** Undefined: a platform of its own. */
+  readonly server: ServerChoice | undefined;
   readonly json: boolean;
 }
 
 export async function runContent(context: CliContext, request: RunRequest): Promise<ExitReason> {
-  const { values } = request;
-  if (values.serverUrl !== undefined) {
-    return await runOn(context, values.serverUrl, request);
+  const { values, server } = request;
+  if (server !== undefined) {
+    return await runOn(context, server, request);
   }
   using folder = openFolder(values);
   const logFile = join(folder.dir, "noetl.log");
@@ -63,7 +71,7 @@ export async function runContent(context: CliContext, request: RunRequest): Prom
       ? "it ended unfinished, with the platform that ran it"
       : "it goes on when a platform runs on that data folder again";
   try {
-    return await runOn(context, platform.url, request, fate);
+    return await runOn(context, { url: platform.url, token: undefined }, request, fate);
   } finally {
     stopPlatform.abort();
     await serving;
@@ -111,11 +119,11 @@ function openFolder(values: Values<typeof runOptions>): Folder {
 
 async function runOn(
   context: CliContext,
-  serverUrl: string,
-  { content, payload, values, json }: RunRequest,
+  { url, token }: ServerChoice,
+  { content, payload, json }: RunRequest,
   fate?: string,
 ): Promise<ExitReason> {
-  const api = new Api({ url: serverUrl, token: values.token?.reveal(), signal: context.signal });
+  const api = new Api({ url, token: token?.reveal(), signal: context.signal });
   const registered = await api.postObject("/api/catalog/register", { content });
   for (const warning of rowsOf(registered, "warnings")) {
     context.note(`line ${field(warning, "line")}: warning: ${field(warning, "message")}`);
@@ -123,7 +131,7 @@ async function runOn(
   const started = await api.postObject("/api/execute", {
     path: field(registered, "path"),
     version: Number(registered["version"]),
-    payload: typeof payload === "function" ? payload(serverUrl) : payload,
+    payload: typeof payload === "function" ? payload(url) : payload,
   });
   const id = field(started, "execution_id");
   if (id === "") {

@@ -3,9 +3,9 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { connectBus } from "../bus/bus.ts";
 import { checkWorker, filesDirOf } from "../config/decide.ts";
-import type { Environment, Flags } from "../config/read.ts";
-import { readOptions, secretNames } from "../config/read.ts";
-import { serverOptions, workerOptions } from "../config/tables.ts";
+import type { Flags } from "../config/read.ts";
+import { readOptions } from "../config/read.ts";
+import { workerOptions } from "../config/tables.ts";
 import type { WorkerId } from "../core/ids.ts";
 import { runServices } from "../core/service.ts";
 import { defaultCacheDir, duckdbLibrary } from "../embedded/programs.ts";
@@ -18,6 +18,7 @@ import { createTools } from "../tools/registry.ts";
 import { createWorker } from "../worker/worker.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { openLogger } from "./log.ts";
+import { taskEnvironment } from "./task-environment.ts";
 import { selfCommand, VERSION } from "./version.ts";
 import type { WorkerParts } from "./worker-probes.ts";
 import { openProbes } from "./worker-probes.ts";
@@ -89,13 +90,6 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
   parts.worker = service;
   await runServices([service], signal);
   return "ok";
-}
-
-/** What tasks may see: everything but the platform's own secrets, and those it hands out by name. */
-function taskEnvironment(env: Environment): Environment {
-  const handed = (env["NOETL_SECRET_ENV"] ?? "").split(",").map((name) => name.trim());
-  const secrets = new Set([...secretNames(serverOptions), ...handed, "NATS_USER"]);
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !secrets.has(name)));
 }
 
 function writeTaskLine(log: Logger, line: LogLine): void {

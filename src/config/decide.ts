@@ -107,6 +107,15 @@ export function dataDirOf(values: { readonly dataDir: string | undefined }): str
   return values.dataDir ?? join(homedir(), ".noetl");
 }
 
+/** Folder of what a user has set for the client commands. */
+export function configDirOf(
+  values: { readonly configDir: string | undefined },
+  env: Readonly<Record<string, string | undefined>>,
+): string {
+  const base = env["XDG_CONFIG_HOME"] || join(homedir(), ".config");
+  return values.configDir ?? join(base, "noetl");
+}
+
 /** Where relative paths of tasks lead to. */
 export function filesDirOf(values: { readonly filesDir: string | undefined }): string {
   return values.filesDir ?? join(homedir(), ".noetl", "files");

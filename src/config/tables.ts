@@ -150,6 +150,13 @@ export const listenOptions = {
       description: "Bearer token that the HTTP API asks for and client commands send",
     }),
   ),
+  operatorToken: secret(
+    optionalText({
+      hasFlag: false,
+      description:
+        "Token for what only operators may do (postgres/execute); valid wherever NOETL_TOKEN is; none: nobody may",
+    }),
+  ),
   insecure: toggle({
     description: "Allow listening beyond this machine without tokens",
   }),
@@ -417,9 +424,20 @@ export const upOptions = {
 export const clientOptions = {
   serverUrl: url({
     schemes: ["http", "https"],
-    description: "Server to talk to; default http://127.0.0.1:8082",
+    description:
+      "Server to talk to; default: that of the context in use, else http://127.0.0.1:8082",
+  }),
+  context: optionalText({
+    placeholder: "name",
+    description: "Server to talk to, by the name that `noetl context add` gave it",
   }),
   token: listenOptions.token,
+  operatorToken: listenOptions.operatorToken,
+  configDir: optionalText({
+    placeholder: "dir",
+    hasFlag: false,
+    description: "Folder of the file with the contexts; default ~/.config/noetl",
+  }),
 };
 
 export const runOptions = {
@@ -435,6 +453,14 @@ export const runOptions = {
     description: "Pools of the embedded platform; default: those that the playbook names",
   }),
   slots: workerTuning.slots,
+  python: workerTuning.python,
+  filesDir: workerTuning.filesDir,
+};
+
+/** Of tools that tests let run. */
+export const testOptions = {
+  cacheDir: folderOptions.cacheDir,
+  dataDir: folderOptions.dataDir,
   python: workerTuning.python,
   filesDir: workerTuning.filesDir,
 };

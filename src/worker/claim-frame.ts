@@ -31,13 +31,19 @@ export async function limitClaim(
   if (outcome.status !== "ok") {
     return await limitOutcome(context, outcome);
   }
-  const rows = readRows(isJsonObject(outcome.value) ? outcome.value[CLAIM] : undefined);
-  if ("kind" in rows) {
-    return { status: "error", error: rows, value: null, ctx: {} };
+  const frame = readFrame(shape, outcome.value);
+  if ("kind" in frame) {
+    return { status: "error", error: frame, value: null, ctx: {} };
   }
-  const { items, ...rest } = toFrame(shape, rows);
+  const { items, ...rest } = frame;
   const limited = await limitItems(context, items);
   return "status" in limited ? limited : { ...outcome, value: { ...rest, items: limited } };
+}
+
+/** The frame that a puller's pipeline has claimed, from its value. */
+export function readFrame(shape: FrameShape, value: Json): ClaimedFrame | Failure {
+  const rows = readRows(isJsonObject(value) ? value[CLAIM] : undefined);
+  return "kind" in rows ? rows : toFrame(shape, rows);
 }
 
 interface Claimed {

@@ -37,6 +37,7 @@ const EDGES: Record<string, readonly string[]> = {
     "ui",
   ],
   worker: ["bus", "core", "dsl", "engine", "observability", "rpc", "secrets", "template", "tools"],
+  testing: ["core", "dsl", "engine", "template", "tools", "worker"],
   cli: [
     "bus",
     "config",
@@ -51,6 +52,7 @@ const EDGES: Record<string, readonly string[]> = {
     "server",
     "store",
     "template",
+    "testing",
     "tools",
     "triggers",
     "ui",

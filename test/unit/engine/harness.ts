@@ -1,21 +1,19 @@
 /** Playbooks in few words, and an execution to drive by hand. */
-import type { CommandId, ExecutionId, TimerId, WorkerId } from "../../../src/core/ids.ts";
+import type { ExecutionId, WorkerId } from "../../../src/core/ids.ts";
 import type { Json, JsonObject } from "../../../src/core/json.ts";
 import type { Arc, Cursor, Loop, Playbook, Rule, Step, Task } from "../../../src/dsl/playbook.ts";
 import type { CommandOutcome } from "../../../src/engine/command.ts";
-import { decide } from "../../../src/engine/decide.ts";
 import type {
   Decision,
   EngineInput,
   ExecutionStart,
-  NewChild,
-  NewCommand,
   NewTimer,
 } from "../../../src/engine/decision.ts";
-import type { EventType, ExecutionEvent, RecordedEvent } from "../../../src/engine/event.ts";
+import type { DrivenCommand } from "../../../src/engine/driver.ts";
+import { ExecutionDriver } from "../../../src/engine/driver.ts";
+import type { EventType, ExecutionEvent } from "../../../src/engine/event.ts";
 import { failure } from "../../../src/engine/failure.ts";
-import type { ExecutionState } from "../../../src/engine/state.ts";
-import { applyEvent, createState, snapshot } from "../../../src/engine/state.ts";
+import { snapshot } from "../../../src/engine/state.ts";
 
 export type StepSpec = Partial<Omit<Step, "next" | "loop" | "tasks">> & {
   readonly tasks?: readonly Partial<Task>[];
@@ -115,23 +113,8 @@ export function makePlaybook(
   };
 }
 
-/** One execution, its open work, and every event so far. */
-export class Driver {
-  readonly playbook: Playbook;
-  state: ExecutionState;
-  readonly events: RecordedEvent[] = [];
-  readonly commands = new Map<CommandId, NewCommand & { attempt: number; isCancelled: boolean }>();
-  readonly children = new Map<ExecutionId, NewChild & { isCancelled: boolean }>();
-  readonly timers = new Map<TimerId, NewTimer>();
-  readonly resolved = new Map<string, Json>();
-  nowMs = 1_000_000;
-  #lastId = 0;
-
-  constructor(playbook: Playbook) {
-    this.playbook = playbook;
-    this.state = createState(playbook);
-  }
-
+/** One execution to drive by hand. */
+export class Driver extends ExecutionDriver {
   start(payload: JsonObject = {}, more: Partial<ExecutionStart> = {}): this {
     const executionId = "1" as ExecutionId;
     const start = { executionId, path: this.playbook.path, version: 1, payload, ...more };
@@ -139,27 +122,10 @@ export class Driver {
     return this;
   }
 
-  give(input: EngineInput): Decision {
-    const decision = this.#decide(input);
-    this.#record(decision);
-    return decision;
-  }
-
   /** A decision whose commit fails: the state is thrown away and made again from the log. */
   lose(input: EngineInput): void {
-    this.#decide(input);
+    this.decide(input);
     this.state = this.replay();
-  }
-
-  #decide(input: EngineInput): Decision {
-    return decide(this.state, input, {
-      nowMs: this.nowMs,
-      newId: <Id extends string>() => `${++this.#lastId}` as Id,
-      defaultPool: "cpu",
-      gpuPool: "gpu",
-      env: {},
-      resolved: this.resolved,
-    });
   }
 
   /** Reports the only open command of a step, or that of an item. */
@@ -191,7 +157,7 @@ export class Driver {
     return this.report(step, { status: "error", error, value: null, ctx: {} }, index);
   }
 
-  open(step: string, index?: number): NewCommand & { attempt: number; isCancelled: boolean } {
+  open(step: string, index?: number): DrivenCommand {
     const found = [...this.commands.values()].find(
       (command) => command.step === step && command.index === index,
     );
@@ -228,57 +194,8 @@ export class Driver {
     ).length;
   }
 
-  /** The same state, made from the log alone. */
-  replay(): ExecutionState {
-    const state = createState(this.playbook);
-    for (const recorded of this.events) {
-      applyEvent(state, recorded);
-    }
-    return state;
-  }
-
   isSameAsReplay(): boolean {
     return Bun.deepEquals(snapshot(this.replay()), snapshot(this.state), true);
-  }
-
-  #record(decision: Decision): void {
-    const first = this.events.length;
-    for (const [index, event] of decision.events.entries()) {
-      this.events.push({ seq: first + index + 1, timeMs: this.nowMs, event });
-    }
-    for (const command of decision.issue) {
-      this.commands.set(command.commandId, { ...command, attempt: 1, isCancelled: false });
-    }
-    for (const { commandId, attempt } of decision.requeue) {
-      const command = this.commands.get(commandId);
-      if (command !== undefined) {
-        command.attempt = attempt;
-      }
-    }
-    for (const commandId of decision.cancel) {
-      const command = this.commands.get(commandId);
-      if (command !== undefined) {
-        command.isCancelled = true;
-      }
-    }
-    for (const child of decision.children.filter(({ isWaited }) => isWaited)) {
-      this.children.set(child.childId, { ...child, isCancelled: false });
-    }
-    for (const childId of decision.cancelChildren) {
-      const child = this.children.get(childId);
-      if (child !== undefined) {
-        child.isCancelled = true;
-      }
-    }
-    for (const timer of decision.timers) {
-      this.timers.set(timer.timerId, timer);
-    }
-    for (const commandId of decision.remove) {
-      this.commands.delete(commandId);
-    }
-    for (const timerId of decision.stopTimers) {
-      this.timers.delete(timerId);
-    }
   }
 }
 

@@ -1,0 +1,12 @@
+/** The environment of the processes that run tasks. */
+import type { Environment } from "../config/read.ts";
+import { secretNames } from "../config/read.ts";
+import { clientOptions, serverOptions } from "../config/tables.ts";
+
+/** What tasks may see: everything but the platform's own secrets, and those it hands out by name. */
+export function taskEnvironment(env: Environment): Environment {
+  const handed = (env["NOETL_SECRET_ENV"] ?? "").split(",").map((name) => name.trim());
+  const own = [...secretNames(serverOptions), ...secretNames(clientOptions)];
+  const secrets = new Set([...own, ...handed, "NATS_USER"]);
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !secrets.has(name)));
+}
