@@ -111,7 +111,11 @@ const TOOL_FIELDS: ReadonlyMap<string, ToolFields> = new Map<string, ToolFields>
   ],
   [
     "transfer",
-    { needs: ["source"], needsText: "a source", takes: ["source", "target", "mode", "chunk_size"] },
+    {
+      needs: ["source"],
+      needsText: "a source",
+      takes: ["source", "target", "mode", "chunk_size", "mapping", "key", "keys"],
+    },
   ],
   [
     "snowflake",
