@@ -154,7 +154,9 @@ export function stepAliased(stored: StepValue, okWord: OkWord, resolved: Resolve
           : ownField(shown, name);
     }
   };
-  const self: Aliased = new Aliased(shown, alias, list?.operand ?? shown);
+  // The plain list of a loop's own value knows nothing of the aliases of its items.
+  const isAliasFirst = list !== undefined && list.operand !== list.value;
+  const self: Aliased = new Aliased(shown, alias, list?.operand ?? shown, isAliasFirst);
   return self;
 }
 

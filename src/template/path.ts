@@ -18,7 +18,7 @@ export interface Path {
   readonly probe?: Probe;
 }
 
-/** `length`: a mark of its length, if it is a reference that knows it. `presence`: true if it is not null. */
+/** `length`: a mark of its length, if that is known. `presence`: true if it is not null. */
 export type Probe = "length" | "presence";
 
 /** Deeper data is no data: the recursive conversions stop here. */
@@ -44,7 +44,9 @@ export function lookUp(path: Path, scope: Scope): unknown {
 export function probe(path: Path, value: unknown, scope: Scope): unknown {
   const operand = value instanceof Aliased ? value.operand : value;
   if (path.probe === "length") {
-    const length = outlinedLength(operand, scope.resolved);
+    const length = Array.isArray(operand)
+      ? operand.length
+      : outlinedLength(operand, scope.resolved);
     return length === undefined ? undefined : lengthMark(length);
   }
   return path.probe === "presence" && operand !== undefined && operand !== null ? true : undefined;

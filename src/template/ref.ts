@@ -18,31 +18,35 @@ export type Outlined =
 
 const UNKNOWN: Outlined = { isKnown: false };
 
-/** The loaded value; undefined if it is not at hand. @throws TemplateLimitFault if it never will be. */
+/** The loaded value; undefined if it is not at hand. */
 export function findLoaded(ref: ResultRef, resolved: Resolved): Json | undefined {
-  const direct = readable(resolved.get(ref.$ref));
-  if (direct !== undefined) {
-    return direct;
-  }
-  const { base, pointer } = splitRef(ref.$ref);
-  const whole = pointer.length === 0 ? undefined : readable(resolved.get(base));
-  return whole === undefined ? undefined : (walk(whole, pointer) ?? null);
+  const found = find(ref, resolved);
+  return found instanceof UnreadableRef ? undefined : found;
 }
 
 /** The loaded value. @throws RefNeededError if it is not at hand, TemplateLimitFault if it never is. */
 export function loadRef(ref: ResultRef, resolved: Resolved): Json {
-  const value = findLoaded(ref, resolved);
-  if (value === undefined) {
+  const found = find(ref, resolved);
+  if (found instanceof UnreadableRef) {
+    throw new TemplateLimitFault(found.reason);
+  }
+  if (found === undefined) {
     throw new RefNeededError(ref.$ref);
   }
-  return value;
+  return found;
 }
 
-function readable(value: Json | UnreadableRef | undefined): Json | undefined {
-  if (value instanceof UnreadableRef) {
-    throw new TemplateLimitFault(value.reason);
+/** A part is at hand with the whole. */
+function find({ $ref }: ResultRef, resolved: Resolved): Json | UnreadableRef | undefined {
+  const direct = resolved.get($ref);
+  if (direct !== undefined || !$ref.includes("#")) {
+    return direct;
   }
-  return value;
+  const { base, pointer } = splitRef($ref);
+  const whole = resolved.get(base);
+  return whole === undefined || whole instanceof UnreadableRef
+    ? whole
+    : (walk(whole, pointer) ?? null);
 }
 
 /** What is known of one name or index without loading. */
