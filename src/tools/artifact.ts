@@ -35,6 +35,7 @@ import {
   RESULT_SCOPES,
   toScope,
 } from "../engine/result.ts";
+import { splitRef, walk } from "../template/ref.ts";
 import { taskError, thrownFailure } from "./task-error.ts";
 import type { ResultQuery, Tool, ToolCall, ToolContext } from "./tool.ts";
 
@@ -127,7 +128,8 @@ async function get(
     return (bytes) => void parts.push(bytes);
   });
   const value = decodeResult(Buffer.concat(parts), info.contentType);
-  return isJsonType(info.contentType) ? value : viewBytes(info, value);
+  const { pointer } = splitRef("address" in key ? key.address : "");
+  return isJsonType(info.contentType) ? (walk(value, pointer) ?? null) : viewBytes(info, value);
 }
 
 /** A template that reads a stored value gives the value itself: there is nothing left to get. */
