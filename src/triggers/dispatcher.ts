@@ -10,6 +10,7 @@ import { AppError, errorMessage } from "../core/errors.ts";
 import type { ExecutionId } from "../core/ids.ts";
 import { parseJson } from "../core/json.ts";
 import type { Subscription } from "../dsl/subscription.ts";
+import { createCoalescer } from "../orchestrator/coalescer.ts";
 import type { CircuitState } from "../store/subscription.ts";
 import { noteCondition } from "../store/subscription.ts";
 import type { AcceptedDispatch, StartedDispatch } from "../store/subscription-dispatch.ts";
@@ -43,6 +44,7 @@ export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #breaker: Breaker;
   readonly #rate: RateLimit | undefined;
+  readonly #mark: (started: StartedDispatch) => Promise<void>;
   readonly #queue: AcceptedDispatch[] = [];
   /** Characters of all that it has: queued, under way, or waiting for the next try. */
   readonly #known = new Map<string, number>();
@@ -57,6 +59,13 @@ export class Dispatcher {
   constructor(options: DispatcherOptions) {
     const { spec, metrics, store, subscriptionId, log } = options;
     this.#options = options;
+    this.#mark = createCoalescer(
+      async (started) => {
+        await markStarted(store.quick, started);
+        return started.map(() => undefined);
+      },
+      { max: STARTS_AT_ONCE, concurrency: 2 },
+    );
     const { maxDispatchPerSecond } = spec.limits;
     this.#rate =
       maxDispatchPerSecond === undefined ? undefined : new RateLimit(maxDispatchPerSecond);
@@ -207,10 +216,10 @@ export class Dispatcher {
 
   /** A mark that fails is made by whoever finds the row: the start then gives the same execution. */
   async #end(dispatch: AcceptedDispatch, executionId: ExecutionId): Promise<void> {
-    const { store, spec } = this.#options;
+    const { spec } = this.#options;
     const isCounted = spec.limits.maxInFlight !== undefined;
     const started: StartedDispatch = { dispatchId: dispatch.dispatchId, executionId, isCounted };
-    await markStarted(store.quick, [started]);
+    await this.#mark(started);
     this.#forget(dispatch);
     if (isCounted) {
       this.#openCount++;

@@ -52,7 +52,7 @@ export async function fire(
 /** Templates see `schedule`: its name, zone, and the due times of this firing and the one before. */
 function renderPayload(schedule: Schedule, timing: Timing, firing: WaitingFiring): JsonObject {
   const { dueMs, kind } = firing;
-  const [previousMs] = timing.last(dueMs - 1, 1);
+  const [previousMs] = timing.last(dueMs - 1, { count: 1, sinceMs: 0 });
   const names = {
     schedule: {
       name: schedule.name,

@@ -59,7 +59,7 @@ function dueTimesToMeet(
   { nextRunMs, nowMs }: { readonly nextRunMs: number; readonly nowMs: number },
 ): readonly number[] {
   const count = Math.max(LATE_COUNT, catchup === "all" ? catchupLimit : 1);
-  const passed = timing.last(nowMs, count).filter((dueMs) => dueMs >= nextRunMs);
+  const passed = timing.last(nowMs, { count, sinceMs: nextRunMs });
   const recent = passed.filter((dueMs) => nowMs - dueMs <= LATE_MS);
   const kept = { none: 0, last: 1, all: catchupLimit }[catchup];
   return passed.slice(0, Math.max(recent.length, kept)).reverse();

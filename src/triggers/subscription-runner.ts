@@ -21,8 +21,8 @@ import type { AcceptedDispatch } from "../store/subscription-dispatch.ts";
 import { loadAccepted } from "../store/subscription-dispatch.ts";
 import { openBroker } from "./broker.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { takeIn } from "./intake.ts";
 import type { TriggerOptions } from "./options.ts";
+import { takeIn } from "./take-in.ts";
 
 /** Accepted rows that are read at a time. */
 const LOAD_MAX = 1000;

@@ -6,8 +6,14 @@ import type { Schedule } from "../dsl/schedule.ts";
 export interface Timing {
   /** The first due time after `ms`; undefined: there is none any more. */
   next(ms: number): number | undefined;
-  /** The last so many due times up to and with `ms`, newest first. */
-  last(ms: number, count: number): readonly number[];
+  /** The last so many due times up to and with `ms`, newest first, none before `sinceMs`. */
+  last(ms: number, range: LastRange): readonly number[];
+}
+
+export interface LastRange {
+  readonly count: number;
+  /** Looking further back costs: a due time takes some 0.2 ms to find. */
+  readonly sinceMs: number;
 }
 
 /** Due times that {@link dueBetween} gives at most. */
@@ -48,8 +54,8 @@ export function createTiming(schedule: Schedule, anchorMs: number): Timing {
       const due = timing.next(from);
       return due !== undefined && isWithin(due) ? due : undefined;
     },
-    last: (ms, count) =>
-      timing.last(endMs === undefined ? ms : Math.min(ms, endMs - 1), count).filter(isWithin),
+    last: (ms, range) =>
+      timing.last(endMs === undefined ? ms : Math.min(ms, endMs - 1), range).filter(isWithin),
   };
 }
 
@@ -80,10 +86,19 @@ function cronTiming(text: string, timezone: string): Timing {
   const cron = createCron(text, timezone);
   return {
     next: (ms) => cron.nextRun(new Date(Math.floor(ms / 1000) * 1000))?.getTime(),
-    last: (ms, count) =>
-      cron
-        .previousRuns(count, new Date((Math.floor(ms / 1000) + 1) * 1000))
-        .map((date) => date.getTime()),
+    last: (ms, { count, sinceMs }) => {
+      const found: number[] = [];
+      let before = new Date((Math.floor(ms / 1000) + 1) * 1000);
+      while (found.length < count) {
+        const [previous] = cron.previousRuns(1, before);
+        if (previous === undefined || previous.getTime() < sinceMs) {
+          break;
+        }
+        found.push(previous.getTime());
+        before = previous;
+      }
+      return found;
+    },
   };
 }
 
@@ -91,10 +106,11 @@ function cronTiming(text: string, timezone: string): Timing {
 function intervalTiming(intervalMs: number, anchorMs: number): Timing {
   return {
     next: (ms) => anchorMs + Math.max(0, Math.floor((ms - anchorMs) / intervalMs) + 1) * intervalMs,
-    last: (ms, count) => {
+    last: (ms, { count, sinceMs }) => {
       const newest = Math.floor((ms - anchorMs) / intervalMs);
       const some = Math.max(0, Math.min(count, newest + 1));
-      return Array.from({ length: some }, (_, n) => anchorMs + (newest - n) * intervalMs);
+      const times = Array.from({ length: some }, (_, n) => anchorMs + (newest - n) * intervalMs);
+      return times.filter((dueMs) => dueMs >= sinceMs);
     },
   };
 }

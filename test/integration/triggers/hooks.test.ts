@@ -225,3 +225,29 @@ test("two subscriptions cannot have one hook, and one without verification is re
   expect([open.status, open.body.code]).toEqual([422, "SUBSCRIPTION_INVALID"]);
   expect(open.body.error).toContain("verified");
 });
+
+test("a path that climbs out of /hooks/ reaches nothing without a token", async () => {
+  await using world = await createWorld();
+  await using server = await startServer(world);
+  await server.register(playbook(PATH));
+  const { port } = new URL(await server.listen());
+  for (const path of [
+    "/hooks/../api/execute",
+    "/hooks/%2e%2e/api/execute",
+    "/hooks//../api/execute",
+  ]) {
+    const body = JSON.stringify({ path: PATH });
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const socket = await Bun.connect({
+      hostname: "127.0.0.1",
+      port: Number(port),
+      socket: { data: (_socket, data) => resolve(data.toString()) },
+    });
+    socket.write(
+      `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    expect(await promise).toMatch(/^HTTP\/1.1 40[14] /);
+    socket.end();
+  }
+  expect(await executionsOf(world, PATH)).toEqual([]);
+});

@@ -15,6 +15,8 @@ const SCHEDULE: Schedule = {
   overlap: "allow",
 };
 
+const FIVE = { count: 5, sinceMs: 0 };
+
 function dueTimes(schedule: Partial<Schedule>, from: string, count: number): readonly string[] {
   const timing = createTiming({ ...SCHEDULE, ...schedule }, 0);
   const range = { fromMs: Date.parse(from), toMs: Number.POSITIVE_INFINITY, limit: count };
@@ -53,8 +55,8 @@ describe("due times", () => {
       "2026-01-01T00:01:40.000Z",
     ]);
     const timing = createTiming({ ...SCHEDULE, ...schedule }, 0);
-    expect(timing.last(Date.parse("2026-01-01T00:02:00Z"), 5)).toHaveLength(2);
-    expect(timing.last(Date.parse("2026-01-01T00:00:00Z"), 5)).toEqual([]);
+    expect(timing.last(Date.parse("2026-01-01T00:02:00Z"), FIVE)).toHaveLength(2);
+    expect(timing.last(Date.parse("2026-01-01T00:00:00Z"), FIVE)).toEqual([]);
   });
 
   test("end with the schedule", () => {
@@ -62,7 +64,7 @@ describe("due times", () => {
     expect(dueTimes(schedule, "2026-01-01T00:00:00Z", 9)).toHaveLength(2);
     const timing = createTiming({ ...SCHEDULE, ...schedule }, 0);
     expect(timing.next(Date.parse("2026-01-02T00:00:00Z"))).toBeUndefined();
-    expect(timing.last(Date.parse("2026-06-01T00:00:00Z"), 1)).toEqual([
+    expect(timing.last(Date.parse("2026-06-01T00:00:00Z"), { count: 1, sinceMs: 0 })).toEqual([
       Date.parse("2026-01-02T00:00:00Z"),
     ]);
   });
@@ -78,7 +80,7 @@ describe("due times", () => {
       const timing = createTiming({ ...SCHEDULE, cron, ...berlin }, 0);
       const range = { fromMs: Date.parse("2026-03-01T00:00:00Z"), limit: 20 };
       const forward = dueBetween(timing, { ...range, toMs: Number.POSITIVE_INFINITY });
-      const backward = timing.last(forward.at(-1) ?? 0, 20);
+      const backward = timing.last(forward.at(-1) ?? 0, { count: 20, sinceMs: forward[0] ?? 0 });
       expect([cron, ...backward.toReversed()]).toEqual([cron, ...forward]);
     }
   });
