@@ -98,6 +98,8 @@ function accept(draft: Draft, input: EngineInput): boolean | Refusal {
       return acceptChild(draft, input.child);
     case "signal":
       return onSignal(draft, input.signal);
+    case "variables":
+      return acceptVariables(draft, input);
     case "cancel":
       return state.cancelling === undefined && acceptCancel(draft, input.reason);
     case "finalize":
@@ -197,6 +199,19 @@ function acceptChild(draft: Draft, end: ChildEnd): boolean {
     onChildDone(draft, visit, child, end);
   } else {
     onCancelledChild(draft, visit, child);
+  }
+  return true;
+}
+
+/** What runs already goes on with the ctx that it was given. False when nothing changes. */
+function acceptVariables(
+  draft: Draft,
+  { values, removed }: Extract<EngineInput, { kind: "variables" }>,
+): boolean {
+  const gone = removed.filter((name) => Object.hasOwn(draft.state.ctx, name));
+  if (Object.keys(values).length + gone.length > 0) {
+    const names = gone.length === 0 ? {} : { removed: gone };
+    draft.emit({ type: "ctx.updated", values, ...names });
   }
   return true;
 }

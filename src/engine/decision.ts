@@ -20,6 +20,12 @@ export type EngineInput =
   | { readonly kind: "child_done"; readonly child: ChildEnd }
   | { readonly kind: "cancel"; readonly reason: string }
   | { readonly kind: "signal"; readonly signal: Signal }
+  /** Somebody outside writes ctx: `values` over it, without the names in `removed`. */
+  | {
+      readonly kind: "variables";
+      readonly values: JsonObject;
+      readonly removed: readonly string[];
+    }
   /** A finished execution goes on from what failed or was cut off. */
   | ({ readonly kind: "retry" } & RetryRequest)
   /** Ends the execution from outside, whatever its state (`/finalize`). */

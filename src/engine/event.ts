@@ -154,7 +154,14 @@ export type ExecutionEvent =
       readonly dedupKey?: string;
       readonly isBroadcast?: boolean;
     }
-  | { readonly type: "ctx.updated"; readonly values: JsonObject; readonly step: string }
+  | {
+      readonly type: "ctx.updated";
+      readonly values: JsonObject;
+      /** Whose `set` it was; absent: written from outside. */
+      readonly step?: string;
+      /** Names that are gone. */
+      readonly removed?: readonly string[];
+    }
   | ({ readonly type: "loop.done"; readonly stats: LoopStats } & Place)
   | ({
       readonly type: "step.exited";

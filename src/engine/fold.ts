@@ -1,5 +1,6 @@
 /** How each event changes the state. Used by state.ts alone; see there. */
 import { assert, unreachable } from "../core/assert.ts";
+import type { JsonObject } from "../core/json.ts";
 import type { EventOf, ExecutionEvent } from "./event.ts";
 import {
   applyChildDone,
@@ -83,7 +84,7 @@ export function foldEvent(state: ExecutionState, event: ExecutionEvent, timeMs: 
       applySignal(state, event, timeMs);
       break;
     case "ctx.updated":
-      state.ctx = { ...state.ctx, ...event.values };
+      state.ctx = updated(state.ctx, event);
       state.revision++;
       break;
     case "loop.frame":
@@ -142,4 +143,12 @@ function applyStarted(
   state.start = event;
   state.startedAtMs = timeMs;
   addToken(state, state.playbook.entryStep, START);
+}
+
+function updated(ctx: JsonObject, { values, removed = [] }: EventOf<"ctx.updated">): JsonObject {
+  if (removed.length === 0) {
+    return { ...ctx, ...values };
+  }
+  const kept = Object.entries(ctx).filter(([name]) => !removed.includes(name));
+  return { ...Object.fromEntries(kept), ...values };
 }

@@ -66,6 +66,8 @@ import type { WatchOptions } from "./watch-hub.ts";
 import { WatchHub } from "./watch-hub.ts";
 import type { DirectiveListener, RegistrationAnswer } from "./worker-leases.ts";
 import { WorkerLeases } from "./worker-leases.ts";
+import type { VariableChange } from "./write-variables.ts";
+import { writeVariables } from "./write-variables.ts";
 
 export interface Orchestrator {
   start(request: StartRequest): Promise<StartedExecution>;
@@ -85,6 +87,8 @@ export interface Orchestrator {
   ): Promise<ChangedExecution>;
   /** Gives a named signal to who waits for it. See {@link signalExecution}. */
   signal(id: ExecutionId, signal: Signal): Promise<SignalAnswer>;
+  /** Writes ctx of a running execution from outside. See {@link writeVariables}. */
+  writeVariables(id: ExecutionId, change: VariableChange): Promise<void>;
   /** Continues a failed or cancelled execution. See {@link ExecutionRetrier.retry}. */
   retry(id: ExecutionId, options: RetryOptions): Promise<RetriedExecution>;
   /** Starts the same playbook over, linked to the first execution. */
@@ -287,6 +291,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
       return changed(id, await submit({ executionId: id, input }));
     },
     signal: (id, signal) => signalExecution({ pool: store.durable, submit, metrics }, id, signal),
+    writeVariables: (id, change) => writeVariables(store.durable, submit, id, change),
     retry: (id, retryOptions) => retrier.retry(id, retryOptions),
     rerun: (id, rerunOptions) => retrier.rerun(id, rerunOptions),
     register: (registration) => workers.register(registration),

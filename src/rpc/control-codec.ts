@@ -92,7 +92,7 @@ export function encodeEvent(
     executionId,
     seq: String(seq),
     type: event.type,
-    step: "step" in event ? event.step : "",
+    step: ("step" in event ? event.step : undefined) ?? "",
     timeMs: String(Math.round(timeMs)),
     payload: encodeJson(event),
   };

@@ -25,6 +25,8 @@ export interface ServerOrchestrator {
   ): Promise<unknown>;
   /** Gives a named signal to whoever waits for it, or keeps it. */
   signal(executionId: ExecutionId, signal: Signal): Promise<SignalAnswer>;
+  /** Writes variables (`ctx.*`) of a running execution; durable when it resolves. */
+  writeVariables(executionId: ExecutionId, change: VariableChange): Promise<void>;
   /** Continues a failed or cancelled execution, or a copy of it. */
   retry(
     executionId: ExecutionId,
@@ -53,6 +55,13 @@ export interface ServerOrchestrator {
     executionId: ExecutionId,
     options: { readonly afterSeq: number; readonly signal: AbortSignal },
   ): AsyncIterable<RecordedEvent>;
+}
+
+export interface VariableChange {
+  /** By name; each replaces what was there. */
+  readonly values: JsonObject;
+  /** Names that are to go. */
+  readonly removed: readonly string[];
 }
 
 export interface SecretRotation {

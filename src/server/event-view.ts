@@ -72,7 +72,7 @@ export function mainEvent(
     seq,
     execution_id: executionId,
     event_type: apiEventName(event.type),
-    node_name: "step" in event ? event.step : "playbook",
+    node_name: ("step" in event ? event.step : undefined) ?? "playbook",
     status,
     created_at: isoTime(timeMs),
     result: resultOf(event, status),
@@ -149,7 +149,10 @@ function contextOf(event: ExecutionEvent): JsonObject | null {
     case "loop.frame":
       return { items: event.items.length, rows: event.rowCount };
     case "ctx.updated":
-      return { values: event.values };
+      return {
+        values: event.values,
+        ...(event.removed === undefined ? {} : { removed: event.removed }),
+      };
     case "command.issued":
       return { pool: event.pool, ...(event.phase === undefined ? {} : { phase: event.phase }) };
     case "child.started":

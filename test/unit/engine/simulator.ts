@@ -127,9 +127,24 @@ class World {
       this.#signal();
     } else if (roll < 95 && chance.hits(15)) {
       this.#give({ kind: "cancel", reason: "by chance" });
+    } else if (roll < 96) {
+      this.#write();
     } else if (turn > TURN_COUNT_MAX / 2 && chance.hits(1)) {
       this.#give({ kind: "cancel", reason: "at last" });
     }
+  }
+
+  /** Somebody outside writes ctx. */
+  #write(): void {
+    const name = `c${this.#chance.below(3)}`;
+    const isGone = this.#chance.hits(30);
+    this.#give({
+      kind: "variables",
+      values: isGone ? {} : { [name]: this.#chance.below(10) },
+      removed: isGone ? [name] : [],
+    });
+    const { state } = this.#driver;
+    check(isGone !== Object.hasOwn(state.ctx, name), "what is written from outside is ctx");
   }
 
   /** Some keys come again. */

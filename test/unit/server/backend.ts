@@ -21,6 +21,7 @@ import type {
   ServerReader,
   StartRequest,
   StepRow,
+  VariableChange,
 } from "../../../src/server/backend.ts";
 
 import { ResultShelf } from "../../support/results.ts";
@@ -42,6 +43,7 @@ export interface Backend {
   readonly starts: StartRequest[];
   readonly reports: CommandReport[];
   readonly signals: Signal[];
+  readonly changes: VariableChange[];
   readonly shelf: ResultShelf;
   readonly cancels: { executionId: ExecutionId; reason: string; cascade: boolean }[];
   health: BackendHealth;
@@ -57,6 +59,7 @@ export function createBackend(): Backend {
   const starts: StartRequest[] = [];
   const reports: CommandReport[] = [];
   const signals: Signal[] = [];
+  const changes: VariableChange[] = [];
   const cancels: { executionId: ExecutionId; reason: string; cascade: boolean }[] = [];
   let wake = Promise.withResolvers<void>();
 
@@ -72,6 +75,7 @@ export function createBackend(): Backend {
     starts,
     reports,
     signals,
+    changes,
     shelf,
     cancels,
     health: { database: { isHealthy: true }, nats: { isHealthy: true } },
@@ -155,6 +159,14 @@ export function createBackend(): Backend {
         }
         const status = signal.dedupKey === "seen" ? "duplicate" : "delivered";
         return Promise.resolve({ status, waitCount: status === "delivered" ? 1 : 0 });
+      },
+      writeVariables: (executionId, change) => {
+        const run = find(executionId);
+        if (run.row.endedAtMs !== undefined) {
+          throw new AppError("conflict", "EXECUTION_FINISHED", "It has ended");
+        }
+        changes.push(change);
+        return Promise.resolve();
       },
       retry: (executionId, { isNew, steps = [] }) => {
         if (steps.includes("good")) {

@@ -157,12 +157,12 @@ const CASES: readonly Case[] = [
     code: "CREDENTIAL_NOT_FOUND",
   },
   {
-    name: "variables from outside",
+    name: "variables in no form",
     method: "POST",
     path: "/api/vars/1",
-    body: { variables: [] },
-    status: 409,
-    code: "VARIABLES_READ_ONLY",
+    body: { variables: 7 },
+    status: 422,
+    code: "REQUEST_INVALID",
   },
   {
     name: "event that nothing waits for",

@@ -106,6 +106,19 @@ test("pools say why commands wait; workers, totals, variables and results are th
     var_value: 3,
   });
   expect((await call("GET", "/api/vars/1/nope")).status).toBe(404);
+  const list = [{ var_name: "a", var_value: [1] }, { var_name: "b" }];
+  expect((await call("POST", "/api/vars/1", { variables: list })).body).toEqual({
+    execution_id: "1",
+    variables_set: 2,
+    status: "success",
+  });
+  await call("POST", "/api/vars/1", { variables: { c: true } });
+  await call("DELETE", "/api/vars/1/total");
+  expect(backend.changes).toEqual([
+    { values: { a: [1], b: null }, removed: [] },
+    { values: { c: true }, removed: [] },
+    { values: {}, removed: ["total"] },
+  ]);
   const { ref } = backend.shelf.add("7", "big", '{"big":true}');
   const path = `/api/result/resolve?ref=${encodeURIComponent(ref.$ref)}`;
   expect((await call("GET", path)).body).toEqual({ big: true });
