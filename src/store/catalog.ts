@@ -5,7 +5,7 @@ import type { Json } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
 import type { Playbook } from "../dsl/playbook.ts";
 import { escapeLike } from "./credential.ts";
-import type { Pool, Sql } from "./pool.ts";
+import type { Fragment, Pool, Sql } from "./pool.ts";
 
 export interface CatalogKey {
   readonly catalogId: CatalogId;
@@ -38,7 +38,7 @@ export interface NewDocument extends Omit<NewPlaybook, "playbook"> {
 
 /**
  * Adds the next version of the document's path, unless its latest version has the same content:
- * then that one. Calls for one path wait for each other.
+ * then that one, back in use if it was archived. Calls for one path wait for each other.
  *
  * @throws AppError conflict CATALOG_KIND_CONFLICT: the path has another kind of document.
  */
@@ -62,6 +62,9 @@ export async function saveDocument(
       throw new AppError("conflict", "CATALOG_KIND_CONFLICT", message);
     }
     if (latest?.contentHash === contentHash) {
+      await sql`
+        UPDATE noetl.catalog SET archived_at = NULL
+        WHERE catalog_id = ${latest.catalogId} AND archived_at IS NOT NULL`;
       return { catalogId: latest.catalogId, path, version: latest.version };
     }
     const version = (latest?.version ?? 0) + 1;
@@ -88,7 +91,7 @@ export interface PlaybookName {
   readonly version?: number | undefined;
 }
 
-/** The versions meant, in order; undefined for what does not exist. */
+/** The versions meant, in order; undefined for what does not exist, or is archived and not named by id. */
 export async function findPlaybooks(
   sql: Sql,
   names: readonly PlaybookName[],
@@ -108,7 +111,7 @@ export async function findPlaybooks(
       (SELECT catalog_id, path, version
       FROM noetl.catalog
       WHERE q.catalog_id IS NULL AND path = q.path
-        AND version = coalesce(q.version, version)
+        AND version = coalesce(q.version, version) AND archived_at IS NULL
       ORDER BY version DESC
       LIMIT 1)
     ) AS c`;
@@ -135,13 +138,18 @@ export async function loadPlaybooks(
   );
 }
 
-export interface CatalogEntry extends CatalogKey {
+export interface CatalogItem extends CatalogKey {
   readonly kind: string;
   readonly description: string | null;
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAtMs: number;
-  /** The document as it was registered. */
+  /** Out of use since; null: in use. */
+  readonly archivedAtMs: number | null;
+  /** The document as it was registered; "" if it was not asked for. */
   readonly content: string;
+}
+
+export interface CatalogEntry extends CatalogItem {
   /** Parsed form, see src/dsl/playbook.ts. */
   readonly document: Json;
 }
@@ -155,10 +163,11 @@ export async function getCatalogEntry(
   if (key === undefined) {
     return undefined;
   }
-  const [row] = await sql<EntryRow[]>`
-    ${entryColumns(sql)}
+  const [row] = await sql<(CatalogItem & { readonly document: string })[]>`
+    SELECT ${itemColumns(sql)}, content, document::text AS document
+    FROM noetl.catalog AS c
     WHERE catalog_id = ${key.catalogId}`;
-  return row === undefined ? undefined : toEntry(row);
+  return row === undefined ? undefined : { ...row, document: parseJson(row.document) };
 }
 
 export interface CatalogFilter {
@@ -167,49 +176,106 @@ export interface CatalogFilter {
   readonly kind?: string;
   /** False: every version; true: the last of each path. */
   readonly isLatestOnly: boolean;
+  /** Default false: archived versions are left out. */
+  readonly hasArchived?: boolean;
+}
+
+export interface CatalogPage extends CatalogFilter {
   readonly limit: number;
   readonly offset: number;
+  /** Default true. */
+  readonly hasContent?: boolean;
 }
 
-/** Newest first. */
+/** A page ends before this many bytes of content; it has at least one entry all the same. */
+const PAGE_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Newest first. May be shorter than the limit, see {@link PAGE_BYTES_MAX}. */
 export async function listCatalogEntries(
   sql: Sql,
-  filter: CatalogFilter,
-): Promise<readonly CatalogEntry[]> {
-  const path = filter.path === undefined ? null : `%${escapeLike(filter.path)}%`;
-  const rows = await sql<EntryRow[]>`
-    ${entryColumns(sql)}
-    WHERE (${path}::text IS NULL OR path ILIKE ${path})
-      AND (${filter.kind ?? null}::text IS NULL OR kind = lower(${filter.kind ?? null}))
-      ${
-        filter.isLatestOnly
-          ? sql`AND version = (SELECT max(l.version) FROM noetl.catalog AS l WHERE l.path = c.path)`
-          : sql``
-      }
-    ORDER BY catalog_id DESC
-    LIMIT ${filter.limit}
-    OFFSET ${filter.offset}`;
-  return rows.map(toEntry);
+  page: CatalogPage,
+): Promise<readonly CatalogItem[]> {
+  const hasContent = page.hasContent ?? true;
+  const { limit, offset } = page;
+  return await sql<CatalogItem[]>`
+    WITH found AS (
+      SELECT catalog_id, octet_length(content) AS bytes
+      FROM noetl.catalog AS c
+      WHERE ${filterOf(sql, page)}
+      ORDER BY catalog_id DESC
+      LIMIT ${limit}
+      OFFSET ${offset}
+    ), fitting AS (
+      SELECT catalog_id, sum(bytes) OVER (ORDER BY catalog_id DESC) - bytes AS bytes_before
+      FROM found
+    )
+    SELECT ${itemColumns(sql)}, ${hasContent ? sql`content` : sql`'' AS content`}
+    FROM fitting
+    JOIN noetl.catalog AS c USING (catalog_id)
+    WHERE NOT ${hasContent}::boolean OR bytes_before < ${PAGE_BYTES_MAX}
+    ORDER BY catalog_id DESC`;
 }
 
-type EntryRow = Omit<CatalogEntry, "document"> & { readonly document: string };
+/** Number of entries that the filter finds. */
+export async function countCatalogEntries(sql: Sql, filter: CatalogFilter): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    SELECT count(*)::int AS count FROM noetl.catalog AS c WHERE ${filterOf(sql, filter)}`;
+  return row?.count ?? 0;
+}
 
-function entryColumns(sql: Sql) {
+function filterOf(sql: Sql, { path, kind, isLatestOnly, hasArchived }: CatalogFilter): Fragment {
+  const pattern = path === undefined ? null : `%${escapeLike(path)}%`;
   return sql`
-    SELECT
-      catalog_id AS "catalogId", path, version, kind, description, labels, content,
-      document::text AS document,
-      (extract(epoch FROM created_at) * 1000)::float8 AS "createdAtMs"
-    FROM noetl.catalog AS c`;
+    (${pattern}::text IS NULL OR path ILIKE ${pattern})
+      AND (${kind ?? null}::text IS NULL OR kind = lower(${kind ?? null}))
+      ${hasArchived === true ? sql`` : sql`AND archived_at IS NULL`}
+      ${
+        isLatestOnly
+          ? sql`AND version = (
+              SELECT max(l.version) FROM noetl.catalog AS l
+              WHERE l.path = c.path ${hasArchived === true ? sql`` : sql`AND l.archived_at IS NULL`}
+            )`
+          : sql``
+      }`;
 }
 
-function toEntry(row: EntryRow): CatalogEntry {
-  return { ...row, document: parseJson(row.document) };
+function itemColumns(sql: Sql): Fragment {
+  return sql`
+    catalog_id AS "catalogId", path, version, kind, description, labels,
+    (extract(epoch FROM created_at) * 1000)::float8 AS "createdAtMs",
+    (extract(epoch FROM archived_at) * 1000)::float8 AS "archivedAtMs"`;
+}
+
+/** One version by id, those of a path, or one of them. */
+export interface ArchiveKey {
+  readonly catalogId?: CatalogId | undefined;
+  readonly path?: string | undefined;
+  /** Absent: all versions of the path. */
+  readonly version?: number | undefined;
+}
+
+/** Takes playbooks out of use, or back; those that this changed, in order of their versions. */
+export async function archivePlaybooks(
+  sql: Sql,
+  { catalogId, path, version }: ArchiveKey,
+  isArchived: boolean,
+): Promise<readonly CatalogKey[]> {
+  const rows = await sql<CatalogKey[]>`
+    UPDATE noetl.catalog
+    SET archived_at = ${isArchived ? sql`now()` : sql`NULL`}
+    WHERE kind = 'playbook'
+      AND (archived_at IS NULL) = ${isArchived}
+      AND (catalog_id = ${catalogId ?? null} OR path = ${path ?? null})
+      AND version = coalesce(${version ?? null}, version)
+    RETURNING catalog_id AS "catalogId", path, version`;
+  return [...rows].sort((left, right) => left.version - right.version);
 }
 
 /** Number of paths, not of versions. */
 export async function countPlaybooks(sql: Sql): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
-    SELECT count(DISTINCT path)::int AS count FROM noetl.catalog WHERE kind = 'playbook'`;
+    SELECT count(DISTINCT path)::int AS count
+    FROM noetl.catalog
+    WHERE kind = 'playbook' AND archived_at IS NULL`;
   return row?.count ?? 0;
 }

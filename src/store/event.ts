@@ -52,6 +52,8 @@ export interface EventPage {
   readonly types?: readonly EventType[];
   readonly step?: string;
   readonly limit: number;
+  /** Default 0. */
+  readonly offset?: number;
   /** Default false: oldest first. */
   readonly isNewestFirst?: boolean;
 }
@@ -73,7 +75,8 @@ export async function listEvents(
       ${types.length === 0 ? sql`` : sql`AND type = ANY (${[...types]}::text[])`}
       ${page.step === undefined ? sql`` : sql`AND step = ${page.step}`}
     ORDER BY seq ${page.isNewestFirst === true ? sql`DESC` : sql``}
-    LIMIT ${page.limit}`;
+    LIMIT ${page.limit}
+    OFFSET ${page.offset ?? 0}`;
   return rows.map(toEvent);
 }
 
@@ -81,13 +84,13 @@ export async function listEvents(
 export async function countEvents(
   sql: Sql,
   executionId: ExecutionId,
-  page: Pick<EventPage, "types" | "step">,
+  page: Pick<EventPage, "types" | "step" | "afterSeq">,
 ): Promise<number> {
   const types = page.types ?? [];
   const [row] = await sql<{ count: number }[]>`
     SELECT count(*)::int AS count
     FROM noetl.event
-    WHERE execution_id = ${executionId}
+    WHERE execution_id = ${executionId} AND seq > ${page.afterSeq ?? 0}
       ${types.length === 0 ? sql`` : sql`AND type = ANY (${[...types]}::text[])`}
       ${page.step === undefined ? sql`` : sql`AND step = ${page.step}`}`;
   return row?.count ?? 0;

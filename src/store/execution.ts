@@ -8,7 +8,7 @@ import type { ExecutionStatus } from "../engine/decision.ts";
 import type { ExecutionOrigin } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
 import { escapeLike } from "./credential.ts";
-import type { Sql } from "./pool.ts";
+import type { Fragment, Sql } from "./pool.ts";
 
 /** What a decision needs to know besides the events. */
 export interface ExecutionHead {
@@ -143,22 +143,58 @@ export async function listExecutions(
   sql: Sql,
   filter: ExecutionFilter,
 ): Promise<readonly ExecutionRow[]> {
-  const path = `%${escapeLike(filter.path ?? "")}%`;
-  const { status, catalogId, parentId, originId, sinceMs, untilMs } = filter;
   const rows = await sql<RawRow[]>`
     ${rowColumns(sql, false)}
-    WHERE true
+    WHERE true ${conditions(sql, filter)}
+    ORDER BY execution_id DESC
+    LIMIT ${filter.limit}
+    OFFSET ${filter.offset}`;
+  return rows.map(toRow);
+}
+
+/** Number of those that the filter finds; counting stops at `max`. */
+export async function countListed(
+  sql: Sql,
+  filter: Omit<ExecutionFilter, "limit" | "offset">,
+  max: number,
+): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    SELECT count(*)::int AS count
+    FROM (
+      SELECT FROM noetl.execution
+      WHERE true ${conditions(sql, filter)}
+      ORDER BY execution_id DESC
+      LIMIT ${max}
+    ) AS found`;
+  return row?.count ?? 0;
+}
+
+function conditions(sql: Sql, filter: Omit<ExecutionFilter, "limit" | "offset">): Fragment {
+  const path = `%${escapeLike(filter.path ?? "")}%`;
+  const { status, catalogId, parentId, originId, sinceMs, untilMs } = filter;
+  return sql`
       ${filter.path === undefined ? sql`` : sql`AND path ILIKE ${path}`}
       ${status === undefined ? sql`` : sql`AND status = ${status}`}
       ${catalogId === undefined ? sql`` : sql`AND catalog_id = ${catalogId}`}
       ${parentId === undefined ? sql`` : sql`AND parent_id = ${parentId}`}
       ${originId === undefined ? sql`` : sql`AND origin_id = ${originId}`}
       ${sinceMs === undefined ? sql`` : sql`AND execution_id >= ${idFloor(sinceMs)}`}
-      ${untilMs === undefined ? sql`` : sql`AND execution_id < ${idFloor(untilMs)}`}
-    ORDER BY execution_id DESC
-    LIMIT ${filter.limit}
-    OFFSET ${filter.offset}`;
-  return rows.map(toRow);
+      ${untilMs === undefined ? sql`` : sql`AND execution_id < ${idFloor(untilMs)}`}`;
+}
+
+/** Unfinished roots that began before a time, oldest first; children end with them. */
+export async function listUnfinished(
+  sql: Sql,
+  { beforeMs, limit }: { readonly beforeMs: number; readonly limit: number },
+): Promise<readonly ExecutionId[]> {
+  const rows = await sql<{ executionId: ExecutionId }[]>`
+    SELECT execution_id AS "executionId"
+    FROM noetl.execution
+    WHERE status IN ('pending', 'running') AND parent_id IS NULL
+      AND execution_id < ${idFloor(beforeMs)}
+    ORDER BY execution_id
+    LIMIT ${limit}`;
+  return rows.map(({ executionId }) => executionId);
 }
 
 /** Executions by status; statuses without any are left out. */

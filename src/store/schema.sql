@@ -22,6 +22,7 @@ CREATE TABLE noetl.catalog (
   description   text,
   labels        jsonb NOT NULL DEFAULT '{}',
   created_at    timestamptz NOT NULL DEFAULT now(),
+  archived_at   timestamptz,                                   -- out of use since; null = in use
   UNIQUE (path, version)
 );
 
