@@ -4,6 +4,7 @@
  * arrives together, and sees to what follows: those that were admitted start, victims are cancelled.
  * What is forgotten because the server dies here is found by a sweep.
  */
+import { retry } from "../core/backoff.ts";
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { ExecutionId, TimerId } from "../core/ids.ts";
 import type { Failure } from "../engine/failure.ts";
@@ -17,6 +18,7 @@ import {
   readEndedKey,
   reservePlace,
 } from "../store/admission.ts";
+import { isDatabaseDown } from "../store/sqlstate.ts";
 import { createCoalescer } from "./coalescer.ts";
 import type { Feed } from "./feed.ts";
 import type { OrchestratorOptions } from "./options.ts";
@@ -34,6 +36,9 @@ export type Entry = "held" | "queued" | "rejected" | "stuck" | "absent";
 
 const APPLICANTS_MAX = 256;
 const KEYS_MAX = 256;
+/** A database that is just coming back is waited for. */
+const PATIENCE_MS = 15_000;
+const BACKOFF = { minMs: 50, maxMs: 1000 };
 /** Requests whose statement is under way or waits for another's. */
 const ENTERING_MAX = 20_000;
 
@@ -142,7 +147,12 @@ export class Admission {
 
   async #enterAll(applicants: readonly Applicant[]): Promise<readonly Entry[]> {
     const { store } = this.#options;
-    const admission = await enterQueues(store.durable, applicants, CANCEL_INPUT);
+    // Repeating is harmless: what an attempt has committed whose answer got lost is `absent` then.
+    const admission = await retry(() => enterQueues(store.durable, applicants, CANCEL_INPUT), {
+      ...BACKOFF,
+      signal: AbortSignal.timeout(PATIENCE_MS),
+      isRetryable: isDatabaseDown,
+    });
     const entrants = new Set(applicants.map(({ executionId }) => executionId));
     const { absent, rejected, admitted } = admission;
     const held = new Set(admitted.map(({ executionId }) => executionId));

@@ -23,6 +23,7 @@ import type { NewExecution } from "./append.ts";
 import { dedupPart, executionArrays } from "./append.ts";
 import { jsonArray } from "./json-array.ts";
 import type { Fragment, Pool, Sql } from "./pool.ts";
+import { withTransaction } from "./transaction.ts";
 
 /** An execution on its way to a place. */
 export interface Applicant {
@@ -75,7 +76,7 @@ export async function enterQueues(
   cancelInput: string,
 ): Promise<Admission> {
   const keys = applicants.map(({ key }) => key);
-  return await pool.begin(async (sql) => {
+  return await withTransaction(pool, async (sql) => {
     await lockKeys(sql, keys);
     const entered = await enter(sql, applicants);
     const admitted = await admitQueued(sql, keys);
@@ -92,7 +93,7 @@ export async function passPlacesOn(
   keys: readonly string[],
   cancelInput: string,
 ): Promise<Pick<Admission, "admitted" | "victims">> {
-  return await pool.begin(async (sql) => {
+  return await withTransaction(pool, async (sql) => {
     await lockKeys(sql, keys);
     await forgetEnded(sql, keys);
     const admitted = await admitQueued(sql, keys);
@@ -127,7 +128,7 @@ export async function reservePlace(
   executionId: ExecutionId,
   { key }: EndedKey,
 ): Promise<boolean> {
-  return await pool.begin(async (sql) => {
+  return await withTransaction(pool, async (sql) => {
     await lockKeys(sql, [key]);
     const rows = await sql`
       UPDATE noetl.execution AS e

@@ -6,6 +6,7 @@ import { parseJson } from "../core/json.ts";
 import type { Playbook } from "../dsl/playbook.ts";
 import { escapeLike } from "./credential.ts";
 import type { Fragment, Pool, Sql } from "./pool.ts";
+import { withTransaction } from "./transaction.ts";
 
 export interface CatalogKey {
   readonly catalogId: CatalogId;
@@ -47,7 +48,7 @@ export async function saveDocument(
   { catalogId, content, contentHash, kind, document }: NewDocument,
 ): Promise<CatalogKey> {
   const { path } = document;
-  return await pool.begin(async (sql) => {
+  return await withTransaction(pool, async (sql) => {
     // Against other registrations of the same path, until the transaction ends.
     await sql`SELECT pg_advisory_xact_lock(hashtextextended('noetl.catalog:' || ${path}, 0))`;
     const [latest] = await sql<LatestRow[]>`

@@ -3,6 +3,7 @@ import type { ExecutionId, TimerId } from "../core/ids.ts";
 import type { ExecutionEvent } from "../engine/event.ts";
 import { dropReservation } from "./admission.ts";
 import type { Pool, Sql } from "./pool.ts";
+import { withTransaction } from "./transaction.ts";
 
 export interface ExecutionCopy {
   readonly from: ExecutionId;
@@ -20,7 +21,7 @@ export interface ExecutionCopy {
  * results stay where they are and are shared. False when there is no such original any more.
  */
 export async function copyExecution(pool: Pool, copy: ExecutionCopy): Promise<boolean> {
-  return await pool.begin(async (tx) => {
+  return await withTransaction(pool, async (tx) => {
     const rows = await copyRow(tx, copy);
     if (rows.length === 0) {
       return false;

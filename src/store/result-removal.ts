@@ -2,6 +2,7 @@
 import type { ExecutionId } from "../core/ids.ts";
 import type { Fragment, Pool, Sql } from "./pool.ts";
 import type { BodyKey, StoreKind } from "./result-store.ts";
+import { withTransaction } from "./transaction.ts";
 
 interface Content {
   readonly executionId: ExecutionId;
@@ -74,7 +75,7 @@ export async function removeResult(
  * two then fails and is repeated.
  */
 async function removeNames(pool: Pool, which: Fragment): Promise<number> {
-  return await pool.begin(async (sql) => {
+  return await withTransaction(pool, async (sql) => {
     const gone = await sql<Content[]>`
       DELETE FROM noetl.result AS r
       USING (${which}) AS q

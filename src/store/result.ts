@@ -9,6 +9,7 @@ import type { ExecutionId } from "../core/ids.ts";
 import type { ResultScope } from "../engine/result.ts";
 import type { Pool, Sql } from "./pool.ts";
 import type { BodyKey, StoreKind } from "./result-store.ts";
+import { withTransaction } from "./transaction.ts";
 
 export interface ResultName {
   readonly executionId: ExecutionId;
@@ -82,7 +83,7 @@ export async function saveResultName(sql: Sql, name: ResultName): Promise<boolea
  * @throws AppError unavailable RESULT_UPLOAD_LAPSED: the sweep took the bytes for abandoned.
  */
 export async function bindResult(pool: Pool, name: ResultName, body: ResultBody): Promise<void> {
-  await pool.begin(async (sql) => {
+  await withTransaction(pool, async (sql) => {
     const loose = await sql`
       DELETE FROM noetl.result_loose
       WHERE body_id = ${body.bodyId} AND NOT is_taken

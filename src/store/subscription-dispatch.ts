@@ -10,6 +10,7 @@ import type { ExecutionStatus } from "../engine/decision.ts";
 import { jsonArray } from "./json-array.ts";
 import type { Pool, Sql } from "./pool.ts";
 import { isSqlState } from "./sqlstate.ts";
+import { withTransaction } from "./transaction.ts";
 
 export interface TakenMessage {
   /** The source's own id, the same however often it delivers the message. */
@@ -58,7 +59,7 @@ export async function acceptMessages(
   messages: readonly TakenMessage[],
   options: AcceptOptions,
 ): Promise<Accepted> {
-  return await pool.begin(async (sql) => {
+  return await withTransaction(pool, async (sql) => {
     const fresh = await claimKeys(sql, messages, options);
     const good = fresh.filter(({ problem }) => problem === undefined);
     const dead = fresh.filter(({ problem }) => problem !== undefined);

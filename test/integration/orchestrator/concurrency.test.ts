@@ -276,6 +276,32 @@ test("a dedup key of a queued execution gives that execution, on any server", as
   expect(await db.sql`SELECT 1 FROM noetl.execution`).toHaveLength(2);
 });
 
+test("connections that break in the middle lose and double nothing", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url);
+  await register(server, limited("test/one", '{ key: "{{ n }}", limit: 3 }'));
+  const starts = Array.from({ length: 60 }, async (_, n) => {
+    const dedup = { key: `key-${n}` };
+    return await waitFor("a start", async () => {
+      const starting = start(server, "test/one", { payload: { n: n % 4 }, dedup });
+      if (n % 10 === 0) {
+        await db.sql`
+          SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE datname = current_database() AND application_name = 'test'`;
+      }
+      return (await starting).executionId;
+    });
+  });
+  const ids = new Set(await Promise.all(starts));
+  expect(ids.size).toBe(60);
+  const rows = await db.sql<{ id: ExecutionId }[]>`SELECT execution_id AS id FROM noetl.execution`;
+  expect(new Set(rows.map(({ id }) => id))).toEqual(ids);
+  await waitFor("three of each key to run", async () => {
+    const crowds = await crowdsOf(db.sql);
+    return crowds.length === 4 && crowds.every(({ held, running }) => held === 3 && running === 3);
+  });
+}, 60_000);
+
 test("a place whose server died before passing it on is passed on by another", async () => {
   await using db = await createTestDatabase();
   const server = startServer(db.url);
