@@ -39,7 +39,9 @@ test("schema.sql is what the migrations make", async () => {
 test("migrate() applies each migration once, however many call it at a time", async () => {
   await using db = await createTestDatabase(EMPTY);
   const applied = await Promise.all([migrate(db.sql), migrate(db.sql), migrate(db.sql)]);
-  expect(applied.flat()).toEqual(MIGRATIONS.map(({ version }) => version));
+  expect(applied.flat().toSorted((a, b) => a - b)).toEqual(
+    MIGRATIONS.map(({ version }) => version),
+  );
   expect(await migrate(db.sql)).toEqual([]);
 });
 
@@ -65,7 +67,11 @@ test("an older binary refuses a database after a breaking migration, and only th
   const extra = { version: NEXT, name: "extra", text: "CREATE TABLE noetl.extra (id int)" };
   await migrate(db.sql, [...MIGRATIONS, extra]);
   await checkSchema(db.sql, MIGRATIONS);
-  const breaking = { version: NEXT + 1, name: "breaking", text: "-- breaking\nDROP TABLE noetl.extra" };
+  const breaking = {
+    version: NEXT + 1,
+    name: "breaking",
+    text: "-- breaking\nDROP TABLE noetl.extra",
+  };
   await migrate(db.sql, [...MIGRATIONS, extra, breaking]);
   await expect(checkSchema(db.sql, MIGRATIONS)).rejects.toMatchObject({ code: "DATABASE_NEWER" });
   await expect(migrate(db.sql, MIGRATIONS)).rejects.toMatchObject({ code: "DATABASE_NEWER" });
