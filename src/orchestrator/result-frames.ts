@@ -12,26 +12,42 @@ export type ByteSource = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 export const FRAME_BYTES = 1024 * 1024;
 const COMPRESSION_LEVEL = 3;
 
-/** The same bytes in pieces of exactly {@link FRAME_BYTES}, the last one excepted; each is new. */
-export async function* inFrames(source: ByteSource): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  let frame = new Uint8Array(FRAME_BYTES);
+/**
+ * The same bytes in pieces of exactly {@link FRAME_BYTES}, the last one excepted. Two buffers take
+ * turns: a piece is good until the one after the next is asked for.
+ *
+ * @param sizeHint bytes of all, if that is known: a small value needs no whole buffer.
+ */
+export async function* inFrames(
+  source: ByteSource,
+  sizeHint: number = FRAME_BYTES,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  let buffer = new Uint8Array(Math.min(FRAME_BYTES, Math.max(1, sizeHint)));
+  let spare: Uint8Array<ArrayBuffer> | undefined;
   let filled = 0;
   for await (const chunk of source) {
     for (let offset = 0; offset < chunk.length; ) {
-      const part = chunk.subarray(offset, offset + FRAME_BYTES - filled);
-      frame.set(part, filled);
+      buffer = filled === buffer.length ? grown(buffer) : buffer;
+      const part = chunk.subarray(offset, offset + buffer.length - filled);
+      buffer.set(part, filled);
       filled += part.length;
       offset += part.length;
       if (filled === FRAME_BYTES) {
-        yield frame;
-        frame = new Uint8Array(FRAME_BYTES);
+        yield buffer;
+        [buffer, spare] = [spare ?? new Uint8Array(FRAME_BYTES), buffer];
         filled = 0;
       }
     }
   }
   if (filled > 0) {
-    yield frame.slice(0, filled);
+    yield buffer.subarray(0, filled);
   }
+}
+
+function grown(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(FRAME_BYTES);
+  larger.set(bytes);
+  return larger;
 }
 
 export async function packFrame(frame: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {

@@ -190,7 +190,7 @@ export class Results {
       }
     }
     await this.#quota.checkTotal(executionId, result.size ?? 0);
-    const frames = inFrames(source);
+    const frames = inFrames(source, result.size);
     const first = await frames.next();
     const second = first.done === true ? first : await frames.next();
     const head = first.done === true ? new Uint8Array(0) : first.value;

@@ -124,18 +124,26 @@ function uriOf({ $ref, index }: ResultRef): string {
     : $ref;
 }
 
+/** Answers that are not larger are made in one piece. */
+const WHOLE_BYTES_MAX = 1024 * 1024;
+
 /**
- * A stored value as the body of an answer: streamed, with length, ETag and ranges.
+ * A stored value as the body of an answer: streamed, with ETag and ranges. Streamed answers say their
+ * length in `x-noetl-size` and `content-range` only, because Bun sends streams in chunks.
  *
  * @throws AppError invalid RANGE_INVALID.
  */
-export function answerResult(request: Request, { info, read }: OpenResult): Response {
+export async function answerResult(
+  request: Request,
+  { info, read }: OpenResult,
+): Promise<Response> {
   const etag = `"${info.sha256}"`;
   const headers = {
     etag,
     "accept-ranges": "bytes",
     "content-type": contentTypeOf(info),
     "x-noetl-ref": info.ref.$ref,
+    "x-noetl-size": String(info.size),
     "x-content-type-options": "nosniff",
     "content-security-policy": "sandbox",
   };
@@ -144,11 +152,12 @@ export function answerResult(request: Request, { info, read }: OpenResult): Resp
   }
   const range = readRange(request, info.size, etag);
   const { begin, end } = range ?? { begin: 0, end: info.size };
-  return new Response(streamOf(read({ begin, end })), {
+  const source = read({ begin, end });
+  const body = end - begin > WHOLE_BYTES_MAX ? streamOf(source) : await readAll(source);
+  return new Response(body, {
     status: range === undefined ? 200 : 206,
     headers: {
       ...headers,
-      "content-length": String(end - begin),
       ...(range === undefined ? {} : { "content-range": `bytes ${begin}-${end - 1}/${info.size}` }),
     },
   });
@@ -177,6 +186,14 @@ function readRange(
     throw new AppError("invalid", "RANGE_INVALID", message, { details: { size } });
   }
   return { begin, end };
+}
+
+async function readAll(source: AsyncIterable<Uint8Array>): Promise<Uint8Array<ArrayBuffer>> {
+  const parts: Uint8Array[] = [];
+  for await (const part of source) {
+    parts.push(part);
+  }
+  return new Uint8Array(Buffer.concat(parts));
 }
 
 /** Pulls one piece at a time, as fast as the client reads. */

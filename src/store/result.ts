@@ -9,6 +9,7 @@ import type { ExecutionId } from "../core/ids.ts";
 import type { ResultScope } from "../engine/result.ts";
 import type { Pool, Sql } from "./pool.ts";
 import type { BodyKey, StoreKind } from "./result-store.ts";
+import { asBytea } from "./result-store.ts";
 import { withTransaction } from "./transaction.ts";
 
 export interface ResultName {
@@ -57,7 +58,7 @@ export async function saveSmallResult(
       RETURNING body_id
     ), chunk AS (
       INSERT INTO noetl.result_chunk (body_id, position, data)
-      SELECT body_id, 0, ${frame}::bytea FROM body
+      SELECT body_id, 0, ${asBytea(sql, frame)} FROM body
     )
     ${insertName(sql, name)}`;
 }

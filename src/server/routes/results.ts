@@ -41,7 +41,7 @@ export function resultRoutes(context: RouteContext) {
     .get(
       "/resolve",
       async ({ query, request }) =>
-        answerResult(request, await reader.openResult(readAddress(query))),
+        await answerResult(request, await reader.openResult(readAddress(query))),
       {
         query: t.Object({ ref: Text, uri: Text, urn: Text }),
         detail: docs({
@@ -111,7 +111,7 @@ function executionResults(context: RouteContext) {
       "/:id/:name",
       async ({ params, request }) => {
         const { executionId } = await findExecution(reader, params.id);
-        return answerResult(request, await reader.openNamedResult(executionId, params.name));
+        return await answerResult(request, await reader.openNamedResult(executionId, params.name));
       },
       {
         params: NamedParams,
