@@ -15,8 +15,8 @@ import type { S3Options } from "../../../src/store/s3-result-store.ts";
 import { createS3ResultStore, ranges } from "../../../src/store/s3-result-store.ts";
 import type { TestDatabase } from "../../support/postgres.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
-import type { TestS3 } from "../../support/s3.ts";
-import { startS3 } from "../../support/s3.ts";
+import type { TestS3 } from "../../support/s3-server.ts";
+import { startS3 } from "../../support/s3-server.ts";
 
 const MIB = 1024 * 1024;
 const newId = createIdGenerator(9);
