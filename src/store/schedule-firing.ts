@@ -216,6 +216,27 @@ export async function listFirings(
     OFFSET ${page.offset}`;
 }
 
+/** The last due time of each schedule that has come; without schedules that have not fired. */
+export async function newestFirings(
+  sql: Sql,
+  scheduleIds: readonly string[],
+): Promise<ReadonlyMap<string, FiringRow>> {
+  const rows = await sql<(FiringRow & { readonly scheduleId: string })[]>`
+    SELECT q.id AS "scheduleId", (extract(epoch FROM f.due_at) * 1000)::float8 AS "dueMs", f.kind,
+      f.status, f.execution_id AS "executionId", e.status AS "executionStatus", f.reason,
+      (extract(epoch FROM f.acted_at) * 1000)::float8 AS "actedAtMs"
+    FROM unnest(${[...scheduleIds]}::bigint[]) AS q (id)
+    CROSS JOIN LATERAL (
+      SELECT due_at, kind, status, execution_id, reason, acted_at
+      FROM noetl.schedule_firing
+      WHERE schedule_id = q.id
+      ORDER BY due_at DESC
+      LIMIT 1
+    ) AS f
+    LEFT JOIN noetl.execution AS e ON e.execution_id = f.execution_id`;
+  return new Map(rows.map(({ scheduleId, ...row }) => [scheduleId, row]));
+}
+
 function toWaiting({ payload, ...row }: RawWaiting): WaitingFiring {
   const value = payload === null ? undefined : parseJson(payload);
   return { ...row, payload: isJsonObject(value) ? value : undefined };

@@ -19,6 +19,7 @@ import {
   addManualFiring,
   endFiring,
   listFirings,
+  newestFirings,
   skipWaitingFirings,
 } from "../store/schedule-firing.ts";
 import { acceptDocument } from "./document-error.ts";
@@ -48,6 +49,8 @@ export interface ScheduleBook {
   /** The next due times, as if it were not paused. */
   next(name: string, count: number): Promise<readonly number[]>;
   firings(name: string, page: Page & { readonly status?: string }): Promise<readonly FiringRow[]>;
+  /** The last firing of each, by id. */
+  newestFirings(scheduleIds: readonly string[]): Promise<ReadonlyMap<string, FiringRow>>;
 }
 
 interface Page {
@@ -180,6 +183,7 @@ export function createScheduleBook(options: TriggerOptions): ScheduleBook {
       return dueBetween(createTiming(spec, anchorMs), range);
     },
     firings: async (name, page) => await listFirings(sql, (await find(name)).scheduleId, page),
+    newestFirings: async (scheduleIds) => await newestFirings(sql, scheduleIds),
   };
 }
 

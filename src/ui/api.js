@@ -1,5 +1,5 @@
 /** Lists the routes of the OpenAPI document, by tag. */
-import { h, json } from "./view.js";
+import { h, json, withCode } from "./view.js";
 
 const token = sessionStorage.getItem("token");
 const response = await fetch("/openapi/json", {
@@ -7,11 +7,6 @@ const response = await fetch("/openapi/json", {
 });
 const document_ = await response.json();
 const target = document.getElementById("routes");
-
-/** What stands between backticks, set as code. */
-function withCode(text) {
-  return text.split("`").map((part, index) => (index % 2 === 1 ? h("code", {}, part) : part));
-}
 
 function bodyOf(operation) {
   const schema = operation.requestBody?.content?.["application/json"]?.schema;

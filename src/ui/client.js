@@ -1,8 +1,20 @@
 /** Calls of the HTTP API, with the token if one is needed, and live streams that resume. */
 
+/** The API's answer that something cannot be done. */
+export class ApiError extends Error {
+  constructor(message, { code, status, details } = {}) {
+    super(message);
+    this.code = code;
+    this.status = status;
+    this.details = details;
+  }
+}
+
+export const token = () => sessionStorage.getItem("token");
+
 export async function call(path, options = {}) {
-  const token = sessionStorage.getItem("token");
-  const headers = { ...options.headers, ...(token && { authorization: `Bearer ${token}` }) };
+  const bearer = token();
+  const headers = { ...options.headers, ...(bearer && { authorization: `Bearer ${bearer}` }) };
   const response = await fetch(path, { ...options, headers });
   if (response.status === 401) {
     await askToken();
@@ -10,11 +22,23 @@ export async function call(path, options = {}) {
   }
   if (!response.ok) {
     const body = await response.json().catch(() => ({}));
-    throw new Error(body.error ?? `${path} answered ${response.status}`);
+    const { status } = response;
+    throw new ApiError(body.error ?? `${path} answered ${status}`, { ...body, status });
   }
   return response;
 }
+
 export const get = async (path, signal) => (await call(path, { signal })).json();
+
+/** The body is JSON text, so that numbers which a person typed keep all their digits; or a value. */
+export async function send(method, path, body) {
+  const text = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
+  const headers = text === undefined ? {} : { "content-type": "application/json" };
+  const response = await call(path, { method, headers, body: text });
+  return await response.json().catch(() => ({}));
+}
+
+export const post = (path, body) => send("POST", path, body);
 
 let asking;
 function askToken() {
@@ -34,45 +58,43 @@ function askToken() {
   return asking;
 }
 
-/** Server-sent events by fetch, because EventSource cannot send a token. Resumes until `end`. */
-export async function follow(path, signal, onMessage) {
+/**
+ * Server-sent events by fetch, because EventSource cannot send a token. Resumes until `end`, which
+ * it gives back; gives undefined when `signal` aborts. `onState` hears "live" and "lost".
+ */
+export async function follow(path, signal, { onMessage, onState = () => undefined }) {
   let lastId = "";
   for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 8000)) {
     try {
-      const response = await call(path, {
-        signal,
-        headers: lastId ? { "last-event-id": lastId } : {},
-      });
-      let text = "";
-      for await (const chunk of lines(response.body)) {
-        if (chunk !== "") {
-          text += `${chunk}\n`;
-          continue;
-        }
-        const field = (name) => new RegExp(`^${name}: (.*)$`, "m").exec(text)?.[1];
-        const data = field("data");
-        if (field("id")) {
-          lastId = field("id");
-        }
-        if (field("event") === "end") {
-          return;
-        }
-        if (data) {
-          onMessage(JSON.parse(data));
-        }
-        text = "";
+      const headers = lastId ? { "last-event-id": lastId } : {};
+      const response = await call(path, { signal, headers });
+      onState("live");
+      for await (const { id, event, data } of messages(response.body)) {
+        lastId = id ?? lastId;
         pause = 500;
+        if (event === "end") {
+          return JSON.parse(data);
+        }
+        onMessage(JSON.parse(data));
       }
-    } catch (_error) {
+    } catch (error) {
       if (signal.aborted) {
-        return;
+        return undefined;
       }
+      if (error instanceof ApiError && error.status < 500) {
+        throw error;
+      }
+    }
+    if (!signal.aborted) {
+      onState("lost");
     }
     await wait(pause, signal);
   }
+  return undefined;
 }
 
-async function* lines(stream) {
+/** Blocks of a stream that have data; one cut short by the end of the connection is dropped. */
+async function* messages(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -80,10 +102,27 @@ async function* lines(stream) {
     if (done) {
       return;
     }
-    const parts = (rest + value).split("\n");
-    rest = parts.pop();
-    yield* parts;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const message = readBlock(block);
+      if (message.data !== undefined) {
+        yield message;
+      }
+    }
   }
+}
+
+/** `{id, event, data}` of one block; absent fields are undefined. */
+export function readBlock(block) {
+  const fields = {};
+  for (const line of block.split("\n")) {
+    const [, name, value] = /^(id|event|data): ?(.*)$/.exec(line) ?? [];
+    if (name !== undefined) {
+      fields[name] = value;
+    }
+  }
+  return fields;
 }
 
 function wait(ms, signal) {

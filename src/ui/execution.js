@@ -1,300 +1,321 @@
-/** One execution, live: its steps on a time line, its log, its result. */
-import { call, follow, get, repeat } from "./client.js";
-import { Progress, retryCount, stepNote, stepStatus, times } from "./progress.js";
-import { bars, formatDuration, formatTime, h, json, pill, show } from "./view.js";
+/** One execution, live: its picture, its steps on a time line, why it waits, its log, events, result. */
+import { actionsOf } from "./actions.js";
+import { follow, get, repeat } from "./client.js";
+import { createEventList } from "./event-list.js";
+import { formatDuration, formatTime } from "./format.js";
+import { createGraph } from "./graph-view.js";
+import { createLog } from "./log-view.js";
+import { Progress } from "./progress.js";
+import {
+  eventPanel,
+  executionPanel,
+  loadFailedItems,
+  stepPanel,
+  unknownStep,
+} from "./step-panel.js";
+import { createTabs } from "./tabs.js";
+import { createTimeline } from "./timeline.js";
+import {
+  errorCard,
+  executionLink,
+  fact,
+  h,
+  liveTime,
+  pill,
+  playbookLink,
+  present,
+} from "./view.js";
+import { reasonsToWait, reasonView, starvedSteps } from "./waits.js";
 
-const LOG_LINES_MAX = 2000;
+const DRAW_MS = 250;
+const LOOK_MS = 2000;
+/** How often an execution that has ended is asked whether somebody retried it. */
+const ENDED_LOOK_MS = 10_000;
 
-export async function executionView(main, signal, id) {
-  let row = await summary(id, signal);
-  const progress = new Progress();
-  const head = h("div");
-  const steps = h("div");
-  const axis = h("div", { class: "axis" });
-  const side = h("div");
-  const log = h("pre", { class: "log", tabindex: "0", "aria-label": "Log" });
-  let selected;
-  let isDirty = true;
-  const rows = new Map();
-  /** Pools without a worker, and what to say of them. */
-  let waiting = new Map();
+/** Resolves when the view is left. `reload()` shows it anew, `open(id)` another one. */
+export async function executionView(main, signal, id, { reload }) {
+  const page = new ExecutionPage(main, signal, id, reload);
+  await page.load();
+  await page.live();
+}
 
-  const draw = () => {
-    isDirty = false;
-    const isLive = row.completed_at === null;
-    const beginMs = Date.parse(row.started_at);
-    const endMs = Math.max(beginMs, isLive ? Date.now() : Date.parse(row.completed_at));
-    head.replaceChildren(...headOf(row, endMs - beginMs, isLive));
-    axis.replaceChildren(
-      h("span"),
-      h("span"),
-      h("span", {}, h("i", {}, "0"), h("i", {}, formatDuration((endMs - beginMs) / 1000))),
-      h("span"),
-    );
-    for (const step of progress.steps.values()) {
-      drawStep(rows, steps, step, {
-        beginMs,
-        endMs,
-        isHere: step.name === selected,
-        waiting,
-      });
-    }
-  };
-  const select = async (name) => {
-    selected = name;
-    isDirty = true;
-    if (name === undefined) {
-      return side.replaceChildren(...endOf(row));
-    }
-    const { steps: list } = await get(`/api/executions/${id}/steps`, signal);
-    if (selected !== name) {
-      return;
-    }
-    side.replaceChildren(
-      ...stepOf(
-        list.find((each) => each.step === name) ?? { step: name, status: "waiting" },
-        progress.steps.get(name),
-        () => select(undefined),
-      ),
-    );
-  };
-  steps.addEventListener("click", (event) => {
-    const name = event.target.closest(".step")?.dataset.step;
-    if (name) {
-      select(name).catch((error) => show(main, error));
-    }
-  });
+class ExecutionPage {
+  progress = new Progress();
+  row;
+  graph;
+  relations = [];
+  selected;
+  isDirty = true;
+  connection = "live";
+  head = h("div");
+  reasons = h("div", { "aria-live": "polite" });
+  side = h("div", { class: "card side" });
+  reasonText = "";
 
-  main.replaceChildren(
-    head,
-    h(
-      "div",
-      { class: "columns" },
+  constructor(main, signal, id, reload) {
+    Object.assign(this, { main, signal, id, reload });
+  }
+
+  async load() {
+    const { id, signal } = this;
+    this.row = await summary(id, signal);
+    this.graph = await get(`/api/executions/${id}/graph`, signal).catch(() => undefined);
+    this.timeline = createTimeline({ onSelect: (name) => this.select(name) });
+    this.picture = this.graph && this.makePicture();
+    this.tabs = createTabs("Details", [
+      { name: "Log", create: (inside) => this.makeLog(AbortSignal.any([inside, signal])) },
+      { name: "Events", create: (inside) => this.makeEvents(AbortSignal.any([inside, signal])) },
+    ]);
+    this.main.replaceChildren(
+      this.head,
+      this.reasons,
+      ...present([this.picture && card("Playbook", this.picture.element, "graph-card")]),
       h(
         "div",
-        {},
-        h("div", { class: "card" }, h("h2", {}, "Steps"), axis, steps),
-        h("div", { class: "card" }, h("h2", {}, "Log"), log),
+        { class: "columns" },
+        h(
+          "div",
+          {},
+          card("Steps", this.timeline.element),
+          h("div", { class: "card" }, this.tabs.element),
+        ),
+        this.side,
       ),
-      h("div", { class: "card" }, side),
-    ),
-  );
-  side.replaceChildren(...endOf(row));
-  const timer = setInterval(() => (isDirty || row.completed_at === null) && draw(), 100);
-  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
-
-  const ended = new AbortController();
-  void repeat(AbortSignal.any([signal, ended.signal]), {
-    ms: 3000,
-    update: async () => {
-      waiting = await emptyPools(signal);
-    },
-    onError: () => undefined,
-  });
-  void follow(`/api/executions/${id}/logs/stream`, signal, (line) => addLine(log, line));
-  await follow(`/api/executions/${id}/events/stream`, signal, (event) => {
-    progress.apply(event);
-    isDirty = true;
-  });
-  ended.abort();
-  if (signal.aborted) {
-    return;
+    );
+    this.drawHead();
+    this.showSide();
+    void this.loadRelations();
+    const onKey = (event) => event.key === "Escape" && this.selected && this.select(undefined);
+    addEventListener("keydown", onKey, { signal });
   }
-  row = await summary(id, signal);
-  isDirty = true;
-  await select(selected);
+
+  makePicture() {
+    const width = Math.max(280, this.main.clientWidth - 40);
+    return createGraph(this.graph, { width, onSelect: (name) => this.select(name) });
+  }
+
+  makeLog(inside) {
+    const onError = (error) => this.side.prepend(errorCard(error));
+    return createLog(this.id, inside, { step: this.logStep, onError });
+  }
+
+  makeEvents(inside) {
+    const close = () => this.showSide();
+    this.events = createEventList(this.id, inside, {
+      onSelect: (event) => this.side.replaceChildren(...eventPanel(event, close)),
+      onError: (error) => this.side.prepend(errorCard(error)),
+    });
+    inside.addEventListener("abort", () => {
+      this.events = undefined;
+    });
+    queueMicrotask(() => this.events?.setCount(this.count()));
+    return this.events.element;
+  }
+
+  count() {
+    return Math.max(this.row.event_count, this.progress.seq);
+  }
+
+  async live() {
+    const { id, signal } = this;
+    const timer = setInterval(() => this.draw(), DRAW_MS);
+    signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+    const ended = new AbortController();
+    const running = AbortSignal.any([signal, ended.signal]);
+    void repeat(running, { ms: LOOK_MS, update: () => this.look(), onError: () => undefined });
+    await follow(`/api/executions/${id}/events/stream?digest=true`, signal, {
+      onMessage: ({ events }) => {
+        for (const event of events) {
+          this.progress.apply(event);
+        }
+        this.isDirty = true;
+      },
+      onState: (state) => {
+        this.connection = state;
+        this.drawHead();
+      },
+    });
+    ended.abort();
+    if (!signal.aborted) {
+      await this.end();
+    }
+  }
+
+  async end() {
+    this.row = await summary(this.id, this.signal);
+    this.reasons.replaceChildren();
+    this.isDirty = true;
+    this.draw();
+    this.drawHead();
+    void this.loadRelations();
+    await this.select(this.selected);
+    void repeat(this.signal, {
+      ms: ENDED_LOOK_MS,
+      update: async () => {
+        const { is_terminal: isTerminal } = await get(
+          `/api/executions/${this.id}/status`,
+          this.signal,
+        );
+        if (!isTerminal) {
+          this.reload();
+        }
+      },
+      onError: () => undefined,
+    });
+  }
+
+  /** Why it waits. */
+  async look() {
+    const { id, signal } = this;
+    const [status, { commands }, pools] = await Promise.all([
+      get(`/api/executions/${id}/status`, signal),
+      get(`/api/executions/${id}/commands`, signal),
+      get("/api/worker/pools", signal),
+    ]);
+    if (status.status !== this.row.status && !status.is_terminal) {
+      this.row = { ...this.row, status: status.status };
+      this.drawHead();
+    }
+    const reasons = reasonsToWait({ status, commands, pools });
+    const starved = starvedSteps(commands, reasons);
+    for (const step of this.progress.steps.values()) {
+      step.starved = starved.get(step.name);
+    }
+    const text = JSON.stringify(reasons);
+    if (text !== this.reasonText) {
+      this.reasonText = text;
+      const look = () => this.look().catch(() => undefined);
+      this.reasons.replaceChildren(...reasons.map((reason) => reasonView(reason, id, look)));
+    }
+  }
+
+  draw() {
+    const { row, progress } = this;
+    const isLive = row.completed_at === null;
+    if (!isLive && !this.isDirty) {
+      return;
+    }
+    this.isDirty = false;
+    const beginMs = Date.parse(row.started_at);
+    const endMs = Math.max(beginMs, isLive ? Date.now() : Date.parse(row.completed_at));
+    this.timeline.draw(progress, { beginMs, endMs, selected: this.selected });
+    this.picture?.draw(progress, this.selected);
+    this.events?.setCount(this.count());
+  }
+
+  drawHead() {
+    const { row } = this;
+    const isLive = row.completed_at === null;
+    const onChange = (id) => (id === this.id ? this.reload() : goTo(id));
+    this.head.replaceChildren(
+      h(
+        "div",
+        { class: "row" },
+        h("h1", {}, playbookLink(row.path)),
+        row.version && h("span", { class: "dim" }, `v${row.version}`),
+        pill(row.status),
+        isLive &&
+          this.connection === "lost" &&
+          h("span", { class: "lost" }, "connection lost, trying again …"),
+        h("span", { class: "grow" }),
+        ...present(actionsOf(row, onChange)),
+      ),
+      factsOf(row, isLive),
+    );
+  }
+
+  /** Those that come from it, and its sub-playbooks. */
+  async loadRelations() {
+    const { id, signal } = this;
+    const [children, others] = await Promise.all([
+      get(`/api/executions?parent_id=${id}&limit=20`, signal),
+      get(`/api/executions?origin_id=${id}&limit=20`, signal),
+    ]).catch(() => [[], []]);
+    this.relations = [
+      ...others.map((row) => ({ what: row.origin?.kind ?? "", row })),
+      ...children.map((row) => ({ what: "sub-playbook", row })),
+    ];
+    if (this.selected === undefined && !signal.aborted) {
+      this.showSide();
+    }
+  }
+
+  showSide() {
+    const { row, relations } = this;
+    this.selected = undefined;
+    this.isDirty = true;
+    const onStep = (name) => this.select(name);
+    this.side.replaceChildren(...executionPanel(row, { relations, onStep }));
+  }
+
+  async select(name) {
+    const { id, signal } = this;
+    if (name === undefined) {
+      return this.showSide();
+    }
+    this.selected = name;
+    this.isDirty = true;
+    this.draw();
+    try {
+      const seen = this.progress.steps.get(name);
+      const [{ steps }, failedItems] = await Promise.all([
+        get(`/api/executions/${id}/steps?step=${encodeURIComponent(name)}`, signal),
+        loadFailedItems(id, seen, signal),
+      ]);
+      if (this.selected === name) {
+        this.showStep(steps[0] ?? unknownStep(name, seen), failedItems);
+      }
+    } catch (error) {
+      this.side.replaceChildren(errorCard(error));
+    }
+  }
+
+  showStep(row, failedItems) {
+    const onLog = (step) => {
+      this.logStep = step;
+      this.tabs.open("Log");
+    };
+    this.side.replaceChildren(
+      ...stepPanel({
+        row,
+        seen: this.progress.steps.get(row.step),
+        node: this.graph?.steps.find(({ step }) => step === row.step),
+        onClose: () => this.showSide(),
+        onLog,
+        failedItems,
+      }),
+    );
+    if (matchMedia("(max-width: 900px)").matches) {
+      this.side.scrollIntoView({ block: "start" });
+    }
+  }
 }
 
-async function emptyPools(signal) {
-  const pools = await get("/api/worker/pools?status=no_workers", signal);
-  return new Map(pools.map(({ name, waiting_reason: reason }) => [name, reason ?? ""]));
-}
+const goTo = (id) => {
+  location.hash = `#/e/${id}`;
+};
+
+const card = (title, element, kind = "") =>
+  h("div", { class: `card ${kind}` }, h("h2", {}, title), element);
 
 /** Without events: those come by the stream. */
 async function summary(id, signal) {
-  const { events: _events, ...row } = await get(`/api/executions/${id}`, signal);
+  const { events: _events, ...row } = await get(`/api/executions/${id}?events=false`, signal);
   return row;
 }
 
-function headOf(row, ms, isLive) {
-  const fact = (name, value) => value && h("span", {}, `${name} `, h("b", {}, value));
-  return [
-    h(
-      "div",
-      { class: "row" },
-      h("h1", {}, row.path),
-      row.version && h("span", { class: "dim" }, `v${row.version}`),
-      pill(row.status),
-      h("span", { class: "grow" }),
-      isLive &&
-        h("button", { class: "danger", onclick: () => askCancel(row.execution_id) }, "Cancel…"),
-    ),
-    h(
-      "div",
-      { class: "facts" },
-      fact("id", h("span", { class: "mono" }, row.execution_id)),
-      fact("started", formatTime(row.started_at)),
-      fact(isLive ? "running for" : "took", formatDuration(ms / 1000)),
-      row.parent_execution_id &&
-        fact(
-          "part of",
-          h(
-            "a",
-            { class: "mono", href: `#/e/${row.parent_execution_id}` },
-            row.parent_execution_id,
-          ),
-        ),
-    ),
-  ];
-}
-
-function drawStep(rows, list, step, { beginMs, endMs, isHere, waiting }) {
-  let row = rows.get(step.name);
-  if (!row) {
-    row = {
-      dot: h("span", { class: "dot" }),
-      more: h("div", { class: "more" }),
-      track: h("span", { class: "track" }),
-      time: h("span", { class: "time" }),
-    };
-    row.element = h(
-      "button",
-      { "data-step": step.name },
-      h("span", {}, row.dot),
-      h("span", {}, h("div", { class: "name", title: step.name }, step.name), row.more),
-      row.track,
-      row.time,
-    );
-    rows.set(step.name, row);
-    list.append(row.element);
-  }
-  const status = stepStatus(step);
-  row.element.className = `step${isHere ? " here" : ""}`;
-  row.dot.className = `dot ${status}`;
-  row.more.replaceChildren(stepNote(step));
-  if (status === "running" && waiting.has(step.pool)) {
-    row.more.append(h("div", { class: "waits" }, waiting.get(step.pool)));
-  }
-  row.more.title = step.retried ?? "";
-  row.track.replaceChildren(...bars(step.visits, beginMs, endMs));
-  const last = step.visits.at(-1);
-  row.time.textContent = last
-    ? formatDuration(((last.endMs ?? endMs) - last.beginMs) / 1000)
-    : status;
-}
-
-function stepOf(step, seen, close) {
-  return [
-    h(
-      "div",
-      { class: "row" },
-      h("h1", { class: "grow" }, step.step),
-      pill(step.status),
-      h("button", { onclick: close, "aria-label": "Close" }, "✕"),
-    ),
-    h(
-      "div",
-      { class: "facts" },
-      h("span", {}, "visits ", h("b", {}, String(step.visits ?? 0))),
-      h("span", {}, "attempts ", h("b", {}, String(step.attempts ?? 0))),
-      seen?.worker && h("span", {}, "worker ", h("b", {}, seen.worker)),
-    ),
-    seen?.children.length > 0 &&
-      h(
-        "p",
-        {},
-        "Sub-playbook: ",
-        seen.children.map((id) => h("a", { class: "mono", href: `#/e/${id}` }, `${id} `)),
-      ),
-    seen && retriedOf(step, seen),
-    step.error && [
-      h("h2", { class: "failed" }, "Error"),
-      h(
-        "pre",
-        { class: "error" },
-        step.error_details?.stderr ? `${step.error}\n\n${step.error_details.stderr}` : step.error,
-      ),
-    ],
-    h("details", { open: true }, h("summary", {}, "Result"), json(step.result ?? null)),
-  ]
-    .flat()
-    .filter(Boolean);
-}
-
-/** How often tasks were tried again, and why unless the error says so too. */
-function retriedOf(step, seen) {
-  const count = retryCount(seen);
-  const why = step.error?.includes(seen.retried) ? "" : seen.retried;
-  return (
-    count > 0 &&
-    h(
-      "p",
-      { class: "retried" },
-      h("b", {}, `Tried again ${times(count)}`),
-      why && `, the last time after: ${why}`,
-    )
-  );
-}
-
-function endOf(row) {
-  return [
-    row.error && [
-      h("h2", { class: "failed" }, "Error"),
-      h(
-        "pre",
-        { class: "error" },
-        row.error_details?.stderr ? `${row.error}\n\n${row.error_details.stderr}` : row.error,
-      ),
-    ],
-    h(
-      "details",
-      { open: true },
-      h("summary", {}, row.completed_at ? "Result" : "Result (still running)"),
-      json(row.result ?? null),
-    ),
-    h("details", {}, h("summary", {}, "Workload"), json(row.workload)),
-    h("p", { class: "dim" }, "Select a step to see its result."),
-  ]
-    .flat()
-    .filter(Boolean);
-}
-
-function addLine(log, line) {
-  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  const index = line.index === null ? "" : `[${line.index}]`;
-  log.append(
-    h(
-      "div",
-      {},
-      h("span", { class: "who" }, `${line.step}${index} `),
-      h("span", { class: line.stream }, line.text),
-    ),
-  );
-  if (log.childElementCount > LOG_LINES_MAX) {
-    log.firstElementChild.remove();
-  }
-  if (isAtEnd) {
-    log.scrollTop = log.scrollHeight;
-  }
-}
-
-function askCancel(id) {
-  const dialog = document.getElementById("cancel");
-  dialog.returnValue = "no";
-  dialog.showModal();
-  dialog.addEventListener(
-    "close",
-    () => {
-      if (dialog.returnValue !== "yes") {
-        return;
-      }
-      const reason = dialog.querySelector("input").value || "cancelled on the page";
-      call(`/api/executions/${id}/cancel`, {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify({ reason }),
-      }).catch((error) => alert(error.message));
-    },
-    { once: true },
+function factsOf(row, isLive) {
+  const { origin } = row;
+  return h(
+    "div",
+    { class: "facts" },
+    fact("id", h("span", { class: "mono" }, row.execution_id)),
+    fact("started", formatTime(row.started_at)),
+    isLive
+      ? fact("for", liveTime(row.started_at, "took"))
+      : fact("took", formatDuration(row.duration_seconds)),
+    row.parent_execution_id && fact("part of", executionLink(row.parent_execution_id)),
+    origin && fact(`${origin.kind} of`, executionLink(origin.execution_id)),
+    row.concurrency && fact("concurrency key", `${row.concurrency.key} (${row.concurrency.limit})`),
   );
 }

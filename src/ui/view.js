@@ -1,105 +1,179 @@
-/** Building blocks of the page: elements, times, and the pieces that several views share. */
+/** Building blocks of the page: elements, and the pieces that several views share. */
+import { formatAge, formatSpan, formatTime } from "./format.js";
+
+const SVG = "http://www.w3.org/2000/svg";
 
 /** An element. Texts are set as text, never as markup. */
 export function h(tag, props = {}, ...children) {
-  const element = document.createElement(tag);
+  return fill(document.createElement(tag), props, children);
+}
+
+/** The same for pictures. */
+export function s(tag, props = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), props, children);
+}
+
+function fill(element, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) {
       continue;
     }
     if (name.startsWith("on")) {
       element.addEventListener(name.slice(2), value);
-    } else if (name === "class") {
-      element.className = value;
     } else {
       element.setAttribute(name, value === true ? "" : value);
     }
   }
-  element.append(
-    ...children.flat().filter((child) => child !== null && child !== undefined && child !== false),
-  );
+  element.append(...present(children));
   return element;
 }
 
-export function formatDuration(seconds) {
-  if (seconds === null || seconds === undefined || Number.isNaN(seconds)) {
-    return "";
-  }
-  if (seconds < 1) {
-    return `${Math.max(0, Math.round(seconds * 1000))} ms`;
-  }
-  if (seconds < 60) {
-    return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
-  }
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) {
-    return `${minutes} m ${Math.floor(seconds % 60)} s`;
-  }
-  return minutes < 1440
-    ? `${Math.floor(minutes / 60)} h ${minutes % 60} m`
-    : `${Math.floor(minutes / 1440)} d ${Math.floor((minutes % 1440) / 60)} h`;
+/** Without what stands for nothing, so that views can say `condition && element`. */
+export function present(children) {
+  return children
+    .flat(3)
+    .filter((child) => child !== null && child !== undefined && child !== false && child !== "");
 }
 
-export function formatTime(iso) {
-  return iso
-    ? new Date(iso).toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" })
-    : "";
+export function pill(status, title) {
+  const name = String(status).toLowerCase();
+  return h("span", { class: `pill ${name}`, title }, name);
 }
 
-export function formatAgo(iso) {
-  const seconds = (Date.now() - Date.parse(iso)) / 1000;
-  return seconds < 2 ? "now" : `${formatDuration(Math.floor(seconds)).replace(/\.\d+/, "")} ago`;
-}
-
-export function pill(status) {
-  return h("span", { class: `pill ${String(status).toLowerCase()}` }, String(status).toLowerCase());
-}
+/** Texts longer than this are shown when asked for. */
+const JSON_CHARS = 20_000;
 
 export function json(value) {
-  return h("pre", {}, typeof value === "string" ? value : JSON.stringify(value, null, 2));
+  const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
+  if (text.length <= JSON_CHARS) {
+    return h("pre", { tabindex: "0" }, text);
+  }
+  const pre = h("pre", { tabindex: "0" }, `${text.slice(0, JSON_CHARS)}\n…`);
+  const more = h(
+    "button",
+    {
+      class: "small",
+      onclick: () => {
+        pre.textContent = text;
+        more.remove();
+      },
+    },
+    `Show all ${text.length.toLocaleString("en")} characters`,
+  );
+  return h("div", {}, pre, more);
 }
 
+/** Columns are `[name, classes]`; those of class `wide` are left out on narrow screens. */
 export function table(columns, rows) {
   return h(
     "div",
     { class: "card table" },
-    h(
-      "table",
-      {},
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          columns.map(([name, kind]) => h("th", { class: kind, scope: "col" }, name)),
-        ),
-      ),
-      h("tbody", {}, rows),
-    ),
+    h("table", {}, h("thead", {}, headRow(columns)), h("tbody", {}, rows)),
   );
 }
 
-/** One bar per visit on a track from the execution's begin to its end or now. */
-export function bars(visits, beginMs, endMs) {
-  const whole = Math.max(1, endMs - beginMs);
-  return visits.map((visit) => {
-    const bar = h("span", {
-      class: `bar ${visit.status}`,
-      title: `visit ${visit.number}: ${visit.status}`,
-    });
-    // One at the very end is seen too.
-    bar.style.left = `min(${(100 * (visit.beginMs - beginMs)) / whole}%, 100% - 3px)`;
-    bar.style.width = `${(100 * ((visit.endMs ?? endMs) - visit.beginMs)) / whole}%`;
-    return bar;
-  });
+function headRow(columns) {
+  return h(
+    "tr",
+    {},
+    columns.map(([name, kind]) => h("th", { class: kind, scope: "col" }, name)),
+  );
+}
+
+/**
+ * A table whose rows stay where nothing has changed, so that focus and selection survive a refresh.
+ * `update(items)` takes the newest list; `key` tells items apart.
+ */
+export function liveTable(columns, { key, render }) {
+  const body = h("tbody");
+  const element = h(
+    "div",
+    { class: "card table" },
+    h("table", {}, h("thead", {}, headRow(columns)), body),
+  );
+  let known = new Map();
+  return {
+    element,
+    update: (items) => {
+      const next = new Map();
+      for (const item of items) {
+        const text = JSON.stringify(item);
+        const old = known.get(key(item));
+        next.set(key(item), old?.text === text ? old : { text, row: render(item) });
+      }
+      known = next;
+      const rows = [...next.values()].map(({ row }) => row);
+      if (rows.length !== body.children.length || rows.some((row, i) => row !== body.children[i])) {
+        body.replaceChildren(...rows);
+      }
+    },
+  };
 }
 
 export function meter(part, whole) {
-  const fill = h("i");
-  fill.style.width = `${whole > 0 ? (100 * part) / whole : 0}%`;
-  return h("div", { class: "meter", title: `${part} of ${whole}` }, fill);
+  const bar = h("i");
+  bar.style.width = `${whole > 0 ? (100 * part) / whole : 0}%`;
+  return h("div", { class: "meter", title: `${part} of ${whole}` }, bar);
 }
 
-export const show = (main, error) =>
-  main.replaceChildren(h("div", { class: "card error" }, error.message));
+/** What to do when there is nothing to show; what stands between backticks is set as code. */
+export function empty(text) {
+  return h("div", { class: "card empty" }, withCode(text));
+}
+
+export function withCode(text) {
+  return text.split("`").map((part, index) => (index % 2 === 1 ? h("code", {}, part) : part));
+}
+
+export const fact = (name, value) =>
+  value !== null && value !== undefined && value !== false && value !== ""
+    ? h("span", {}, `${name} `, h("b", {}, value))
+    : null;
+
+export const executionLink = (id) => h("a", { class: "mono", href: `#/e/${id}` }, id);
+export const playbookLink = (path) => h("a", { href: `#/p/${encodeURIComponent(path)}` }, path);
+
+/** A time that is kept up to date: see {@link tickTimes}. `as`: ago, left or took. */
+export function liveTime(iso, as) {
+  const element = h("time", {
+    datetime: iso,
+    title: formatTime(iso),
+    "data-at": String(Date.parse(iso)),
+    "data-as": as,
+  });
+  setTime(element, Date.now());
+  return element;
+}
+
+export function tickTimes(root, nowMs) {
+  for (const element of root.querySelectorAll("time[data-as]")) {
+    setTime(element, nowMs);
+  }
+}
+
+function setTime(element, nowMs) {
+  const atMs = Number(element.dataset.at);
+  const text = TIMES[element.dataset.as](atMs, nowMs);
+  if (element.textContent !== text) {
+    element.textContent = text;
+  }
+}
+
+const TIMES = {
+  ago: (atMs, nowMs) => formatAge(nowMs - atMs),
+  left: (atMs, nowMs) => (atMs > nowMs ? `in ${formatSpan(atMs - nowMs)}` : "now"),
+  took: (atMs, nowMs) => formatSpan(nowMs - atMs),
+};
+
+/** An answer that says no, as it is. */
+export function errorCard(error) {
+  return h(
+    "div",
+    { class: "card error", role: "alert" },
+    h("div", { class: "message" }, error.message),
+    error.code &&
+      h("div", { class: "dim" }, `${error.code}${error.status ? ` · HTTP ${error.status}` : ""}`),
+  );
+}
+
+export const show = (main, error) => main.replaceChildren(errorCard(error));

@@ -63,6 +63,7 @@ const EDGES: Record<string, readonly string[]> = {
 /** Third-party package (prefix) -> the only folders that may import it. */
 const SEAMS: Record<string, readonly string[]> = {
   croner: ["triggers"],
+  "@dagrejs/": ["server"],
   "@duckdb/": ["tools"],
   "@grpc/": ["rpc"],
   nats: ["bus", "tools"],

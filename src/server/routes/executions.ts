@@ -76,9 +76,15 @@ export function executionRoutes(context: RouteContext) {
     )
     .get(
       "/:id",
-      async ({ params }) => await answerDetail(reader, await findExecution(reader, params.id)),
+      async ({ params, query }) =>
+        await answerDetail(
+          reader,
+          await findExecution(reader, params.id),
+          query.events !== "false",
+        ),
       {
         params: ExecutionParams,
+        query: t.Object({ events: t.Optional(t.String({ description: "`false`: none." })) }),
         detail: docs({
           tag: TAG,
           summary: "One execution",
@@ -269,12 +275,19 @@ async function findOpen(reader: ServerReader, id: string): Promise<ExecutionRow>
   return row;
 }
 
-async function answerDetail(reader: ServerReader, row: ExecutionRow): Promise<unknown> {
+async function answerDetail(
+  reader: ServerReader,
+  row: ExecutionRow,
+  hasEvents: boolean,
+): Promise<unknown> {
   const steps = row.status === "running" ? await reader.listSteps(row.executionId) : [];
   const detail = {
     ...viewExecutionDetail(row, await readWorkload(reader, row)),
     waiting: viewWaiting(steps),
   };
+  if (!hasEvents) {
+    return { ...detail, events: [] };
+  }
   return row.seq > EVENT_PAGE
     ? streamJson(detail, "events", newestEvents(reader, row))
     : { ...detail, events: await Array.fromAsync(newestEvents(reader, row)) };

@@ -54,10 +54,19 @@ export function scheduleRoutes(context: ScheduleContext) {
   return new Elysia({ prefix: "/api/schedules", normalize: false })
     .get(
       "",
-      async ({ query }) => ({
-        schedules: (await schedules.list(readPage(query, { max: 1000, otherwise: 200 }))).map(view),
-      }),
-      { query: t.Object(PageQuery), detail: docs({ tag: TAG, summary: "List schedules" }) },
+      async ({ query }) => {
+        const rows = await schedules.list(readPage(query, { max: 1000, otherwise: 200 }));
+        const newest = await schedules.newestFirings(rows.map(({ scheduleId }) => scheduleId));
+        return { schedules: rows.map((row) => ({ ...view(row), ...viewLast(row, newest) })) };
+      },
+      {
+        query: t.Object(PageQuery),
+        detail: docs({
+          tag: TAG,
+          summary: "List schedules",
+          description: "With the `last_firing` of each.",
+        }),
+      },
     )
     .post(
       "",
@@ -268,6 +277,14 @@ function view({ spec, ...row }: ScheduleRow): JsonObject {
     created_at: isoTime(row.createdAtMs),
     updated_at: isoTime(row.updatedAtMs),
   };
+}
+
+function viewLast(
+  { scheduleId }: ScheduleRow,
+  newest: ReadonlyMap<string, FiringRow>,
+): { readonly last_firing: JsonObject | null } {
+  const row = newest.get(scheduleId);
+  return { last_firing: row === undefined ? null : viewFiring(row) };
 }
 
 function viewFiring(row: FiringRow): JsonObject {

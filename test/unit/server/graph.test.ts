@@ -1,3 +1,4 @@
+import { toolsNamed } from "../../support/tools.ts";
 import { expect, test } from "bun:test";
 import type { CatalogId, CommandId } from "../../../src/core/ids.ts";
 import type { Json } from "../../../src/core/json.ts";
@@ -25,7 +26,7 @@ workflow:
 
 function backendWithPlaybook() {
   const backend = createBackend();
-  const { playbook } = parsePlaybook(PLAYBOOK, { knownTools: new Set(["noop"]) });
+  const { playbook } = parsePlaybook(PLAYBOOK, { knownTools: toolsNamed("noop") });
   const document = playbook as unknown as Json;
   const entry = { catalogId: "7" as CatalogId, path: "tests/loop", version: 3, kind: "playbook" };
   backend.reader.getCatalog = ({ catalogId, path }) =>
