@@ -38,6 +38,7 @@ import { withDatabase } from "./database.ts";
 import type { Infrastructure } from "./infrastructure.ts";
 import { natsAddress, openInfrastructure } from "./infrastructure.ts";
 import { openLogger } from "./log.ts";
+import { createOperator } from "./operator.ts";
 import { openProviders, openSealer } from "./secrets.ts";
 import { VERSION } from "./version.ts";
 
@@ -146,6 +147,11 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     onCall: (event) => countCall(metrics, event),
     log: log.child({ component: "rpc" }),
   });
+  const operator = createOperator({
+    token: values.operatorToken,
+    databaseUrl: infrastructure.databaseUrl,
+    orchestrator,
+  });
   const http = createHttpServer({
     orchestrator,
     reader,
@@ -156,9 +162,13 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     version: VERSION,
     access: {
       token: values.token?.reveal(),
+      operatorToken: operator.token,
       isLoopback: isLoopback(values.host),
       origins: values.origins,
     },
+    knownTools: KNOWN_TOOL_KINDS,
+    connectionCountMax: values.databasePool,
+    operatorQuery: operator.query,
     canReadSecrets: values.secretReading,
     uploadBytesMax: values.resultBytes,
   });

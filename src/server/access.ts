@@ -13,6 +13,8 @@ import { PAGE_PATHS } from "./routes/page.ts";
 export interface AccessOptions {
   /** Required as `Authorization: Bearer …`; undefined: no token is asked for. */
   readonly token: string | undefined;
+  /** As good as the token everywhere, and needed for what only operators may do. */
+  readonly operatorToken?: string | undefined;
   /** True if the server listens on loopback addresses only. */
   readonly isLoopback: boolean;
   /** Origins whose pages may call besides the server's own, for example `https://noetl.example`. */
@@ -28,11 +30,13 @@ const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i;
 export type AccessCheck = (request: Request, path: string) => AppError | undefined;
 
 export function createAccessCheck(options: AccessOptions): AccessCheck {
-  const { token } = options;
+  const { token, operatorToken } = options;
   if (token === undefined) {
     return (request, path) => (isHook(path) ? undefined : checkOrigin(request, options));
   }
-  const expected = Buffer.from(`Bearer ${token}`);
+  const expected = [token, operatorToken].flatMap((each) =>
+    each === undefined ? [] : Buffer.from(`Bearer ${each}`),
+  );
   return (request, path) =>
     PUBLIC_PATHS.has(path) || isHook(path) ? undefined : checkToken(request, expected);
 }
@@ -42,7 +46,7 @@ function isHook(path: string): boolean {
   return path.startsWith("/hooks/");
 }
 
-function checkToken(request: Request, expected: Buffer): AppError | undefined {
+function checkToken(request: Request, expected: readonly Buffer[]): AppError | undefined {
   const header = request.headers.get("authorization");
   if (header === null) {
     return new AppError(
@@ -52,7 +56,7 @@ function checkToken(request: Request, expected: Buffer): AppError | undefined {
     );
   }
   const given = Buffer.from(header);
-  return given.length === expected.length && timingSafeEqual(given, expected)
+  return expected.some((each) => given.length === each.length && timingSafeEqual(given, each))
     ? undefined
     : new AppError("forbidden", "TOKEN_INVALID", "The token is not valid");
 }

@@ -20,11 +20,12 @@ import { BODY_BYTES_MAX } from "./body.ts";
 import { createCors } from "./cors.ts";
 import type { ErrorBody } from "./errors.ts";
 import { describeError, errorResponse } from "./errors.ts";
-import type { RouteContext } from "./route-context.ts";
+import type { KnownTools, OperatorOptions, RouteContext } from "./route-context.ts";
 import type { RouteNames } from "./route-name.ts";
 import { createRouteNames } from "./route-name.ts";
 import { catalogRoutes } from "./routes/catalog.ts";
 import { credentialRoutes } from "./routes/credentials.ts";
+import { operatorRoutes } from "./routes/database.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { executeRoutes } from "./routes/execute.ts";
 import { executionRoutes } from "./routes/executions.ts";
@@ -35,6 +36,9 @@ import { keychainRoutes } from "./routes/keychain.ts";
 import { liveRoutes } from "./routes/live.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { pageRoutes } from "./routes/page.ts";
+import { platformRoutes } from "./routes/platform.ts";
+import { playbookRoutes } from "./routes/playbooks.ts";
+import { refusedRoutes } from "./routes/refused.ts";
 import { resultRoutes } from "./routes/results.ts";
 import { scheduleRoutes } from "./routes/schedules.ts";
 import { subscriptionRoutes } from "./routes/subscriptions.ts";
@@ -59,6 +63,12 @@ export interface HttpServerOptions {
   readonly heartbeatMs?: number;
   /** Default false. */
   readonly canReadSecrets?: boolean;
+  /** Kinds of tools that playbooks may use; default none. */
+  readonly knownTools?: KnownTools;
+  /** Connections to the database at most; default 0: not known. */
+  readonly connectionCountMax?: number;
+  /** Asks databases for operators, who are known by `access.operatorToken`; default: nobody may. */
+  readonly operatorQuery?: OperatorOptions["query"];
 }
 
 export interface HttpServer {
@@ -70,6 +80,7 @@ export interface HttpServer {
   stop(): Promise<void>;
 }
 
+const NO_TOOLS: KnownTools = new Set();
 export const UPLOAD_BYTES_MAX = 64 * 1024 * 1024;
 /** Its body is stored while it is read. */
 const UPLOAD_PATH = /^\/api\/result\/\d+\/[^/]+$/;
@@ -91,6 +102,9 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     closing: closing.signal,
     heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     canReadSecrets: options.canReadSecrets ?? false,
+    knownTools: options.knownTools ?? NO_TOOLS,
+    connectionCountMax: options.connectionCountMax ?? 0,
+    operator: { token: options.access.operatorToken, query: options.operatorQuery },
   });
   const handle = createHandler(app.instance, app.names, options);
   let listener: Bun.Server<undefined> | undefined;
@@ -137,6 +151,7 @@ function createApp(context: RouteContext): {
     )
     .use(healthRoutes(context))
     .use(catalogRoutes(context))
+    .use(playbookRoutes(context))
     .use(executionRoutes(context))
     .use(liveRoutes(context))
     .use(graphRoutes(context))
@@ -146,6 +161,9 @@ function createApp(context: RouteContext): {
     .use(credentialRoutes(context))
     .use(keychainRoutes(context))
     .use(workerRoutes(context))
+    .use(platformRoutes(context))
+    .use(operatorRoutes(context))
+    .use(refusedRoutes())
     .use(triggerRoutes(context))
     .use(metricsRoutes(context))
     .use(pageRoutes());

@@ -115,7 +115,7 @@ export interface RegisteredPlaybook {
 }
 
 /** Reads, and the few writes that no execution depends on. Absent rows are undefined. */
-export interface ServerReader {
+export interface ServerReader extends PlatformReader {
   checkHealth(): Promise<BackendHealth>;
   listCatalog(filter: CatalogFilter): Promise<readonly CatalogEntry[]>;
   getCatalog(key: {
@@ -177,6 +177,65 @@ export interface ServerReader {
   countQueued(): Promise<number>;
 }
 
+/** What who looks after a platform asks; see operate-reader.ts. */
+export interface PlatformReader {
+  countCatalog(filter: Omit<CatalogFilter, keyof Page>): Promise<number>;
+  /** Takes versions of a playbook out of use, or back; gives those that this changed. */
+  archivePlaybooks(key: ArchiveKey, isArchived: boolean): Promise<readonly ArchivedVersion[]>;
+  /** Counting stops at `max`. */
+  countExecutions(filter: Omit<ExecutionFilter, keyof Page>, max: number): Promise<number>;
+  /** Roots that began before a time, oldest first. */
+  listUnfinished(query: {
+    readonly beforeMs: number;
+    readonly limit: number;
+  }): Promise<readonly ExecutionId[]>;
+  countEvents(
+    executionId: ExecutionId,
+    filter: Pick<EventPage, "afterSeq" | "types">,
+  ): Promise<number>;
+  connectionUse(): Promise<ConnectionUse>;
+  /** Tables of the platform. */
+  listTables(): Promise<readonly string[]>;
+  /** The execution as it was after an event, or at a time; undefined if it had not started. */
+  stateAt(executionId: ExecutionId, moment: Moment): Promise<PastState | undefined>;
+}
+
+export interface ArchiveKey {
+  readonly catalogId?: CatalogId | undefined;
+  readonly path?: string | undefined;
+  /** Absent: all versions of the path. */
+  readonly version?: number | undefined;
+}
+
+export interface ArchivedVersion {
+  readonly catalogId: CatalogId;
+  readonly path: string;
+  readonly version: number;
+}
+
+/** Connections of all servers on the database. */
+export interface ConnectionUse {
+  readonly open: number;
+  readonly active: number;
+  readonly blocked: number;
+}
+
+export interface Moment {
+  /** Position in the log; absent: the last one before `timeMs`. */
+  readonly seq?: number | undefined;
+  readonly timeMs?: number | undefined;
+}
+
+export interface PastState {
+  readonly seq: number;
+  readonly timeMs: number;
+  readonly status: ExecutionStatus;
+  readonly steps: readonly StepRow[];
+  readonly variables: JsonObject;
+  /** SHA-256 of the whole state: the same events always give the same. */
+  readonly checksum: string;
+}
+
 /** A stored value that can be read. */
 export interface OpenResult {
   readonly info: ResultInfo;
@@ -203,6 +262,14 @@ export interface Page {
 export interface CatalogFilter extends Page {
   /** Lower case, for example `playbook`. */
   readonly kind?: string;
+  /** Part of the path, in any case. */
+  readonly path?: string;
+  /** Only the last version of each path. */
+  readonly isLatestOnly?: boolean;
+  /** Versions that are out of use too. */
+  readonly hasArchived?: boolean;
+  /** Default true. */
+  readonly hasContent?: boolean;
 }
 
 export interface CatalogEntry {
@@ -213,7 +280,10 @@ export interface CatalogEntry {
   readonly content: string;
   /** Parsed form of the document; of a playbook see src/dsl/playbook.ts. */
   readonly document?: Json;
+  readonly labels?: Readonly<Record<string, string>>;
   readonly createdAtMs: number;
+  /** Out of use since. */
+  readonly archivedAtMs?: number | null;
 }
 
 export interface ExecutionFilter extends Page {
@@ -271,6 +341,10 @@ export interface ExecutionPlace {
 export interface EventPage {
   readonly afterSeq: number;
   readonly limit: number;
+  /** Default 0. */
+  readonly offset?: number | undefined;
+  /** Default false: in order. */
+  readonly isNewestFirst?: boolean | undefined;
   readonly types?: readonly EventType[] | undefined;
 }
 

@@ -15,6 +15,7 @@ export function isTerminal(status: ExecutionStatus): boolean {
 export function viewExecution(row: ExecutionRow): Readonly<Record<string, unknown>> {
   const started = isoTime(row.startedAtMs);
   const ended = isoTimeOrNull(row.endedAtMs);
+  const durationMs = (row.endedAtMs ?? Date.now()) - row.startedAtMs;
   return {
     execution_id: row.executionId,
     catalog_id: row.catalogId ?? null,
@@ -25,7 +26,9 @@ export function viewExecution(row: ExecutionRow): Readonly<Record<string, unknow
     completed_at: ended,
     start_time: started,
     end_time: ended,
-    duration_seconds: ((row.endedAtMs ?? Date.now()) - row.startedAtMs) / 1000,
+    duration_seconds: durationMs / 1000,
+    duration_human: humanDuration(durationMs),
+    progress: progressOf(row, []),
     parent_execution_id: row.parentExecutionId ?? null,
     origin:
       row.origin === undefined
@@ -66,6 +69,26 @@ function waitingReason({ concurrency }: ExecutionRow): string | null {
   const { key, limit, queue } = concurrency;
   const places = `${queue.held} of ${limit} ${limit === 1 ? "place" : "places"} taken`;
   return `waits for concurrency key ${JSON.stringify(key)}: ${places}, position ${queue.position} in line`;
+}
+
+/** `420 ms`, `3.4 s`, `2m 5s`, `1h 2m`. */
+function humanDuration(ms: number): string {
+  if (ms < 60_000) {
+    return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+  }
+  const minutes = Math.floor(ms / 60_000);
+  return minutes < 60
+    ? `${minutes}m ${Math.floor((ms % 60_000) / 1000)}s`
+    : `${Math.floor(minutes / 60)}h ${minutes % 60}m`;
+}
+
+/** Percent: of the steps that were reached those that have ended; null where that is not known. */
+export function progressOf({ status }: ExecutionRow, steps: readonly StepRow[]): number | null {
+  if (status === "completed") {
+    return 100;
+  }
+  const ended = steps.filter(({ endedAtMs }) => endedAtMs !== undefined).length;
+  return steps.length === 0 ? null : Math.round((100 * ended) / steps.length);
 }
 
 /** With everything that lists leave out, but the events. */

@@ -1,6 +1,5 @@
 /** The reads of the HTTP API, from the store, the orchestrator's states and the bus. */
 import { errorMessage } from "../core/errors.ts";
-import type { StepView } from "../engine/view.ts";
 import { stepViews, variables } from "../engine/view.ts";
 import type { Orchestrator } from "../orchestrator/orchestrator.ts";
 import { openCredential, sealCredential } from "../secrets/credential.ts";
@@ -31,10 +30,11 @@ import type {
   ExecutionRow,
   NewCredential,
   ServerReader,
-  StepRow,
   Totals,
 } from "./backend.ts";
 import { createKeychainReader } from "./keychain-reader.ts";
+import { createPlatformReader } from "./operate-reader.ts";
+import { toStep } from "./step-row.ts";
 
 export interface ReaderOptions {
   readonly sql: Sql;
@@ -64,16 +64,17 @@ export function createReader(options: ReaderOptions): ServerReader {
   const { sql, orchestrator, secrets, workerTimeoutMs } = options;
   return {
     checkHealth: async () => await checkHealth(options),
-    listCatalog: async (filter) =>
-      await listCatalogEntries(sql, { ...filter, isLatestOnly: false }),
+    ...createPlatformReader(sql),
+    listCatalog: async ({ isLatestOnly = false, ...filter }) =>
+      await listCatalogEntries(sql, { ...filter, isLatestOnly }),
     getCatalog: async (key) => await getCatalogEntry(sql, key),
     listExecutions: async (filter) => await placed(sql, await listExecutions(sql, filter)),
     getExecution: async (executionId) => {
       const row = await getExecution(sql, executionId);
       return row === undefined ? undefined : (await placed(sql, [row]))[0];
     },
-    listEvents: async (executionId, { types, ...page }) =>
-      await listEvents(sql, executionId, types === undefined ? page : { ...page, types }),
+    listEvents: async (executionId, { types = [], offset = 0, isNewestFirst = false, ...page }) =>
+      await listEvents(sql, executionId, { ...page, types, offset, isNewestFirst }),
     listSteps: async (executionId) => {
       const state = await orchestrator.state(executionId);
       return state === undefined ? [] : stepViews(state).map(toStep);
@@ -112,16 +113,6 @@ export function createReader(options: ReaderOptions): ServerReader {
     countAll: async () => await countAll(sql, workerTimeoutMs),
     countQueued: async () => await countQueued(sql),
   };
-}
-
-/** The engine's words are shorter than the API's. */
-const STEP_STATUS: Readonly<Partial<Record<StepView["status"], string>>> = {
-  ok: "completed",
-  error: "failed",
-};
-
-function toStep(view: StepView): StepRow {
-  return { ...view, status: STEP_STATUS[view.status] ?? view.status };
 }
 
 async function checkHealth({ sql, pingBus }: ReaderOptions): Promise<BackendHealth> {

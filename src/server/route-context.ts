@@ -1,9 +1,11 @@
 /** What every route file gets from app.ts. */
 import { AppError } from "../core/errors.ts";
 import type { ExecutionId } from "../core/ids.ts";
+import type { Json, JsonObject } from "../core/json.ts";
 import type { Logger } from "../observability/log.ts";
 import type { ServerMetrics } from "../observability/metrics.ts";
 import type { MetricsRegistry } from "../observability/registry.ts";
+import type { checkDocument } from "../triggers/check-document.ts";
 import type { Triggers } from "../triggers/triggers.ts";
 import type { ExecutionRow, ServerOrchestrator, ServerReader } from "./backend.ts";
 import { readId } from "./schema.ts";
@@ -24,6 +26,45 @@ export interface RouteContext {
   readonly heartbeatMs: number;
   /** True if `include_data=true` may show decrypted credentials. */
   readonly canReadSecrets: boolean;
+  /** Kinds of tools that playbooks may use. */
+  readonly knownTools: KnownTools;
+  /** Connections that this server keeps to the database at most. */
+  readonly connectionCountMax: number;
+  /** What operators may do, and how they are known. */
+  readonly operator: OperatorOptions;
+}
+
+export type KnownTools = Parameters<typeof checkDocument>[1];
+
+export interface OperatorOptions {
+  /** Undefined: nobody is an operator. */
+  readonly token: string | undefined;
+  /** Asks a database; undefined: this server cannot. */
+  readonly query: ((request: OperatorQuery) => Promise<OperatorRows>) | undefined;
+}
+
+/** One statement for the platform's database, or that of a credential. */
+export interface OperatorQuery {
+  readonly statement: string;
+  readonly parameters: readonly Json[];
+  /** Schemas to search for names without one. */
+  readonly searchPath: string | undefined;
+  /** Undefined: the platform's own database, which is only read. */
+  readonly credential: string | undefined;
+  /** Of the credential's server; undefined: the one that it names. */
+  readonly database: string | undefined;
+  readonly isReadOnly: boolean;
+  readonly rowCountMax: number;
+  readonly timeoutMs: number;
+}
+
+export interface OperatorRows {
+  readonly columns: readonly string[];
+  readonly rows: readonly JsonObject[];
+  /** Rows that were changed, or given. */
+  readonly rowCount: number;
+  /** True: there are more rows. */
+  readonly isCut: boolean;
 }
 
 /** @throws AppError not_found EXECUTION_NOT_FOUND, invalid ID_INVALID. */

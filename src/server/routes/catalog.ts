@@ -2,18 +2,24 @@
 import { Elysia, t } from "elysia";
 import { AppError } from "../../core/errors.ts";
 import type { CatalogId } from "../../core/ids.ts";
-import type { Diagnostic } from "../../dsl/diagnostic.ts";
-import type { CatalogEntry, RegisteredPlaybook, ServerReader } from "../backend.ts";
+import type { CatalogEntry, ServerReader } from "../backend.ts";
 import { JSON_BODY } from "../body.ts";
 import { docs } from "../docs.ts";
 import { isoTime } from "../event-view.ts";
+import { registerDocument } from "../register.ts";
 import type { RouteContext } from "../route-context.ts";
-import { countWrite } from "../route-context.ts";
-import { Id, PageQuery, readOptionalId, readPage } from "../schema.ts";
+import { Id, isTrue, PageQuery, readOptionalId, readPage } from "../schema.ts";
 import { readVersion } from "./execute.ts";
 
-/** Entries carry their whole content. */
-const LIST_LIMITS = { max: 1000, otherwise: 500 };
+/** Entries carry their whole content, so that a page may be shorter than its limit. */
+const LIST_LIMITS = { max: 1000, otherwise: 100 };
+const LIST = {
+  tag: "Catalog",
+  description:
+    "Newest first, 100 (≤ 1000) at a time and at most 16 MiB of content: go on with `next_offset` while " +
+    "that is not null. All versions, unless `latest` is true; those that are archived if " +
+    "`include_archived` is. `include_content: false` leaves the documents out.",
+};
 
 const RegisterBody = t.Object(
   {
@@ -24,8 +30,18 @@ const RegisterBody = t.Object(
   { additionalProperties: true },
 );
 
+const Flag = t.Optional(t.Nullable(t.Union([t.Boolean(), t.String()])));
+
+const ListFields = {
+  path: t.Optional(t.Nullable(t.String({ description: "Part of the path, in any case." }))),
+  latest: Flag,
+  include_archived: Flag,
+  include_content: Flag,
+  ...PageQuery,
+};
+
 const ListFilter = t.Object(
-  { resource_type: t.Optional(t.Nullable(t.String())), ...PageQuery },
+  { resource_type: t.Optional(t.Nullable(t.String())), ...ListFields },
   { additionalProperties: true },
 );
 
@@ -38,23 +54,13 @@ const ResourceBody = t.Object(
   { additionalProperties: true },
 );
 
-export function catalogRoutes({ orchestrator, reader, metrics, triggers }: RouteContext) {
+export function catalogRoutes(context: RouteContext) {
+  const { reader } = context;
   return new Elysia({ prefix: "/api/catalog", normalize: false })
     .post(
       "/register",
       async ({ body }) =>
-        await countWrite(metrics, "catalog_register", async () => {
-          const request = { content: readContent(body.content), isStrict: body.strict === true };
-          try {
-            return viewRegistered(
-              await (triggers === undefined
-                ? orchestrator.registerPlaybook(request)
-                : triggers.register(request)),
-            );
-          } catch (error) {
-            throw explain(error);
-          }
-        }),
+        await registerDocument(context, { content: body.content, isStrict: body.strict === true }),
       {
         parse: JSON_BODY,
         body: RegisterBody,
@@ -71,18 +77,18 @@ export function catalogRoutes({ orchestrator, reader, metrics, triggers }: Route
     .post("/list", async ({ body }) => await listCatalog(reader, body.resource_type, body), {
       parse: JSON_BODY,
       body: ListFilter,
-      detail: docs({ tag: "Catalog", summary: "List entries", description: "Newest first." }),
+      detail: docs({ ...LIST, summary: "List entries" }),
     })
     .get("/list", async ({ query }) => await listCatalog(reader, query.resource_type, query), {
       query: ListFilter,
-      detail: docs({ tag: "Catalog", summary: "List entries", description: "Newest first." }),
+      detail: docs({ ...LIST, summary: "List entries" }),
     })
     .get(
       "/list/:kind",
       async ({ params, query }) => await listCatalog(reader, params.kind, query),
       {
-        query: t.Object(PageQuery),
-        detail: docs({ tag: "Catalog", summary: "List entries of a kind" }),
+        query: t.Object(ListFields),
+        detail: docs({ ...LIST, summary: "List entries of a kind" }),
       },
     )
     .post("/resource", async ({ body }) => viewEntry(await findEntry(reader, body)), {
@@ -97,69 +103,37 @@ export function catalogRoutes({ orchestrator, reader, metrics, triggers }: Route
     });
 }
 
-/** Base64 has no colon, and no playbook is without one. */
-function readContent(content: string): string {
-  return content.includes(":") ? content : Buffer.from(content, "base64").toString("utf8");
-}
-
-/** Lists all diagnostics in the text too: most clients show only that. */
-function explain(error: unknown): unknown {
-  const diagnostics = error instanceof AppError ? error.details?.["diagnostics"] : undefined;
-  if (!(error instanceof AppError) || !Array.isArray(diagnostics)) {
-    return error;
-  }
-  const list: readonly Diagnostic[] = diagnostics;
-  const errorCount = list.filter(({ severity }) => severity === "error").length;
-  const count = errorCount > 0 ? `${errorCount} error(s)` : `${list.length} warning(s)`;
-  const lines = [
-    `Cannot register the ${error.code.replace("_INVALID", "").toLowerCase()}: ${count}`,
-    ...list.map(diagnosticLine),
-  ];
-  return new AppError(error.kind, error.code, lines.join("\n"), {
-    cause: error,
-    details: { diagnostics },
-  });
-}
-
-function diagnosticLine({ severity, line, column, path, message }: Diagnostic): string {
-  const place = path === "" ? "" : ` ${path}:`;
-  return `  ${severity} at line ${line}, column ${column}:${place} ${message}`;
-}
-
-function viewRegistered({
-  catalogId,
-  path,
-  version,
-  warnings,
-  kind = "playbook",
-}: RegisteredPlaybook & { readonly kind?: string }) {
-  return {
-    status: "success",
-    message: `Registered ${path} version ${version}`,
-    path,
-    version,
-    catalog_id: catalogId,
-    kind,
-    warnings,
-  };
-}
+type ListQuery = Omit<typeof ListFilter.static, "resource_type">;
 
 async function listCatalog(
   reader: ServerReader,
   kind: string | null | undefined,
-  page: { readonly limit?: number | undefined; readonly offset?: number | undefined },
+  query: ListQuery,
 ) {
-  const entries = await reader.listCatalog({
+  const filter = {
     ...(kind ? { kind: kind.toLowerCase() } : {}),
-    ...readPage(page, LIST_LIMITS),
-  });
-  return { entries: entries.map(viewEntry) };
+    ...(query.path ? { path: query.path } : {}),
+    isLatestOnly: isTrue(query.latest ?? undefined),
+    hasArchived: isTrue(query.include_archived ?? undefined),
+  };
+  const page = readPage(query, LIST_LIMITS);
+  const hasContent = !["false", "0", false].includes(query.include_content ?? true);
+  const [entries, total] = await Promise.all([
+    reader.listCatalog({ ...filter, ...page, hasContent }),
+    reader.countCatalog(filter),
+  ]);
+  const end = page.offset + entries.length;
+  return {
+    entries: entries.map(viewEntry),
+    total,
+    next_offset: entries.length > 0 && end < total ? end : null,
+  };
 }
 
 /** @throws AppError not_found CATALOG_ENTRY_NOT_FOUND. */
-async function findEntry(
+export async function findEntry(
   reader: ServerReader,
-  body: typeof ResourceBody.static,
+  body: Partial<typeof ResourceBody.static>,
 ): Promise<CatalogEntry> {
   const catalogId = readOptionalId<CatalogId>(body.catalog_id, "catalog_id");
   const version = readVersion(body.version);
@@ -175,7 +149,7 @@ async function findEntry(
   return entry;
 }
 
-function viewEntry(entry: CatalogEntry) {
+export function viewEntry(entry: CatalogEntry) {
   return {
     catalog_id: entry.catalogId,
     path: entry.path,
@@ -184,7 +158,8 @@ function viewEntry(entry: CatalogEntry) {
     content: entry.content,
     layout: null,
     payload: null,
-    meta: null,
+    meta: entry.labels ?? null,
     created_at: isoTime(entry.createdAtMs),
+    archived_at: entry.archivedAtMs ? isoTime(entry.archivedAtMs) : null,
   };
 }

@@ -1,54 +1,25 @@
 /** Reading executions, and ending them from outside. */
 import { Elysia, t } from "elysia";
 import { AppError } from "../../core/errors.ts";
-import type { CatalogId, ExecutionId } from "../../core/ids.ts";
-import type { JsonObject } from "../../core/json.ts";
-import type { ExecutionStatus } from "../../engine/decision.ts";
-import type { ExecutionFilter, ExecutionRow, ServerReader } from "../backend.ts";
+import type { ExecutionRow, ServerReader } from "../backend.ts";
 import { JSON_BODY } from "../body.ts";
 import { docs } from "../docs.ts";
 import { readEventFilter } from "../event-name.ts";
 import type { ApiEvent } from "../event-view.ts";
 import { seqOfEventId, viewEvent } from "../event-view.ts";
-import {
-  isTerminal,
-  viewExecution,
-  viewExecutionDetail,
-  viewProgress,
-  viewStep,
-  viewWaiting,
-} from "../execution-view.ts";
+import { isTerminal, viewProgress, viewStep } from "../execution-view.ts";
 import { streamJson } from "../json-stream.ts";
 import type { RouteContext } from "../route-context.ts";
 import { findExecution } from "../route-context.ts";
-import {
-  clamp,
-  ExecutionParams,
-  PageQuery,
-  readOptionalId,
-  readOptionalTime,
-  readPage,
-} from "../schema.ts";
+import { clamp, ExecutionParams } from "../schema.ts";
+import { detailRoute } from "./execution-detail.ts";
+import { listRoutes } from "./execution-list.ts";
+import { readStatus } from "./execution-status.ts";
 import { operateRoutes } from "./operate.ts";
 
-/** Events in the detail answer: the newest so many of the log. */
-const DETAIL_EVENTS_MAX = 2000;
-/** Events read from the database at a time; up to one such page the answer is made in one piece. */
-const EVENT_PAGE = 250;
 const TAG = "Executions";
 const NOT_FOUND = { 404: "No such execution." };
 const FINISHED = { ...NOT_FOUND, 422: "The execution has ended already." };
-
-const ListQuery = t.Object({
-  path: t.Optional(t.String({ description: "Part of the path, in any case." })),
-  status: t.Optional(t.String()),
-  catalog_id: t.Optional(t.String()),
-  origin_id: t.Optional(t.String({ description: "Those that retry or rerun this execution." })),
-  parent_id: t.Optional(t.String({ description: "Sub-playbooks of this execution." })),
-  since: t.Optional(t.String({ description: "Started at this time or later." })),
-  until: t.Optional(t.String({ description: "Started before this time." })),
-  ...PageQuery,
-});
 
 const EventQuery = t.Object({
   after_seq: t.Optional(t.Numeric({ description: "Events behind this position." })),
@@ -62,39 +33,8 @@ export function executionRoutes(context: RouteContext) {
   return new Elysia({ prefix: "/api/executions", normalize: false })
     .use(endRoutes(context))
     .use(operateRoutes(context))
-    .get(
-      "",
-      async ({ query }) => (await reader.listExecutions(readFilter(query))).map(viewExecution),
-      {
-        query: ListQuery,
-        detail: docs({
-          tag: TAG,
-          summary: "List executions",
-          description: "Newest first, 50 (≤ 100) at a time.",
-        }),
-      },
-    )
-    .get(
-      "/:id",
-      async ({ params, query }) =>
-        await answerDetail(
-          reader,
-          await findExecution(reader, params.id),
-          query.events !== "false",
-        ),
-      {
-        params: ExecutionParams,
-        query: t.Object({ events: t.Optional(t.String({ description: "`false`: none." })) }),
-        detail: docs({
-          tag: TAG,
-          summary: "One execution",
-          description:
-            `With workload, result, error and the newest ${DETAIL_EVENTS_MAX} events; while it runs ` +
-            "also what its steps wait for (`waiting`).",
-          errors: NOT_FOUND,
-        }),
-      },
-    )
+    .use(listRoutes(context))
+    .use(detailRoute(context))
     .get(
       "/:id/status",
       async ({ params }) => {
@@ -204,31 +144,6 @@ function endRoutes(context: RouteContext) {
     );
 }
 
-const STATUSES: Readonly<Record<string, ExecutionStatus>> = {
-  pending: "pending",
-  running: "running",
-  in_progress: "running",
-  completed: "completed",
-  success: "completed",
-  failed: "failed",
-  error: "failed",
-  cancelled: "cancelled",
-  canceled: "cancelled",
-};
-
-/** @throws AppError invalid REQUEST_INVALID. */
-function readStatus(text: string): ExecutionStatus {
-  const status = STATUSES[text.toLowerCase()];
-  if (status === undefined) {
-    throw new AppError(
-      "invalid",
-      "REQUEST_INVALID",
-      `Unknown status ${text}: one of ${Object.keys(STATUSES).join(", ")}`,
-    );
-  }
-  return status;
-}
-
 function readFinalStatus(text: string | null | undefined): "completed" | "failed" {
   const status = readStatus(text ?? "completed");
   if (status === "completed" || status === "failed") {
@@ -239,24 +154,6 @@ function readFinalStatus(text: string | null | undefined): "completed" | "failed
     "REQUEST_INVALID",
     `Cannot finalize as ${text}: COMPLETED or FAILED`,
   );
-}
-
-function readFilter(query: typeof ListQuery.static): ExecutionFilter {
-  const catalogId = readOptionalId<CatalogId>(query.catalog_id, "catalog_id");
-  const originId = readOptionalId<ExecutionId>(query.origin_id, "origin_id");
-  const parentId = readOptionalId<ExecutionId>(query.parent_id, "parent_id");
-  const sinceMs = readOptionalTime(query.since, "since");
-  const untilMs = readOptionalTime(query.until, "until");
-  return {
-    ...readPage(query, { max: 100, otherwise: 50 }),
-    ...(catalogId === undefined ? {} : { catalogId }),
-    ...(originId === undefined ? {} : { originId }),
-    ...(parentId === undefined ? {} : { parentId }),
-    ...(sinceMs === undefined ? {} : { sinceMs }),
-    ...(untilMs === undefined ? {} : { untilMs }),
-    ...(query.path ? { path: query.path } : {}),
-    ...(query.status ? { status: readStatus(query.status) } : {}),
-  };
 }
 
 /** @throws AppError invalid EXECUTION_FINISHED. */
@@ -273,47 +170,6 @@ async function findOpen(reader: ServerReader, id: string): Promise<ExecutionRow>
     );
   }
   return row;
-}
-
-async function answerDetail(
-  reader: ServerReader,
-  row: ExecutionRow,
-  hasEvents: boolean,
-): Promise<unknown> {
-  const steps = row.status === "running" ? await reader.listSteps(row.executionId) : [];
-  const detail = {
-    ...viewExecutionDetail(row, await readWorkload(reader, row)),
-    waiting: viewWaiting(steps),
-  };
-  if (!hasEvents) {
-    return { ...detail, events: [] };
-  }
-  return row.seq > EVENT_PAGE
-    ? streamJson(detail, "events", newestEvents(reader, row))
-    : { ...detail, events: await Array.fromAsync(newestEvents(reader, row)) };
-}
-
-/** The first event has it. */
-async function readWorkload(
-  reader: ServerReader,
-  { executionId }: ExecutionRow,
-): Promise<JsonObject> {
-  const [first] = await reader.listEvents(executionId, { afterSeq: 0, limit: 1 });
-  return first?.event.type === "playbook.started" ? first.event.workload : {};
-}
-
-async function* newestEvents(reader: ServerReader, row: ExecutionRow): AsyncGenerator<ApiEvent> {
-  let afterSeq = Math.max(0, row.seq - DETAIL_EVENTS_MAX);
-  for (;;) {
-    const page = await reader.listEvents(row.executionId, { afterSeq, limit: EVENT_PAGE });
-    for (const recorded of page) {
-      yield* viewEvent(row.executionId, recorded);
-    }
-    afterSeq = page.at(-1)?.seq ?? row.seq;
-    if (page.length < EVENT_PAGE || afterSeq >= row.seq) {
-      return;
-    }
-  }
 }
 
 async function answerEvents(

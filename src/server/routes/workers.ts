@@ -1,4 +1,4 @@
-/** Pools, workers and totals. Workers register by gRPC only. */
+/** Pools and workers. Workers register by gRPC only. */
 import { Elysia, t } from "elysia";
 import { docs } from "../docs.ts";
 import { viewPool, viewWorker } from "../execution-view.ts";
@@ -23,24 +23,5 @@ export function workerRoutes({ reader }: RouteContext) {
     )
     .get("/api/workers", async () => ({ workers: (await reader.listWorkers()).map(viewWorker) }), {
       detail: docs({ tag: "Workers", summary: "Workers" }),
-    })
-    .get(
-      "/api/dashboard/stats",
-      async () => {
-        const { executions, playbooks, workers } = await reader.countAll();
-        return {
-          status: "ok",
-          stats: {
-            total_executions: Object.values(executions).reduce((sum, count) => sum + count, 0),
-            successful_executions: executions.completed,
-            failed_executions: executions.failed,
-            cancelled_executions: executions.cancelled,
-            running_executions: executions.running + executions.pending,
-            total_playbooks: playbooks,
-            total_workers: workers,
-          },
-        };
-      },
-      { detail: docs({ tag: "Workers", summary: "Totals" }) },
-    );
+    });
 }

@@ -38,7 +38,7 @@ const FIELDS = {
  */
 export async function findTarget(
   config: JsonObject,
-  context: ToolContext,
+  context: Pick<ToolContext, "credential">,
 ): Promise<Target | undefined> {
   const { connection } = config;
   const layers: Layers = [

@@ -1,5 +1,7 @@
 /** A server on a real database and a real bus, without workers: tests end commands from outside. */
 import { connectBus } from "../../../src/bus/bus.ts";
+import { createOperator } from "../../../src/cli/operator.ts";
+import { Secret } from "../../../src/core/secret.ts";
 import { runServices } from "../../../src/core/service.ts";
 import { createLogger } from "../../../src/observability/log.ts";
 import { createServerMetrics } from "../../../src/observability/metrics.ts";
@@ -9,10 +11,18 @@ import { createSealer, KEY_BYTES } from "../../../src/secrets/sealing.ts";
 import { createHttpServer } from "../../../src/server/app.ts";
 import { createReader } from "../../../src/server/reader.ts";
 import { connectStore } from "../../../src/store/pool.ts";
+import { createTriggers } from "../../../src/triggers/triggers.ts";
 import { startNats } from "../../support/nats.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
 
 export type Platform = Awaited<ReturnType<typeof startPlatform>>;
+
+export const OPERATOR_TOKEN = "operator-secret";
+
+/** Metrics and pages are no JSON. */
+function readAnswer(text: string) {
+  return /^[[{"\dtfn]/.test(text) ? JSON.parse(text) : text;
+}
 
 const log = createLogger({
   level: "error",
@@ -53,14 +63,31 @@ export async function startPlatform() {
     secrets,
     workerTimeoutMs: 10_000,
   });
+  const triggers = createTriggers({
+    store,
+    bus,
+    orchestrator,
+    metrics,
+    log,
+    serverId: "server-1",
+  });
+  const { query } = createOperator({
+    token: undefined,
+    databaseUrl: new Secret(db.url),
+    orchestrator,
+  });
   const server = createHttpServer({
     orchestrator,
     reader,
+    triggers,
+    knownTools: new Set(["noop", "python"]),
+    connectionCountMax: 4,
+    operatorQuery: query,
     metrics,
     registry,
     log,
     version: "1.0.0",
-    access: { token: undefined, isLoopback: true, origins: [] },
+    access: { token: undefined, operatorToken: OPERATOR_TOKEN, isLoopback: true, origins: [] },
   });
   const stop = new AbortController();
   const running = runServices(orchestrator.services(), stop.signal);
@@ -70,12 +97,19 @@ export async function startPlatform() {
     await running;
   });
   const owned = stack.move();
-  const call = async (method: string, path: string, body?: unknown) => {
-    const text = body === undefined ? {} : { body: JSON.stringify(body) };
+  const call = async (
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ) => {
+    const text =
+      body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) };
     const response = await server.handle(
-      new Request(`http://localhost${path}`, { method, ...text }),
+      new Request(`http://localhost${path}`, { method, headers, ...text }),
     );
-    return { status: response.status, body: JSON.parse(await response.text()) };
+    const answer = await response.text();
+    return { status: response.status, headers: response.headers, body: readAnswer(answer) };
   };
   const stream = async (path: string, headers: Record<string, string> = {}) =>
     await (await server.handle(new Request(`http://localhost${path}`, { headers }))).text();

@@ -335,6 +335,20 @@ export function createBackend(): Backend {
       openKeychain: () => Promise.resolve(undefined),
       saveKeychain: () => Promise.reject(new Error("not in this test")),
       deleteKeychain: () => Promise.resolve(false),
+      countCatalog: ({ kind }) =>
+        Promise.resolve(
+          catalog.filter((entry) => kind === undefined || entry.kind === kind).length,
+        ),
+      archivePlaybooks: () => Promise.resolve([]),
+      countExecutions: () => Promise.resolve(runs.size),
+      listUnfinished: () => Promise.resolve([...runs.keys()] as ExecutionId[]),
+      countEvents: (executionId, { types = [] }) =>
+        Promise.resolve(
+          find(executionId).events.filter(({ event }) => types.includes(event.type)).length,
+        ),
+      connectionUse: () => Promise.resolve({ open: 3, active: 1, blocked: 0 }),
+      listTables: () => Promise.resolve(["event"]),
+      stateAt: () => Promise.resolve(undefined),
       countQueued: () => Promise.resolve(0),
       countAll: () =>
         Promise.resolve({

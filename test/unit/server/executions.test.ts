@@ -46,6 +46,8 @@ test("GET /api/executions lists newest first, filters and pages", async () => {
     start_time: "2026-01-01T00:00:00.000Z",
     end_time: "2026-01-01T00:00:01.500Z",
     duration_seconds: 1.5,
+    duration_human: "1.5 s",
+    progress: 100,
     parent_execution_id: null,
     origin: null,
     error: null,

@@ -158,3 +158,19 @@ test("the page and its files come with a policy that allows no other host", asyn
   // Whatever a file of the page imports is there, too.
   expect(seen.size).toBeGreaterThan(30);
 });
+
+test("cleanup cancels what has not ended for long, with its children; a dry run only says which", async () => {
+  const backend = createBackend();
+  backend.add("1");
+  backend.add("2");
+  const { call } = createTestServer(backend);
+  const ids = { execution_ids: ["1", "2"] };
+  const dry = await call("POST", "/api/executions/cleanup", { dry_run: true });
+  expect([dry.body, backend.cancels]).toMatchObject([{ ...ids, cancelled_count: 0 }, []]);
+  const real = await call("POST", "/api/executions/cleanup", { older_than_minutes: 5 });
+  expect(real.body).toMatchObject({ ...ids, cancelled_count: 2, has_more: false });
+  expect(backend.cancels).toMatchObject([
+    { executionId: "1", cascade: true, reason: "cleanup: not ended after 5 min" },
+    { executionId: "2", cascade: true },
+  ]);
+});
