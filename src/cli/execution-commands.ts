@@ -35,7 +35,7 @@ export async function exec(
     ...(flags.dedupKey === undefined ? {} : { dedup: { key: flags.dedupKey } }),
   });
   const id = field(started, "execution_id");
-  if (started["status"] === "queued" && flags.json !== true) {
+  if (started["status"] === "queued" && flags.json !== true && flags.wait !== true) {
     const execution = await api.getObject(`/api/executions/${id}/status`);
     context.note(`Execution ${id} ${field(execution, "waiting_reason")}`.trimEnd());
   }

@@ -16,6 +16,7 @@ import { addDevelopCommands } from "./develop-program.ts";
 import { addFlags, example } from "./flags.ts";
 import type { Finish } from "./program-parts.ts";
 import { apiOf, oneOf } from "./program-parts.ts";
+import { addResultCommands } from "./result-program.ts";
 import { addTriggerCommands } from "./trigger-program.ts";
 import { COMMIT, VERSION } from "./version.ts";
 
@@ -58,6 +59,7 @@ export function createProgram(context: CliContext, finish: Finish): Command {
   addOperateCommands(program, context, finish);
   addCatalogCommands(program, context, finish);
   addDevelopCommands(program, context, finish);
+  addResultCommands(program, context, finish);
   addTriggerCommands(program, { context, finish, apiOf: (flags) => apiOf(context, flags) });
   addOtherCommands(program, context, finish);
   return program;
@@ -160,6 +162,24 @@ function addPlaybookCommands(program: Command, context: CliContext, finish: Fini
       finish(await show(context, apiOf(context, flags), id, flags));
     });
   addFlags(status, clientOptions);
+
+  const watch = program
+    .command("watch")
+    .argument("<execution>", "execution id")
+    .description(
+      "Show an execution while it runs: steps, waits, and why it waits. Ends as it does.",
+    )
+    .option("--json", "print its events, a JSON object a line")
+    .action(async (id, flags) => {
+      const { watch: show } = await import("./watch.ts");
+      finish(await show(context, apiOf(context, flags), id, flags));
+    });
+  addFlags(watch, clientOptions);
+  example(
+    watch,
+    "noetl watch 531442233210601472",
+    "noetl watch 531442233210601472 --json | jq -r .event_type",
+  );
 
   const logs = program
     .command("logs")

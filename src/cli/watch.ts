@@ -3,8 +3,11 @@ import type { JsonObject } from "../core/json.ts";
 import type { Api } from "./api.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { field, formatJson, rowsOf } from "./format.ts";
-import type { TreeStyle, Visit } from "./tree.ts";
-import { ExecutionTree, visitLines } from "./tree.ts";
+import { followReasons } from "./reasons.ts";
+import { ExecutionTree } from "./tree.ts";
+import type { TreeStyle } from "./tree-lines.ts";
+import { paint, visitLines } from "./tree-lines.ts";
+import type { Visit } from "./tree-visit.ts";
 
 export interface FollowFlags {
   /** Only the outcome, as JSON. */
@@ -23,20 +26,57 @@ export async function followExecution(
   flags: FollowFlags,
 ): Promise<ExitReason> {
   const screen = chooseScreen(context, flags);
-  const seen = new Set<string>();
-  for await (const { event, data } of api.live(`/api/executions/${id}/events/stream`)) {
-    const key = field(data, "event_id");
-    if (event === "message" && !seen.has(key)) {
-      seen.add(key);
-      screen.apply(data);
-    }
+  const ended = new AbortController();
+  const signal = AbortSignal.any([context.signal, ended.signal]);
+  if (screen.explain !== undefined) {
+    void followReasons(api, id, { signal, onChange: screen.explain });
   }
-  screen.end();
+  try {
+    for await (const { event, data } of api.live(
+      `/api/executions/${id}/events/stream?digest=true`,
+    )) {
+      for (const each of event === "message" ? rowsOf(data, "events") : []) {
+        screen.apply(each);
+      }
+    }
+  } finally {
+    ended.abort();
+    screen.end();
+  }
   if (context.signal.aborted) {
     context.note(`Stopped watching execution ${id}: ${flags.fate ?? "it goes on"}.`);
     return "failed";
   }
   return await showOutcome(context, api, id, flags);
+}
+
+/** `noetl watch`: the same; with `json` the events, each an object on a line. */
+export async function watch(
+  context: CliContext,
+  api: Api,
+  id: string,
+  { json }: { readonly json?: boolean | undefined },
+): Promise<ExitReason> {
+  await api.getObject(`/api/executions/${id}/status`);
+  return json === true
+    ? await printEvents(context, api, id)
+    : await followExecution(context, api, id, {});
+}
+
+async function printEvents({ out, signal }: CliContext, api: Api, id: string): Promise<ExitReason> {
+  let last = 0;
+  let status = "";
+  for await (const { event, data } of api.live(`/api/executions/${id}/events/stream`)) {
+    // Ids ascend; after a lost connection some come again.
+    const position = Number(field(data, "event_id"));
+    if (event === "end") {
+      status = field(data, "status");
+    } else if (position > last) {
+      last = position;
+      out(JSON.stringify(data));
+    }
+  }
+  return status === "COMPLETED" && !signal.aborted ? "ok" : "failed";
 }
 
 async function showOutcome(
@@ -45,7 +85,7 @@ async function showOutcome(
   id: string,
   flags: FollowFlags,
 ): Promise<ExitReason> {
-  const execution = await api.getObject(`/api/executions/${id}`);
+  const execution = await api.getObject(`/api/executions/${id}?events=false`);
   const isCompleted = execution["status"] === "COMPLETED";
   if (flags.json === true) {
     const steps = rowsOf(await api.getObject(`/api/executions/${id}/steps`), "steps");
@@ -66,6 +106,8 @@ function withoutEvents(execution: JsonObject): JsonObject {
 interface Screen {
   apply(event: JsonObject): void;
   end(): void;
+  /** Takes the reasons why it does not go on, whenever they are others. */
+  explain?(reasons: readonly string[]): void;
 }
 
 function chooseScreen(context: CliContext, flags: FollowFlags): Screen {
@@ -76,7 +118,7 @@ function chooseScreen(context: CliContext, flags: FollowFlags): Screen {
 }
 
 /** A line for each visit when it ends. */
-function printedScreen({ out }: CliContext): Screen {
+function printedScreen({ out, note }: CliContext): Screen {
   const tree = new ExecutionTree();
   const style = (): TreeStyle => ({ hasColor: false, nowMs: Date.now() });
   const print = (visit: Visit): void => {
@@ -97,33 +139,52 @@ function printedScreen({ out }: CliContext): Screen {
     end: () => {
       out(`└─ ${tree.title(style())}`);
     },
+    explain: (reasons) => {
+      for (const reason of reasons) {
+        note(reason);
+      }
+    },
   };
 }
 
-/** The whole tree, drawn again ten times a second. While it runs, only as much as fits. */
+/** The tree, drawn again ten times a second. While it runs, only as much as fits. */
 function drawnScreen({ out }: CliContext): Screen {
   const tree = new ExecutionTree();
+  let reasons: readonly string[] = [];
   let drawn = 0;
-  const draw = (crop: (lines: readonly string[]) => readonly string[]): void => {
-    const shown = crop(tree.lines({ hasColor: true, nowMs: Date.now() }));
+  const draw = (limit: number | undefined): void => {
+    const style = { hasColor: true, nowMs: Date.now() };
+    const lines = [
+      ...tree.lines(style, limit),
+      ...reasons.map((reason) => paint(`   ${reason}`, "33", true)),
+    ];
+    const shown = limit === undefined ? lines : fitTerminal(lines, limit);
     const up = drawn === 0 ? "" : `\u001b[${drawn}A`;
     out(`${up}\u001b[0J${shown.join("\n")}`);
     drawn = shown.length;
   };
-  const timer = setInterval(() => draw(fitTerminal), REDRAW_MS);
+  const timer = setInterval(() => draw(terminalRows()), REDRAW_MS);
   return {
     apply: (event) => {
       tree.apply(event);
     },
     end: () => {
       clearInterval(timer);
-      draw((lines) => lines);
+      reasons = [];
+      draw(undefined);
+    },
+    explain: (now) => {
+      reasons = now;
     },
   };
 }
 
+function terminalRows(): number {
+  return Math.max(5, (process.stdout.rows ?? 24) - 2);
+}
+
 /** The newest lines, none wider than the terminal: one that wraps could not be drawn over. */
-function fitTerminal(lines: readonly string[]): readonly string[] {
-  const { rows = 24, columns = 80 } = process.stdout;
-  return lines.slice(-Math.max(5, rows - 2)).map((line) => Bun.sliceAnsi(line, 0, columns));
+function fitTerminal(lines: readonly string[], rows: number): readonly string[] {
+  const { columns = 80 } = process.stdout;
+  return lines.slice(-rows).map((line) => Bun.sliceAnsi(line, 0, columns));
 }

@@ -49,6 +49,38 @@ test("a cursor's items grow with its frames; its claims are none", () => {
   expect(tree.lines({ hasColor: false, nowMs: START_MS + 10 })[1]).toContain("1/5 items");
 });
 
+test("a digest counts the items of a loop, its frames, failures and retries", () => {
+  const tree = new ExecutionTree();
+  const sum = { done: 900, failed: 2, items: 1000, frames: 4, handed_out: 1, rate_limit: "api" };
+  const events: readonly JsonObject[] = [
+    event(0, "step.enter", "drain", { meta: { visit: 1 } }),
+    event(1, "loop.started", "drain", { context: { iterations_expected: 0, cursor: "nats" } }),
+    event(2, "loop.progress", "drain", { context: { ...sum, retried: { "7": 2 } } }),
+    event(3, "loop.progress", "drain", { context: { done: 98, retried: { "7": 3, "9": 1 } } }),
+  ];
+  for (const each of events) {
+    tree.apply(each);
+  }
+  expect(tree.lines({ hasColor: false, nowMs: START_MS + 10 }).slice(1)).toEqual([
+    `└─ ● ${"drain".padEnd(28)}    10 ms 998/1000 items, 4 frames, 2 failed`,
+    "     waits for rate limit api",
+    "     items handed out again once",
+    "     2 items tried again 4 times",
+  ]);
+});
+
+test("lines() gives the newest visits where not all are wanted", () => {
+  const tree = new ExecutionTree();
+  for (let visit = 1; visit <= 5000; visit++) {
+    tree.apply(event(visit, "step.enter", "again", { meta: { visit } }));
+  }
+  const lines = tree.lines({ hasColor: false, nowMs: START_MS + 5000 }, 2);
+  expect(lines.slice(1).map((line) => line.slice(0, 17))).toEqual([
+    "├─ ● again #4999 ",
+    "└─ ● again #5000 ",
+  ]);
+});
+
 test("a waiting step says what for, a cut one that it was, a retried one that it is", () => {
   const tree = new ExecutionTree();
   const style = { hasColor: false, nowMs: START_MS + 2000 };
@@ -66,7 +98,7 @@ test("a waiting step says what for, a cut one that it was, a retried one that it
     tree.apply(each);
   }
   expect(tree.lines(style)[2]).toBe(
-    "     waits for signal go, at most until 2026-01-02T00:00:00.000Z",
+    "     waits for signal go, at most until 2026-01-02T00:00:00.000Z (23 h 59 min left)",
   );
   tree.apply(event(1000, "playbook.failed", "playbook"));
   expect(tree.lines(style)).toEqual([

@@ -1,0 +1,94 @@
+/** Why an execution does not go on, in words: its queue, what it waits for, pools without room. */
+import { sleep } from "../core/clock.ts";
+import type { JsonObject } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
+import type { Api } from "./api.ts";
+import { field, rowsOf } from "./format.ts";
+
+/** Short runs are never asked about. */
+const FIRST_LOOK_MS = 1000;
+const LOOK_MS = 2000;
+
+/** Looks every two seconds and tells the reasons whenever they are others; ends with `signal`. */
+export async function followReasons(
+  api: Api,
+  id: string,
+  { signal, onChange }: { signal: AbortSignal; onChange: (reasons: readonly string[]) => void },
+): Promise<void> {
+  let known = "";
+  for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = LOOK_MS) {
+    await sleep(pauseMs, signal);
+    if (signal.aborted) {
+      return;
+    }
+    // A server that is away says nothing; the stream of events tries again by itself.
+    const reasons = await readReasons(api, id).catch(() => undefined);
+    if (reasons !== undefined && reasons.join("\n") !== known && !signal.aborted) {
+      known = reasons.join("\n");
+      onChange(reasons);
+    }
+  }
+}
+
+async function readReasons(api: Api, id: string): Promise<readonly string[]> {
+  const [status, commands, pools] = await Promise.all([
+    api.getObject(`/api/executions/${id}/status`),
+    api.getObject(`/api/executions/${id}/commands`),
+    api.get("/api/worker/pools"),
+  ]);
+  return reasonsToWait(id, {
+    status,
+    commands: rowsOf(commands, "commands"),
+    pools: rowsOf(pools),
+  });
+}
+
+/** One line each; none when all goes on. */
+export function reasonsToWait(
+  id: string,
+  facts: {
+    readonly status: JsonObject;
+    readonly commands: readonly JsonObject[];
+    readonly pools: readonly JsonObject[];
+  },
+): readonly string[] {
+  const queue = field(facts.status, "waiting_reason");
+  return [
+    ...(queue === "" ? [] : [queue]),
+    ...rowsOf(facts.status, "waiting").flatMap((wait) => signalReason(id, wait)),
+    ...poolReasons(facts.commands, facts.pools),
+  ];
+}
+
+/** What it waits for stands in the tree; how to end the wait does not. */
+function signalReason(id: string, wait: JsonObject): readonly string[] {
+  const signal = field(wait, "signal");
+  const name = /^[\w.-]+$/.test(signal) ? signal : JSON.stringify(signal);
+  return signal === ""
+    ? []
+    : [`${field(wait, "step")} waits for signal ${signal}: noetl signal ${id} ${name}`];
+}
+
+/** Of steps that have a command at a worker the others wait for their turn, which is no reason. */
+function poolReasons(
+  commands: readonly JsonObject[],
+  pools: readonly JsonObject[],
+): readonly string[] {
+  const queued = commands.filter((command) => command["status"] === "queued");
+  const busy = new Set(commands.filter((one) => !queued.includes(one)).map((one) => one["step"]));
+  return [...Map.groupBy(queued, (command) => field(command, "pool"))].flatMap(([name, all]) => {
+    const pool = pools.find((each) => each["name"] === name);
+    const isEmpty = !isJsonObject(pool) || Number(pool["workers"]) === 0;
+    const list = isEmpty ? all : all.filter((command) => !busy.has(command["step"]));
+    const reason = isEmpty ? `pool ${name} has no live worker` : field(pool, "waiting_reason");
+    if (list.length === 0 || reason === "") {
+      return [];
+    }
+    const steps = [...new Set(list.map((command) => field(command, "step")))];
+    const count = list.length === 1 ? "1 command" : `${list.length} commands`;
+    const hint = isEmpty ? `; start one with noetl worker --pool ${name}` : "";
+    return [
+      `${count} of ${steps.join(", ")} wait${list.length === 1 ? "s" : ""}: ${reason}${hint}`,
+    ];
+  });
+}
