@@ -63,7 +63,7 @@ export interface HttpServerOptions {
   readonly heartbeatMs?: number;
   /** Default false. */
   readonly canReadSecrets?: boolean;
-  /** Kinds of tools that playbooks may use; default none. */
+  /** Kinds of tools that playbooks may use; absent: documents are not checked before registration. */
   readonly knownTools?: KnownTools;
   /** Connections to the database at most; default 0: not known. */
   readonly connectionCountMax?: number;
@@ -80,7 +80,6 @@ export interface HttpServer {
   stop(): Promise<void>;
 }
 
-const NO_TOOLS: KnownTools = new Set();
 export const UPLOAD_BYTES_MAX = 64 * 1024 * 1024;
 /** Its body is stored while it is read. */
 const UPLOAD_PATH = /^\/api\/result\/\d+\/[^/]+$/;
@@ -102,7 +101,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     closing: closing.signal,
     heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     canReadSecrets: options.canReadSecrets ?? false,
-    knownTools: options.knownTools ?? NO_TOOLS,
+    knownTools: options.knownTools,
     connectionCountMax: options.connectionCountMax ?? 0,
     operator: { token: options.access.operatorToken, query: options.operatorQuery },
   });

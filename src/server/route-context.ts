@@ -26,8 +26,8 @@ export interface RouteContext {
   readonly heartbeatMs: number;
   /** True if `include_data=true` may show decrypted credentials. */
   readonly canReadSecrets: boolean;
-  /** Kinds of tools that playbooks may use. */
-  readonly knownTools: KnownTools;
+  /** Kinds of tools that playbooks may use; undefined: documents cannot be checked here. */
+  readonly knownTools: KnownTools | undefined;
   /** Connections that this server keeps to the database at most. */
   readonly connectionCountMax: number;
   /** What operators may do, and how they are known. */

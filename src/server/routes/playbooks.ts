@@ -4,6 +4,7 @@ import { AppError } from "../../core/errors.ts";
 import type { CatalogId } from "../../core/ids.ts";
 import type { UiField } from "../../dsl/ui-schema.ts";
 import { readUiSchema } from "../../dsl/ui-schema.ts";
+import type { CheckedDocument } from "../../triggers/check-document.ts";
 import { checkDocument } from "../../triggers/check-document.ts";
 import type { ArchivedVersion, ArchiveKey } from "../backend.ts";
 import { JSON_BODY } from "../body.ts";
@@ -52,7 +53,7 @@ export function playbookRoutes(context: RouteContext) {
 }
 
 function contentRoutes(context: RouteContext) {
-  const { reader, knownTools } = context;
+  const { reader } = context;
   const save = async (body: typeof ContentBody.static) => {
     checkPath(context, body);
     return await registerDocument(context, {
@@ -94,7 +95,7 @@ function contentRoutes(context: RouteContext) {
     .post(
       "/playbooks/validate",
       ({ body }) => {
-        const checked = checkDocument(readContent(body.content), knownTools);
+        const checked = check(context, body.content);
         const errors = checked.diagnostics.filter(({ severity }) => severity === "error");
         const isValid = errors.length === 0;
         return {
@@ -118,12 +119,17 @@ function contentRoutes(context: RouteContext) {
     );
 }
 
+/** @throws AppError unavailable CHECK_OFF. */
+function check({ knownTools }: RouteContext, content: string): CheckedDocument {
+  if (knownTools === undefined) {
+    throw new AppError("unavailable", "CHECK_OFF", "This server was started without its tools");
+  }
+  return checkDocument(readContent(content), knownTools);
+}
+
 /** @throws AppError invalid PATH_MISMATCH: it would become a version of another playbook. */
-function checkPath(
-  { knownTools }: RouteContext,
-  { content, path }: typeof ContentBody.static,
-): void {
-  const own = path ? checkDocument(readContent(content), knownTools).path : undefined;
+function checkPath(context: RouteContext, { content, path }: typeof ContentBody.static): void {
+  const own = path ? check(context, content).path : undefined;
   if (own !== undefined && own !== path) {
     const message = `The document has the path ${own}, not ${path}: change metadata.path`;
     throw new AppError("invalid", "PATH_MISMATCH", message, { details: { path: own } });
