@@ -71,7 +71,7 @@ export class Api {
     let lastId: string | undefined;
     for (let tries = 0; !this.#signal.aborted; tries++) {
       try {
-        const response = await this.#fetch(path, streamHeaders(lastId));
+        const response = await this.fetch(path, streamHeaders(lastId));
         for await (const message of readServerEvents(response)) {
           tries = 0;
           lastId = message.id ?? lastId;
@@ -93,14 +93,17 @@ export class Api {
   }
 
   async #call(path: string, init: RequestInit): Promise<Json> {
-    const response = await this.#fetch(path, init);
+    const response = await this.fetch(path, init);
     const text = await response.text();
     return text === "" ? null : parseJson(text);
   }
 
-  async #fetch(path: string, init: RequestInit): Promise<Response> {
+  /** The answer to a request of any kind, not read yet. */
+  async fetch(path: string, init: RequestInit): Promise<Response> {
     const headers = new Headers(init.headers);
-    headers.set("content-type", "application/json");
+    if (!headers.has("content-type")) {
+      headers.set("content-type", "application/json");
+    }
     if (this.#token !== undefined) {
       headers.set("authorization", `Bearer ${this.#token}`);
     }

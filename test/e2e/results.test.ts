@@ -8,10 +8,11 @@
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { JsonObject } from "../../src/core/json.ts";
 import type { EmbeddedNats } from "../../src/embedded/nats.ts";
 import type { RunningNoetl } from "../support/binary.ts";
-import { noetlBinary, startNoetl } from "../support/binary.ts";
+import { noetlBinary, runNoetl, startNoetl } from "../support/binary.ts";
 import { startNats } from "../support/nats.ts";
 import type { TestDatabase } from "../support/postgres.ts";
 import { createTestDatabase } from "../support/postgres.ts";
@@ -69,6 +70,56 @@ workflow:
       code: return { one, last, length, total };
 `;
 
+/** Items of a loop of 100 kB each, read one by one; then a loop over a stored list of 8 MB. */
+const LOOPS = `apiVersion: noetl.io/v2
+kind: Playbook
+metadata: { path: test/loops }
+workflow:
+  - step: start
+    loop: { in: "{{ range(30) | list }}", iterator: n, spec: { mode: parallel, max_in_flight: 8 } }
+    tool:
+      kind: javascript
+      input: { n: "{{ iter.n }}" }
+      code: 'return { n, text: "x".repeat(100000), square: n * n };'
+    next:
+      arcs:
+        - step: pick
+          when: "{{ start | length == 30 and start.results[29].square == 841 }}"
+  - step: pick
+    tool:
+      kind: javascript
+      input:
+        third: "{{ start.results[3].square }}"
+        length: "{{ start | length }}"
+        ref: "{{ start.results[3]._ref }}"
+      code: 'return { third, length, isStored: ref.startsWith("noetl://") };'
+    next: { arcs: [{ step: again }] }
+  - step: again
+    loop: { in: "{{ start.results }}", iterator: made, spec: { mode: parallel, max_in_flight: 8 } }
+    tool:
+      kind: javascript
+      input: { square: "{{ iter.made.square }}", length: "{{ iter.made.text | length }}" }
+      code: return [square, length];
+    next: { arcs: [{ step: list }] }
+  - step: list
+    tool:
+      kind: javascript
+      code: 'return Array.from({ length: 40 }, (_, n) => ({ n, text: "y".repeat(200000) }));'
+    next: { arcs: [{ step: over }] }
+  - step: over
+    loop: { in: "{{ list }}", iterator: row, spec: { mode: parallel, max_in_flight: 8 } }
+    tool:
+      kind: javascript
+      input: { row: "{{ iter.row }}" }
+      code: return row.n * 1000000 + row.text.length;
+    next: { arcs: [{ step: end }] }
+  - step: end
+    tool:
+      kind: javascript
+      input: { pick: "{{ pick }}", again: "{{ again.results }}", over: "{{ over.results }}" }
+      code: return { pick, again, over };
+`;
+
 let db: TestDatabase;
 let nats: EmbeddedNats;
 let server: RunningNoetl;
@@ -79,7 +130,10 @@ beforeAll(async () => {
   [db, nats] = await Promise.all([createTestDatabase(), startNats()]);
   server = await startServer(0, 0);
   worker = await startWorker();
-  await call("POST", "/api/catalog/register", { content: PLAYBOOK });
+  for (const content of [PLAYBOOK, LOOPS]) {
+    const registered = await call("POST", "/api/catalog/register", { content });
+    expect(registered).toMatchObject({ version: 1 });
+  }
 }, LIMIT_MS);
 
 afterAll(async () => {
@@ -125,8 +179,8 @@ async function call(method: string, path: string, body?: JsonObject): Promise<Js
   return (await response.json()) as JsonObject;
 }
 
-async function execute(count: number): Promise<string> {
-  const request = { path: "test/large", payload: { count } };
+async function execute(count: number, path = "test/large"): Promise<string> {
+  const request = { path, payload: { count } };
   return String((await call("POST", "/api/execute", request))["execution_id"]);
 }
 
@@ -241,6 +295,47 @@ test(
     expect((await fetch(url, { headers: { "if-none-match": etag } })).status).toBe(304);
     const beyond = await fetch(url, { headers: { range: "bytes=99999999-" } });
     expect(beyond.status).toBe(416);
+  },
+  LIMIT_MS,
+);
+
+test(
+  "loops keep large items as references, in order, and read each by itself",
+  async () => {
+    const executionId = await execute(0, "test/loops");
+    const result = await resultOf(executionId);
+    expect(result["pick"]).toEqual({ third: 9, length: 30, isStored: true });
+    expect(result["again"]).toEqual(Array.from({ length: 30 }, (_, n) => [n * n, 100_000]));
+    expect(result["over"]).toEqual(Array.from({ length: 40 }, (_, n) => n * 1_000_000 + 200_000));
+    const item = encodeURIComponent(`noetl://default/default/results/${executionId}/start/0/7/1`);
+    const answer = await call("GET", `/api/result/resolve?uri=${item}`);
+    expect(answer["square"]).toBe(49);
+  },
+  LIMIT_MS,
+);
+
+test(
+  "noetl result prints, saves, lists, stores and deletes values",
+  async () => {
+    const executionId = await execute(2000);
+    await resultOf(executionId);
+    const env = { NOETL_SERVER_URL: server.url };
+    const run = async (...args: string[]) => await runNoetl(["result", ...args], { env });
+    const shown = await run(executionId, "read");
+    expect(JSON.parse(shown.stdout)).toMatchObject({ one: 123, length: 2000 });
+
+    const file = join(dir, "start.json");
+    expect((await run(executionId, "start", "-o", file)).exitCode).toBe(0);
+    expect(JSON.parse(readFileSync(file, "utf8")).items).toHaveLength(2000);
+
+    writeFileSync(join(dir, "note.txt"), "kept apart");
+    const put = await run("put", executionId, "note", join(dir, "note.txt"), "--ttl", "1h");
+    const ref = put.stdout.trim().split(" ").at(-1) ?? "";
+    expect((await run("list", executionId, "--name", "note")).stdout).toContain(ref);
+    expect((await run("get", ref)).stdout).toBe("kept apart\n");
+    expect((await run("delete", ref)).exitCode).toBe(0);
+    const gone = await run("get", ref);
+    expect([gone.exitCode, gone.stderr]).toEqual([1, expect.stringContaining("no stored value")]);
   },
   LIMIT_MS,
 );
