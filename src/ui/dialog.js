@@ -50,8 +50,9 @@ export function ask({ title, text, fields = [], confirm, isDangerous = false, ru
 let ids = 0;
 
 /** A text with its label: `{element, value()}`. */
-export function textField(label, { value = "", placeholder = "", help } = {}) {
-  const input = h("input", { placeholder, value, name: label });
+export function textField(label, { value = "", placeholder = "", help, isSecret } = {}) {
+  const type = isSecret ? "password" : "text";
+  const input = h("input", { type, placeholder, value, name: label, autocomplete: "off" });
   return { element: labelled(label, input, help), value: () => input.value.trim() };
 }
 

@@ -3,19 +3,19 @@ import { get, post } from "./client.js";
 import { formatTime, plural } from "./format.js";
 import { createGraph } from "./graph-view.js";
 import { briefTable, select } from "./list.js";
+import { readVersions } from "./playbook-list.js";
 import { Progress } from "./progress.js";
 import { runForm } from "./run-form.js";
 import { empty, h, present } from "./view.js";
 
 export async function playbookView(main, signal, path, version) {
   const entry = await post("/api/catalog/resource", { path, version: version ?? null });
-  const [graph, schema, executions, { entries }] = await Promise.all([
+  const [graph, schema, executions, versions] = await Promise.all([
     get(`/api/catalog/graph?catalog_id=${entry.catalog_id}`, signal).catch(() => undefined),
     get(`/api/catalog/${path}/ui_schema?version=${entry.version}`, signal).catch(() => undefined),
     get(`/api/executions?catalog_id=${entry.catalog_id}&limit=10`, signal),
-    get("/api/catalog/list/playbook?limit=1000", signal),
+    readVersions(path, signal),
   ]);
-  const versions = entries.filter((each) => each.path === path).map((each) => each.version);
   const picture = graph && createGraph(graph, { width: Math.max(280, main.clientWidth - 40) });
   picture?.draw(new Progress());
   main.replaceChildren(

@@ -18,7 +18,7 @@ const TYPES = {
   multiline: "text",
 };
 
-/** `{name, label, help, type, options, isRequired, initial}` of each; none without a schema. */
+/** `{name, label, help, type, options, isRequired, isSecret, initial}` of each; none without a schema. */
 export function fieldsOf(schema) {
   return (schema?.fields ?? []).flatMap((field) => {
     const name = field.name ?? field.key;
@@ -30,7 +30,8 @@ export function fieldsOf(schema) {
       {
         name,
         label: field.label ?? field.title ?? name,
-        help: field.description ?? field.help,
+        help: helpOf(field),
+        isSecret: field.format === "password",
         type: TYPES[field.type ?? field.kind ?? field.widget] ?? typeOf(initial),
         options: field.options ?? field.enum ?? field.choices ?? [],
         isRequired: field.required === true,
@@ -38,6 +39,13 @@ export function fieldsOf(schema) {
       },
     ];
   });
+}
+
+/** Without what its label says. */
+function helpOf({ label, description, help }) {
+  const text = description ?? help ?? "";
+  const rest = label && text.startsWith(label) ? text.slice(label.length).trim() : text;
+  return rest === "" ? undefined : rest;
 }
 
 function typeOf(value) {

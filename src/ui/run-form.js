@@ -88,5 +88,5 @@ function inputOf(field) {
     area.value = fieldText(initial);
     return { element: labelled(title, area, help), value: () => area.value };
   }
-  return textField(title, { value: fieldText(initial), help });
+  return textField(title, { value: fieldText(initial), help, isSecret: field.isSecret });
 }

@@ -31,7 +31,7 @@ test("a payload keeps the digits of long numbers", () => {
 });
 
 const { fieldsOf, payloadOf } = await loadPage<{
-  fieldsOf(schema: unknown): { readonly name: string; readonly type: string }[];
+  fieldsOf(schema: unknown): Record<"name" | "type" | "help", string | undefined>[];
   payloadOf(answers: readonly object[]): Answer;
 }>("run-fields.js");
 
@@ -41,7 +41,7 @@ test("a run form has a field for each of the schema, by its type or its default"
       { name: "day", type: "string", required: true },
       { name: "count", type: "integer", default: 3 },
       { name: "options", default: { a: 1 } },
-      { name: "is_dry", default: false },
+      { name: "is_dry", default: false, label: "Dry run", description: "Dry run\nWrites nothing." },
       { label: "without a name" },
     ],
   };
@@ -52,6 +52,7 @@ test("a run form has a field for each of the schema, by its type or its default"
     "options json",
     "is_dry boolean",
   ]);
+  expect(fields.map(({ help }) => help).at(-1)).toBe("Writes nothing.");
   expect(fieldsOf(undefined)).toEqual([]);
   const answer = (values: readonly unknown[]) =>
     payloadOf(fields.map((field, index) => ({ field, value: values[index] })));
@@ -155,16 +156,14 @@ test("the filter of the list is part of the page's address, and of what is asked
   );
 });
 
-const { byPath } = await loadPage<{ byPath(entries: readonly object[]): object[] }>(
-  "playbook-list.js",
-);
+const { versionsOf } = await loadPage<{
+  versionsOf(entries: readonly object[], path: string): readonly number[];
+}>("playbook-list.js");
 
-test("playbooks are listed once, with their versions", () => {
+test("versions are those of the path itself, the newest first", () => {
   const entry = (path: string, version: number) => ({ path, version });
-  expect(byPath([entry("b", 1), entry("a", 9), entry("a", 10)])).toMatchObject([
-    { path: "a", versions: [10, 9], newest: { version: 10 } },
-    { path: "b", versions: [1] },
-  ]);
+  const entries = [entry("etl", 9), entry("etl/more", 11), entry("etl", 10)];
+  expect(versionsOf(entries, "etl")).toEqual([10, 9]);
 });
 
 const { readBlock } = await loadPage<{ readBlock(block: string): object }>("client.js");
