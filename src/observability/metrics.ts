@@ -59,6 +59,15 @@ export interface ServerMetrics {
   /** {kind: lease|timer|child|place|unnotified}: rows that a sweep acted on. */
   readonly sweepRows: Tally;
   readonly sweepSeconds: Distribution;
+  /** {status: ok|error}: values stored apart. */
+  readonly resultPuts: Tally;
+  readonly resultPutSeconds: Distribution;
+  /** Of those that were stored, before compression. */
+  readonly resultPutBytes: Tally;
+  /** {status: ok|error}: stored values looked up, to be read or described. */
+  readonly resultReads: Tally;
+  /** {kind: result|body|event|execution}: rows that housekeeping removed. */
+  readonly retentionRemoved: Tally;
   /** {pool}: workers declared lost. */
   readonly workersLost: Tally;
   /** {pool, status: queued|running}. */
@@ -113,6 +122,7 @@ export function createServerMetrics(registry: MetricsRegistry, version: string):
     ...commandMetrics(registry),
     ...waitMetrics(registry),
     ...secretMetrics(registry),
+    ...resultMetrics(registry),
     ...poolMetrics(registry),
     ...httpMetrics(registry),
     ...scheduleMetrics(registry),
@@ -232,6 +242,31 @@ function waitMetrics(registry: MetricsRegistry) {
     executionsWaiting: registry.gauge("noetl_executions_waiting", "Executions not yet started.", [
       "reason",
     ]),
+  };
+}
+
+function resultMetrics(registry: MetricsRegistry) {
+  return {
+    resultPuts: registry.counter("noetl_result_store_put_total", "Values stored apart.", [
+      "status",
+    ]),
+    resultPutSeconds: registry.histogram(
+      "noetl_result_store_put_duration_seconds",
+      "From the first byte to durable.",
+      { buckets: SECONDS_BUCKETS },
+    ),
+    resultPutBytes: registry.counter(
+      "noetl_result_store_put_bytes_total",
+      "Bytes of stored values, before compression.",
+    ),
+    resultReads: registry.counter("noetl_result_store_resolve_total", "Stored values looked up.", [
+      "status",
+    ]),
+    retentionRemoved: registry.counter(
+      "noetl_retention_removed_total",
+      "Rows that housekeeping removed.",
+      ["kind"],
+    ),
   };
 }
 

@@ -173,6 +173,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   const sources = { postgres, ...(s3 === undefined ? {} : { s3 }) };
   const results = new Results({
     store,
+    metrics,
     target: target === "s3" && s3 !== undefined ? s3 : postgres,
     sources,
     limits,
@@ -186,7 +187,10 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     },
   });
   const { retention = {} } = options;
-  const housekeeper = new Housekeeper({ store, sources, retention, now: () => clock.now(), log });
+  const housekeeper = new Housekeeper({
+    ...{ store, sources, retention, metrics, log },
+    now: () => clock.now(),
+  });
   const loadResult = (ref: string) => results.load(ref);
   const decider = new Decider({
     ...options,

@@ -31,6 +31,7 @@ import { databaseError } from "../store/sqlstate.ts";
 import { walk } from "../template/ref.ts";
 import type { ResultRef } from "../template/scope.ts";
 import { isResultRef } from "../template/scope.ts";
+import type { OrchestratorMetrics } from "./options.ts";
 import type { ByteRange, ByteSource } from "./result-frames.ts";
 import {
   checkAnnounced,
@@ -51,6 +52,10 @@ export interface ResultOptions {
   /** Where others may lie. */
   readonly sources: Readonly<Partial<Record<StoreKind, ResultStore>>>;
   readonly limits: ResultLimits;
+  readonly metrics: Pick<
+    OrchestratorMetrics,
+    "resultPutBytes" | "resultPutSeconds" | "resultPuts" | "resultReads"
+  >;
   readonly newId: () => Promise<string>;
   /** Values of steps as the log has them, for canonical URIs. Undefined: nothing is there. */
   readonly stepValue: (
@@ -94,19 +99,30 @@ export class Results {
    *   unavailable RESULT_STORE_UNAVAILABLE, RESULT_UPLOAD_LAPSED, DATABASE_UNAVAILABLE.
    */
   async put(result: NewResult, source: ByteSource): Promise<ResultInfo> {
+    const { resultPuts, resultPutSeconds, resultPutBytes } = this.#options.metrics;
+    const startMs = performance.now();
     try {
-      checkName(result.name);
-      this.#quota.checkSize(result.name, result.size ?? 0);
-      const executionId = await this.#ownerOf(result);
-      const key = await this.#store({ ...result, executionId }, source);
-      const row = await findResult(this.#options.store.durable, key);
-      if (row !== undefined) {
-        return infoOf(row);
-      }
+      const info = await this.#put(result, source);
+      resultPuts.inc("ok");
+      resultPutBytes.add(info.size);
+      resultPutSeconds.observe((performance.now() - startMs) / 1000);
+      return info;
     } catch (error) {
+      resultPuts.inc("error");
       throw databaseError(error);
     }
-    throw new AppError("conflict", "RESULT_EXPIRED", `Value ${result.name} expired at once`);
+  }
+
+  async #put(result: NewResult, source: ByteSource): Promise<ResultInfo> {
+    checkName(result.name);
+    this.#quota.checkSize(result.name, result.size ?? 0);
+    const executionId = await this.#ownerOf(result);
+    const key = await this.#store({ ...result, executionId }, source);
+    const row = await findResult(this.#options.store.durable, key);
+    if (row === undefined) {
+      throw new AppError("conflict", "RESULT_EXPIRED", `Value ${result.name} expired at once`);
+    }
+    return infoOf(row);
   }
 
   /**
@@ -115,26 +131,34 @@ export class Results {
    * @throws AppError invalid REF_INVALID; not_found RESULT_NOT_FOUND
    */
   async open(text: string): Promise<OpenResult> {
-    try {
-      return await this.#open(toAddress(text), text);
-    } catch (error) {
-      throw databaseError(error);
-    }
+    return await this.#counted(() => this.#open(toAddress(text), text));
   }
 
   /** The newest value of that name. @throws AppError not_found RESULT_NOT_FOUND */
   async openNamed(executionId: ExecutionId, name: string): Promise<OpenResult> {
+    return await this.#counted(() => this.#openNamed(executionId, name));
+  }
+
+  async #openNamed(executionId: ExecutionId, name: string): Promise<OpenResult> {
+    const row =
+      (await findResult(this.#options.store.durable, { executionId, name })) ??
+      (await this.#findInRoot(executionId, name));
+    if (row === undefined) {
+      throw missing(`called ${name} in execution ${executionId}`);
+    }
+    return this.#opened(row);
+  }
+
+  async #counted(open: () => Promise<OpenResult>): Promise<OpenResult> {
+    const { resultReads } = this.#options.metrics;
     try {
-      const row =
-        (await findResult(this.#options.store.durable, { executionId, name })) ??
-        (await this.#findInRoot(executionId, name));
-      if (row !== undefined) {
-        return this.#opened(row);
-      }
+      const opened = await open();
+      resultReads.inc("ok");
+      return opened;
     } catch (error) {
+      resultReads.inc("error");
       throw databaseError(error);
     }
-    throw missing(`called ${name} in execution ${executionId}`);
   }
 
   async list(executionId: ExecutionId, page: ResultPage): Promise<readonly ResultInfo[]> {
@@ -285,10 +309,12 @@ export class Results {
     const { executionId, step, row } = address;
     const value = await stepValue(executionId, step, row);
     if (value === undefined) {
-      return await this.openNamed(executionId, step);
+      return await this.#openNamed(executionId, step);
     }
     const inside = toRef(value);
-    return inside === undefined ? inlineResult(address, value) : await this.open(inside);
+    return inside === undefined
+      ? inlineResult(address, value)
+      : await this.#open(toAddress(inside), inside);
   }
 
   #opened(row: ResultRow): OpenResult {

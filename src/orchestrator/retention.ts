@@ -18,6 +18,7 @@ import {
 } from "../store/result-removal.ts";
 import type { ResultStore, StoreKind } from "../store/result-store.ts";
 import { listFinished, removeEvents, removeExecutions } from "../store/retention.ts";
+import type { OrchestratorMetrics } from "./options.ts";
 
 /** How long what is kept of a finished execution; undefined: for ever. Milliseconds. */
 export interface Retention {
@@ -35,6 +36,7 @@ export interface HousekeeperOptions {
   readonly retention: Retention;
   /** The database's clock. */
   readonly now: () => number;
+  readonly metrics: Pick<OrchestratorMetrics, "retentionRemoved">;
   readonly log: Logger;
 }
 
@@ -59,14 +61,14 @@ export class Housekeeper {
     const { store, retention } = this.#options;
     const { executionsMs, eventsMs, resultsMs } = retention;
     const rounds = [
-      (await removeExpired(store.durable, NAMES_MAX)) >= NAMES_MAX,
-      (await removeStepScoped(store.durable, NAMES_MAX)) >= NAMES_MAX,
+      this.#count("result", await removeExpired(store.durable, NAMES_MAX)) >= NAMES_MAX,
+      this.#count("result", await removeStepScoped(store.durable, NAMES_MAX)) >= NAMES_MAX,
       await this.#each("results", resultsMs, (ids) => this.#removeResults(ids)),
       await this.#each("events", eventsMs, (ids) => this.#removeEvents(ids)),
       await this.#each("executions", executionsMs, async (ids) => {
         const isDone = (await this.#removeResults(ids)) && (await this.#removeEvents(ids));
         if (isDone) {
-          await removeExecutions(store.quick, ids);
+          this.#count("execution", await removeExecutions(store.quick, ids));
         }
         return isDone;
       }),
@@ -105,11 +107,19 @@ export class Housekeeper {
   }
 
   async #removeResults(ids: readonly ExecutionId[]): Promise<boolean> {
-    return (await removeOfExecutions(this.#options.store.durable, ids, NAMES_MAX)) < NAMES_MAX;
+    const removed = await removeOfExecutions(this.#options.store.durable, ids, NAMES_MAX);
+    return this.#count("result", removed) < NAMES_MAX;
   }
 
   async #removeEvents(ids: readonly ExecutionId[]): Promise<boolean> {
-    return (await removeEvents(this.#options.store.quick, ids, EVENTS_MAX)) < EVENTS_MAX;
+    const removed = await removeEvents(this.#options.store.quick, ids, EVENTS_MAX);
+    return this.#count("event", removed) < EVENTS_MAX;
+  }
+
+  /** Gives the number back. */
+  #count(kind: "result" | "body" | "event" | "execution", rows: number): number {
+    this.#options.metrics.retentionRemoved.add(rows, kind);
+    return rows;
   }
 
   /** A store that is away keeps its bytes until it is back: they stay listed. */
@@ -124,6 +134,7 @@ export class Housekeeper {
             store.quick,
             bodies.map(({ bodyId }) => bodyId),
           );
+          this.#count("body", bodies.length);
         }
       } catch (error) {
         log.warn("bytes of stored values not removed yet", {

@@ -9,6 +9,8 @@ import type { Json } from "../../../src/core/json.ts";
 import type { ResultInfo } from "../../../src/engine/result.ts";
 import { placeUri } from "../../../src/engine/result.ts";
 import { createLogger } from "../../../src/observability/log.ts";
+import { createServerMetrics } from "../../../src/observability/metrics.ts";
+import { createRegistry } from "../../../src/observability/registry.ts";
 import type { ResultLimits } from "../../../src/orchestrator/result-limits.ts";
 import { DEFAULT_RESULT_LIMITS } from "../../../src/orchestrator/result-limits.ts";
 import type { OpenResult } from "../../../src/orchestrator/results.ts";
@@ -22,6 +24,7 @@ import type { TestDatabase } from "../../support/postgres.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
 
 const MIB = 1024 * 1024;
+const metrics = createServerMetrics(createRegistry({ hasProcessMetrics: false }), "test");
 const newId = createIdGenerator(7);
 const log = createLogger({ level: "error", format: "json", component: "test", write: () => {} });
 const stepValues = new Map<string, Json>();
@@ -47,6 +50,7 @@ function createResults(limits: Partial<ResultLimits> = {}): Results {
     store,
     target: postgres,
     sources: { postgres },
+    metrics,
     limits: { ...DEFAULT_RESULT_LIMITS, ...limits },
     newId: () => Promise.resolve(newId<string>()),
     stepValue: (id, step, row) => Promise.resolve(stepValues.get(`${id}/${step}/${row ?? ""}`)),
@@ -55,7 +59,7 @@ function createResults(limits: Partial<ResultLimits> = {}): Results {
 
 function housekeeper(retention: Retention = {}): Housekeeper {
   const sources = { postgres: createPostgresResultStore(store) };
-  return new Housekeeper({ store, sources, retention, now: Date.now, log });
+  return new Housekeeper({ store, sources, retention, now: Date.now, metrics, log });
 }
 
 /** An execution's row; ended that long ago, or still running. */

@@ -4,6 +4,8 @@ import type { ExecutionId } from "../../../src/core/ids.ts";
 import { createIdGenerator } from "../../../src/core/ids.ts";
 import { Secret } from "../../../src/core/secret.ts";
 import { createLogger } from "../../../src/observability/log.ts";
+import { createServerMetrics } from "../../../src/observability/metrics.ts";
+import { createRegistry } from "../../../src/observability/registry.ts";
 import { DEFAULT_RESULT_LIMITS } from "../../../src/orchestrator/result-limits.ts";
 import { Results } from "../../../src/orchestrator/results.ts";
 import { Housekeeper } from "../../../src/orchestrator/retention.ts";
@@ -19,6 +21,7 @@ import type { TestS3 } from "../../support/s3-server.ts";
 import { startS3 } from "../../support/s3-server.ts";
 
 const MIB = 1024 * 1024;
+const metrics = createServerMetrics(createRegistry({ hasProcessMetrics: false }), "test");
 const newId = createIdGenerator(9);
 const log = createLogger({ level: "error", format: "json", component: "test", write: () => {} });
 
@@ -44,6 +47,7 @@ function createResults(target: ResultStore, limits = DEFAULT_RESULT_LIMITS): Res
     store,
     target,
     sources,
+    metrics,
     limits,
     newId: () => Promise.resolve(newId<string>()),
     stepValue: () => Promise.resolve(undefined),
@@ -116,7 +120,7 @@ test("deleted and broken off values leave no object behind", async () => {
   const put = await results.put({ executionId, name: "w" }, broken()).catch((error) => error);
   expect(put).toBeInstanceOf(Error);
   const sources = { s3: target };
-  await new Housekeeper({ store, sources, retention: {}, now: Date.now, log }).keep();
+  await new Housekeeper({ store, sources, retention: {}, now: Date.now, metrics, log }).keep();
   expect(objects()).toHaveLength(0);
   const loose = await db.sql`
     SELECT 1 FROM noetl.result_loose WHERE execution_id = ${executionId}`;

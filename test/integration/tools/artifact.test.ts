@@ -5,6 +5,8 @@ import { join } from "node:path";
 import type { ExecutionId } from "../../../src/core/ids.ts";
 import { createIdGenerator } from "../../../src/core/ids.ts";
 import type { Json, JsonObject } from "../../../src/core/json.ts";
+import { createServerMetrics } from "../../../src/observability/metrics.ts";
+import { createRegistry } from "../../../src/observability/registry.ts";
 import { DEFAULT_RESULT_LIMITS } from "../../../src/orchestrator/result-limits.ts";
 import { Results } from "../../../src/orchestrator/results.ts";
 import type { Store } from "../../../src/store/pool.ts";
@@ -15,10 +17,11 @@ import type { Artifacts, ResultQuery } from "../../../src/tools/tool.ts";
 import type { TestDatabase } from "../../support/postgres.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
 import { makeScratchDir } from "../../support/scratch.ts";
-import { failureFrom, valueFrom } from "./call.ts";
+import { failureFrom, problemsOf, valueFrom } from "./call.ts";
 
 /** What call.ts says it is. */
 const EXECUTION = "7300000000000000001" as ExecutionId;
+const metrics = createServerMetrics(createRegistry({ hasProcessMetrics: false }), "test");
 const newId = createIdGenerator(11);
 const filesDir = makeScratchDir("artifacts");
 const tool = createArtifactTool({ filesDir, maxOutputBytes: 10_000 });
@@ -35,6 +38,7 @@ beforeAll(async () => {
     store,
     target: postgres,
     sources: { postgres },
+    metrics,
     limits: { ...DEFAULT_RESULT_LIMITS, resultBytes: 3_000_000 },
     newId: () => Promise.resolve(newId<string>()),
     stepValue: () => Promise.resolve(undefined),
@@ -179,10 +183,10 @@ describe("artifact", () => {
   });
 
   test("checks its action", () => {
-    expect(tool.check({ action: "steal" })).toEqual([
-      'action is "steal": it must be one of get, put, list, delete',
+    expect(problemsOf(tool, { action: "steal" })).toEqual([
+      "`action` must be one of get, put, list, delete",
     ]);
-    expect(tool.check({})).toEqual([]);
+    expect(problemsOf(tool, {})).toEqual([]);
     expect(existsSync(filesDir)).toBe(true);
   });
 
