@@ -76,7 +76,15 @@ export async function startPlatform({ dir, slots }: PlatformOptions): Promise<Pl
   const sql = postgres(database.url, { max: 1 });
   stack.defer(() => sql.end({ timeout: 1 }));
   const worker = stack.use(
-    workerComponent({ dir, name: "worker", grpcPorts: [grpcPort], slots, natsUrl: nats.url, sql }),
+    workerComponent({
+      dir,
+      name: "worker",
+      grpcPorts: [grpcPort],
+      slots,
+      natsUrl: nats.url,
+      filesDir: join(dir, "files"),
+      sql,
+    }),
   );
   await worker.start();
   const statistics = postgres(database.url, { max: 1, database: "postgres" });
@@ -129,6 +137,8 @@ export interface WorkerOptions {
   readonly grpcPorts: readonly number[];
   readonly slots: number;
   readonly natsUrl: string;
+  /** Of the files that tasks name; workers on one machine may share it. */
+  readonly filesDir: string;
   /** Asked whether the worker has registered. */
   readonly sql: postgres.Sql;
 }
@@ -137,7 +147,7 @@ export const POOL = "cpu-01";
 
 /** `noetl worker` of the pool {@link POOL}, not started. */
 export function workerComponent(options: WorkerOptions): Component {
-  const { dir, name, grpcPorts, slots, natsUrl, sql } = options;
+  const { dir, name, grpcPorts, slots, natsUrl, filesDir, sql } = options;
   const servers = grpcPorts.map((port) => `127.0.0.1:${port}`).join(",");
   const component: Component = new Component({
     name,
@@ -145,7 +155,7 @@ export function workerComponent(options: WorkerOptions): Component {
       ...[...noetlCommand(), "worker", "--pool", POOL, "--slots", String(slots)],
       ...["--name", name, "--server", servers],
     ],
-    env: { NATS_URL: natsUrl },
+    env: { NATS_URL: natsUrl, NOETL_FILES_DIR: filesDir },
     logFile: join(dir, `${name}.log`),
     isReady: () => isRegistered(sql, component.pid),
   });

@@ -1,6 +1,7 @@
 /**
  * A whole platform of processes that can be killed one by one: PostgreSQL, nats-server, one or two
- * servers on one database, and several workers, each on ports that stay the same over restarts.
+ * servers on one database, several workers, and a nats-server that only playbooks use, each on ports
+ * that stay the same over restarts.
  */
 import postgres from "postgres";
 import { findFreePort } from "../../../src/embedded/free-port.ts";
@@ -21,8 +22,12 @@ export interface ClusterOptions {
 }
 
 export interface Cluster extends AsyncDisposable {
+  /** With the logs of all of them. */
+  readonly dir: string;
   readonly postgres: Component;
   readonly nats: NatsService;
+  /** Of the playbooks; the platform has nothing in it. */
+  readonly outerNats: NatsService;
   readonly servers: readonly Component[];
   readonly workers: readonly Component[];
   /** One for each server. */
@@ -41,8 +46,10 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   await using stack = new AsyncDisposableStack();
   const database = await startPostgres(dir);
   stack.use(database.component);
-  const nats = await startNats(dir);
+  const nats = await startNats(dir, "nats-server");
   stack.use(nats.component);
+  const outerNats = await startNats(dir, "outer-nats");
+  stack.use(outerNats.component);
   const ports = await Promise.all(
     Array.from({ length: serverCount }, async () => ({
       port: await findFreePort(),
@@ -77,14 +84,17 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       grpcPorts: ports.map(({ grpcPort }) => grpcPort),
       slots,
       natsUrl: nats.url,
+      filesDir: `${dir}/files`,
       sql,
     }),
   );
   await Promise.all(workers.map((worker) => stack.use(worker).start()));
   const owned = stack.move();
   return {
+    dir,
     postgres: database.component,
     nats,
+    outerNats,
     servers,
     workers,
     apis,

@@ -2,13 +2,17 @@
  * `bun run chaos --points 200 --seed 7`: kills, freezes and wipes parts of a whole platform at random
  * points under a mixed load and checks that nothing was lost, stuck, doubled or wrong. Every round
  * (`--round 50` points) has a new cluster; every second one runs two servers on one database.
- * Exit code 1 if anything was found. The same seed makes the same choices.
+ * `--only signal,retry` has these workloads alone. Exit code 1 if anything was found. The same seed
+ * makes the same choices.
  */
 import { parseArgs } from "node:util";
 import { median } from "../../bench/statistics.ts";
+import type { Cluster } from "./cluster.ts";
 import type { Fault, Point } from "./nemesis.ts";
 import type { ChaosReport } from "./run.ts";
 import { runChaos } from "./run.ts";
+import type { Verdict } from "./verdict.ts";
+import { FAULT_KINDS, faultsOf, tableOf } from "./verdict.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -19,10 +23,14 @@ const { values: options } = parseArgs({
     load: { type: "string", default: "12" },
     /** Only these faults, for example `kill server,kill worker`. */
     faults: { type: "string" },
+    /** Only these workloads: names of files in `workload/`. */
+    only: { type: "string" },
     keep: { type: "boolean", default: false },
     verbose: { type: "boolean", default: false },
   },
 });
+
+const FINDINGS_SHOWN = 60;
 
 const total = Number(options.points);
 const perRound = Number(options.round);
@@ -40,6 +48,8 @@ for (let done = 0, round = 0; done < total; done += perRound, round++) {
     inFlight: Number(options.load),
     isKept: options.keep,
     ...(options.faults === undefined ? {} : { faults: options.faults.split(",") as Fault[] }),
+    ...(options.only === undefined ? {} : { only: options.only.split(",") }),
+    ...(options.keep ? { onVerdict: keepDatabase } : {}),
     onPoint: options.verbose ? printPoint : () => undefined,
   });
   reports.push(report);
@@ -55,11 +65,8 @@ function printReport({ verdict, accepted, dir }: ChaosReport): void {
   print(
     `  ${accepted} accepted, ${verdict.executions} executions, ${verdict.events} events, ${verdict.retried} commands handed out again`,
   );
-  const { lost, stuck, doubled, wrong, exhausted } = verdict;
-  for (const [name, list] of Object.entries({ lost, stuck, doubled, wrong, exhausted })) {
-    for (const text of list.slice(0, 20)) {
-      print(`  ${name}: ${text}`);
-    }
+  for (const { kind, workload, text } of verdict.findings.slice(0, FINDINGS_SHOWN)) {
+    print(`  ${kind}: ${workload}: ${text}`);
   }
   if (options.keep) {
     print(`  logs in ${dir}`);
@@ -79,20 +86,31 @@ function printSummary(): boolean {
       `${fault.padEnd(18)} ${String(list.length).padEnd(7)} ${seconds(median(down)).padEnd(10)} ${seconds(Math.max(...down)).padEnd(7)} ${seconds(median(recovery)).padEnd(14)} ${seconds(Math.max(...recovery))}`,
     );
   }
-  const found = {
-    lost: sum(({ verdict }) => verdict.lost.length),
-    stuck: sum(({ verdict }) => verdict.stuck.length),
-    doubled: sum(({ verdict }) => verdict.doubled.length),
-    wrong: sum(({ verdict }) => verdict.wrong.length),
-  };
-  print(
-    `\n${points.length} points, ${sum(({ accepted }) => accepted)} accepted, ${sum(({ verdict }) => verdict.executions)} executions: ` +
-      Object.entries(found)
-        .map(([name, count]) => `${count} ${name}`)
-        .join(", ") +
-      `; ${sum(({ verdict }) => verdict.exhausted.length)} failed as worker_lost after all tries; seed ${seed}`,
+  const verdicts = reports.map(({ verdict }) => verdict);
+  print("");
+  for (const line of tableOf(verdicts)) {
+    print(line);
+  }
+  const findings = verdicts.flatMap((verdict) => verdict.findings);
+  const counts = FAULT_KINDS.map(
+    (kind) => `${findings.filter((found) => found.kind === kind).length} ${kind}`,
   );
-  return Object.values(found).every((count) => count === 0);
+  const exhausted = findings.filter(({ kind }) => kind === "exhausted").length;
+  print(
+    `\n${points.length} points, ${sum(({ accepted }) => accepted)} accepted, ${sum(({ verdict }) => verdict.executions)} executions: ${counts.join(", ")}; ` +
+      `${exhausted} failed as worker_lost after all tries; seed ${seed}`,
+  );
+  return faultsOf({ findings }).length === 0;
+}
+
+/** Beside the logs: the log of each execution that something was found about. */
+async function keepDatabase({ findings }: Verdict, { sql, dir }: Cluster): Promise<void> {
+  const ids = [...new Set(findings.flatMap(({ text }) => text.match(/\b\d{18}\b/g) ?? []))];
+  const events = await sql`
+    SELECT execution_id::text, seq, type, step, occurred_at, payload
+    FROM noetl.event WHERE execution_id = ANY(${ids}::bigint[]) ORDER BY execution_id, seq`;
+  const lines = events.map((event) => `${JSON.stringify(event)}\n`);
+  await Bun.write(`${dir}/events.jsonl`, lines.join(""));
 }
 
 function seconds(ms: number): string {

@@ -87,7 +87,7 @@ function prepare(fault: Fault, cluster: Cluster, random: Random): Strike | undef
     case "kill worker":
       return restart(random.pick(cluster.workers));
     case "kill nats-server":
-      return restart(cluster.nats.component);
+      return restart(random.pick([cluster.nats.component, cluster.outerNats.component]));
     case "kill postgres":
       return restart(cluster.postgres);
     case "wipe JetStream":

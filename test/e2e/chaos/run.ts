@@ -1,19 +1,26 @@
 /** One round of chaos: a cluster, a load, points of failure, and the verdict at the end. */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Verdict } from "./check.ts";
+import type { NatsConnection } from "nats";
+import { connect } from "nats";
+import { errorMessage } from "../../../src/core/errors.ts";
 import { checkAll } from "./check.ts";
+import { Client } from "./client.ts";
 import type { Cluster } from "./cluster.ts";
 import { startCluster } from "./cluster.ts";
-import type { Accepted } from "./load.ts";
+import type { Loaded } from "./load.ts";
 import { probe, runLoad } from "./load.ts";
 import type { Fault, Point } from "./nemesis.ts";
 import { runNemesis } from "./nemesis.ts";
+import { document, SQL_CREDENTIAL } from "./playbook.ts";
 import { createRandom } from "./random.ts";
-import type { Scenario } from "./scenario.ts";
-import { document, SQL_CREDENTIAL, SQL_TABLE, scenarios } from "./scenario.ts";
+import type { Sink } from "./sink.ts";
 import { startSink } from "./sink.ts";
+import { createSql } from "./sql.ts";
+import type { Finding, Verdict } from "./verdict.ts";
+import type { Problems, Workload, World } from "./workload.ts";
+import { makeWorkloads } from "./workloads.ts";
 
 export interface ChaosOptions {
   readonly seed: number;
@@ -23,7 +30,11 @@ export interface ChaosOptions {
   /** Executions kept going by the load. */
   readonly inFlight: number;
   readonly faults?: readonly Fault[];
+  /** Names of workloads; default: all. */
+  readonly only?: readonly string[];
   readonly onPoint?: (point: Point) => void;
+  /** Called before the cluster goes away, with its database; for looking into what was found. */
+  readonly onVerdict?: (verdict: Verdict, cluster: Cluster) => Promise<void>;
   /** Keeps the folder with the logs; it is named in the report. */
   readonly isKept?: boolean;
 }
@@ -50,62 +61,53 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
 }
 
 async function runRound(options: ChaosOptions, dir: string): Promise<Omit<ChaosReport, "dir">> {
-  const { serverCount, workerCount, seed } = options;
+  const { serverCount, workerCount } = options;
   using sink = startSink();
+  mkdirSync(join(dir, "files"));
   await using cluster = await startCluster({ dir, serverCount, workerCount, slots: SLOTS });
-  const all = scenarios(sink.url);
-  await prepareLoad(cluster, all);
-  const stop = new AbortController();
-  const load = runLoad(
-    {
-      apis: cluster.apis,
-      scenarios: all,
-      inFlight: options.inFlight,
-      random: createRandom(seed + 1),
-      name: `seed-${seed}`,
-    },
-    stop.signal,
-  );
+  const connection = await connectOuter(cluster);
   try {
-    const points = await Promise.race([strike(cluster, all, options), load.then(neverEnds)]);
-    stop.abort();
-    const accepted = await load;
-    return { points, accepted: accepted.length, verdict: await checkAll(cluster, accepted, sink) };
+    const world = makeWorld(cluster, sink, connection);
+    const workloads = makeWorkloads(world, options.only);
+    await prepare(world, cluster, workloads);
+    const { points, loaded, findings } = await strikeUnderLoad(options, {
+      cluster,
+      world,
+      workloads,
+    });
+    const checked = await checkAll(world, workloads, loaded.accepted);
+    const verdict = { ...checked, findings: [...findings, ...checked.findings] };
+    await options.onVerdict?.(verdict, cluster);
+    return { points, accepted: loaded.accepted.length, verdict };
   } finally {
-    stop.abort();
+    await connection.close();
   }
 }
 
-function neverEnds(accepted: readonly Accepted[]): never {
-  throw new Error(`The load ended after ${accepted.length} executions`);
+/** To the nats-server of the playbooks; lives through its restarts. */
+async function connectOuter({ outerNats }: Cluster): Promise<NatsConnection> {
+  const servers = outerNats.url.replace("nats://", "");
+  return await connect({ servers, maxReconnectAttempts: -1, reconnectTimeWait: 200 });
 }
 
-function strike(
+function makeWorld(cluster: Cluster, sink: Sink, connection: NatsConnection): World {
+  return {
+    client: new Client(cluster.apis),
+    sql: createSql(cluster.sql),
+    sink,
+    stream: { url: cluster.outerNats.url, connection },
+  };
+}
+
+/** Credentials, tables and playbooks. */
+async function prepare(
+  world: World,
   cluster: Cluster,
-  all: readonly Scenario[],
-  options: ChaosOptions,
-): Promise<readonly Point[]> {
-  const scenario = all.find(({ name }) => name === "probe");
-  if (scenario === undefined) {
-    throw new Error("There is no scenario to probe with");
-  }
-  let probes = 0;
-  return runNemesis({
-    cluster,
-    points: options.points,
-    random: createRandom(options.seed),
-    probe: () => probe(cluster.apis, `probe-${options.seed}-${++probes}`, scenario),
-    ...(options.faults === undefined ? {} : { faults: options.faults }),
-    ...(options.onPoint === undefined ? {} : { onPoint: options.onPoint }),
-  });
-}
-
-/** Registers the playbooks, and the table and credential of those that write to the database. */
-async function prepareLoad(cluster: Cluster, all: readonly Scenario[]): Promise<void> {
-  const [api] = cluster.apis;
+  workloads: readonly Workload[],
+): Promise<void> {
+  const { client } = world;
   const { hostname, port, username, password, pathname } = new URL(cluster.databaseUrl);
-  await cluster.sql.unsafe(SQL_TABLE);
-  await api?.call("POST", "/api/credentials", {
+  await client.call("POST", "/api/credentials", {
     name: SQL_CREDENTIAL,
     type: "postgres",
     data: {
@@ -116,8 +118,79 @@ async function prepareLoad(cluster: Cluster, all: readonly Scenario[]): Promise<
       db_name: pathname.slice(1),
     },
   });
-  // Sub-playbooks first.
-  for (const scenario of all.toSorted((a, b) => a.weight - b.weight)) {
-    await api?.register(document(scenario));
+  for (const workload of workloads) {
+    for (const playbook of workload.playbooks) {
+      await client.ask((api) => api.register(document(playbook)));
+    }
+    await workload.prepare?.(world);
   }
+}
+
+interface Round {
+  readonly cluster: Cluster;
+  readonly world: World;
+  readonly workloads: readonly Workload[];
+}
+
+interface Struck {
+  readonly points: readonly Point[];
+  readonly loaded: Loaded;
+  /** Of turns, of those who looked on, and of what could not be ended. */
+  readonly findings: readonly Finding[];
+}
+
+async function strikeUnderLoad(options: ChaosOptions, round: Round): Promise<Struck> {
+  const { seed, inFlight } = options;
+  const { world, workloads } = round;
+  const stop = new AbortController();
+  const random = createRandom(seed + 1);
+  const load = runLoad({ world, workloads, inFlight, random, name: `seed-${seed}` }, stop.signal);
+  const watches = workloads.map((workload) =>
+    attempt(workload, () => workload.watch?.(world, stop.signal)),
+  );
+  try {
+    const points = await Promise.race([strike(round, options), load.then(neverEnds)]);
+    stop.abort();
+    const loaded = await load;
+    const watched = await Promise.all(watches);
+    const settled = await Promise.all(
+      workloads.map((workload) =>
+        attempt(workload, async () => {
+          await workload.settle?.(world);
+          return undefined;
+        }),
+      ),
+    );
+    return { points, loaded, findings: [...loaded.findings, ...watched.flat(), ...settled.flat()] };
+  } finally {
+    stop.abort();
+  }
+}
+
+/** What it finds, or the error that it ends with. */
+async function attempt(
+  { name }: Workload,
+  act: () => Promise<Problems | undefined> | undefined,
+): Promise<readonly Finding[]> {
+  const problems = await Promise.try(act).catch((error) => [errorMessage(error)]);
+  return (problems ?? []).map((text) => ({ kind: "wrong", workload: name, text }));
+}
+
+function neverEnds({ accepted }: Loaded): never {
+  throw new Error(`The load ended after ${accepted.length} executions`);
+}
+
+function strike(
+  { cluster, world }: Pick<Round, "cluster" | "world">,
+  options: ChaosOptions,
+): Promise<readonly Point[]> {
+  let probes = 0;
+  return runNemesis({
+    cluster,
+    points: options.points,
+    random: createRandom(options.seed),
+    probe: () => probe(world, `probe-${options.seed}-${++probes}`),
+    ...(options.faults === undefined ? {} : { faults: options.faults }),
+    ...(options.onPoint === undefined ? {} : { onPoint: options.onPoint }),
+  });
 }

@@ -51,11 +51,12 @@ export interface NatsService {
   wipe(): void;
 }
 
-export async function startNats(dir: string): Promise<NatsService> {
-  const store = join(dir, "nats");
+/** @param name also of its folder and log below `dir`. */
+export async function startNats(dir: string, name: string): Promise<NatsService> {
+  const store = join(dir, name);
   const [port, monitor] = [await findFreePort(), await findFreePort()];
   const component = new Component({
-    name: "nats-server",
+    name,
     command: [
       await natsServer(defaultCacheDir()),
       "-a",
@@ -68,7 +69,7 @@ export async function startNats(dir: string): Promise<NatsService> {
       "-sd",
       store,
     ],
-    logFile: join(dir, "nats.log"),
+    logFile: join(dir, `${name}.log`),
     isReady: async () =>
       (await fetch(`http://127.0.0.1:${monitor}/healthz?js-enabled-only=true`)).status === 200,
   });
