@@ -11,6 +11,7 @@ import { suggestion } from "../template/nearest.ts";
 import { checkTemplates } from "./expression.ts";
 import type { Cursor, Policy, Rule, Task } from "./playbook.ts";
 import type { Fields } from "./report.ts";
+import type { ToolDescriptions } from "./tool-description.ts";
 
 const CURSOR_KEYS = ["kind", "auth", "claim", "options", "heartbeat", "pool"];
 const SQL_KINDS: readonly string[] = ["postgres", "duckdb", "snowflake"];
@@ -53,7 +54,7 @@ interface TaskParts {
 }
 
 /** @param knownTools kinds of tools that workers may have. */
-export function readCursor(loop: Fields, knownTools: ReadonlySet<string>): Cursor {
+export function readCursor(loop: Fields, knownTools: ToolDescriptions): Cursor {
   const cursor = loop.fields("cursor");
   cursor.checkKeys(CURSOR_KEYS);
   checkTemplates(cursor.report, cursor.map, cursor.path);
@@ -72,7 +73,7 @@ export function readCursor(loop: Fields, knownTools: ReadonlySet<string>): Curso
   return { kind, ...tasks, ...limits };
 }
 
-function readKind(cursor: Fields, knownTools: ReadonlySet<string>): string {
+function readKind(cursor: Fields, knownTools: ToolDescriptions): string {
   const name = cursor.text("kind") ?? "postgres";
   const kind = KIND_NAMES[name] ?? name;
   const kinds = [...SQL_KINDS, "nats"].filter((known) => knownTools.has(known));

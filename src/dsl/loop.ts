@@ -6,13 +6,14 @@ import { readCursor } from "./cursor.ts";
 import { checkTemplates } from "./expression.ts";
 import type { Loop, LoopFailure } from "./playbook.ts";
 import type { Fields } from "./report.ts";
+import type { ToolDescriptions } from "./tool-description.ts";
 
 const LOOP_KEYS = ["in", "iterator", "spec", "cursor", "mode"];
 const MODES = ["sequential", "parallel", "cursor"] as const;
 const PARALLEL_IN_FLIGHT_DEFAULT = 16;
 
 /** @param knownTools kinds of tools that workers may have: cursors run as tools. */
-export function readLoop(step: Fields, knownTools: ReadonlySet<string>): Loop | undefined {
+export function readLoop(step: Fields, knownTools: ToolDescriptions): Loop | undefined {
   if (!step.has("loop")) {
     return undefined;
   }
@@ -55,7 +56,7 @@ function readIterator(loop: Fields): string {
 function readSource(
   loop: Fields,
   mode: Loop["mode"],
-  knownTools: ReadonlySet<string>,
+  knownTools: ToolDescriptions,
 ): Pick<Loop, "in" | "cursor"> {
   const items = loop.get("in");
   if (items !== undefined && loop.has("cursor")) {
@@ -73,7 +74,7 @@ function readSource(
   return { in: items };
 }
 
-function readCursorSource(loop: Fields, knownTools: ReadonlySet<string>): Pick<Loop, "cursor"> {
+function readCursorSource(loop: Fields, knownTools: ToolDescriptions): Pick<Loop, "cursor"> {
   if (!loop.has("cursor")) {
     loop.report.error("LOOP_SOURCE_INVALID", loop.path, 'a loop in cursor mode needs "cursor"');
     return {};

@@ -15,6 +15,7 @@ import { readDuration } from "./policy.ts";
 import { Fields, Report } from "./report.ts";
 import { readStep } from "./step.ts";
 import { BUILT_IN_KINDS } from "./task.ts";
+import type { ToolDescriptions } from "./tool-description.ts";
 import { Workbook } from "./workbook.ts";
 import { readYaml } from "./yaml.ts";
 
@@ -33,8 +34,8 @@ const PRIORITY_DEFAULT = 5;
 const PRIORITY_MAX = 9;
 
 export interface ParseOptions {
-  /** Kinds of tools that workers may have. */
-  readonly knownTools: ReadonlySet<string>;
+  /** The tools that workers may have, by kind; those of the server are known. */
+  readonly knownTools: ToolDescriptions;
 }
 
 export interface ParseResult {
@@ -125,7 +126,7 @@ function readLabels(labels: Fields): Readonly<Record<string, string>> {
   );
 }
 
-function readExecutorSpec(executor: Fields, knownTools: ReadonlySet<string>): Fields {
+function readExecutorSpec(executor: Fields, knownTools: ToolDescriptions): Fields {
   executor.checkKeys(["profile", "version", "requires", "spec", "pool", "priority"]);
   executor.choice("profile", ["local", "distributed", "auto"], "PROFILE_UNKNOWN");
   checkRequires(executor.fields("requires"), knownTools);
@@ -138,10 +139,10 @@ function readExecutorSpec(executor: Fields, knownTools: ReadonlySet<string>): Fi
 }
 
 /** What the playbook says it needs: tools that must exist, features that nothing here goes by. */
-function checkRequires(requires: Fields, knownTools: ReadonlySet<string>): void {
+function checkRequires(requires: Fields, knownTools: ToolDescriptions): void {
   requires.checkKeys(["tools"], ["features"]);
   for (const [index, kind] of requires.textList("tools").entries()) {
-    const known = [...BUILT_IN_KINDS, ...knownTools];
+    const known = [...BUILT_IN_KINDS, ...knownTools.keys()];
     if (!known.includes(kind)) {
       const message = `the playbook requires tools of kind "${kind}", which do not exist here${suggestion(kind, known)}`;
       requires.report.error("REQUIREMENT_MISSING", `${requires.at("tools")}[${index}]`, message);

@@ -10,7 +10,10 @@ import type { Task } from "./playbook.ts";
 import type { Place } from "./policy.ts";
 import { readDuration, readPolicy, readRetryBlock } from "./policy.ts";
 import { Fields } from "./report.ts";
-import { toolFields } from "./tool-fields.ts";
+import { SERVER_TOOLS } from "./server-tools.ts";
+import { checkWritten } from "./tool-check.ts";
+import type { ToolDescription, ToolDescriptions } from "./tool-description.ts";
+import { fieldsThatHold, findField } from "./tool-description.ts";
 import { checkWait, WAIT_KIND } from "./wait.ts";
 import type { Workbook } from "./workbook.ts";
 
@@ -40,11 +43,13 @@ const REJECTED_KEYS = ["eval", "expr", "case"];
 /** Below `output`: where the public project keeps a result. */
 const STORE_KEYS = ["store", "inline_max_bytes", "ttl", "scope"];
 /** Kinds that the server itself knows, whatever tools the workers have. */
+/** Of a tool that does not exist: its fields are not looked at. */
+const UNKNOWN_KIND = "unknown";
 export const BUILT_IN_KINDS: readonly string[] = ["noop", "playbook", WAIT_KIND, "workbook"];
 
 export interface TaskContext {
   readonly step: string;
-  readonly knownTools: ReadonlySet<string>;
+  readonly knownTools: ToolDescriptions;
   readonly workbook: Workbook;
 }
 
@@ -174,8 +179,11 @@ function readTask(step: Fields, draft: Draft, place: Place, context: TaskContext
   const timeoutMs = readTimeout(fields);
   const rateLimit = readRateLimit(fields, kind);
   const pool = typeof fields.get("pool") === "string" ? fields.text("pool") : undefined;
-  const config = readConfig(fields, kind, pool !== undefined);
-  checkNeeds(step, fields, kind);
+  const description = SERVER_TOOLS.get(kind) ?? context.knownTools.get(kind);
+  const config = readConfig(fields, description, pool !== undefined);
+  if (description !== undefined) {
+    checkFields(step, fields, config, description);
+  }
   if (kind === WAIT_KIND) {
     checkWait(fields);
   }
@@ -200,7 +208,7 @@ function readKind(fields: Fields, context: TaskContext): string {
     fields.report.error("TOOL_KIND_MISSING", fields.path, 'a tool needs a "kind"');
     return "noop";
   }
-  const known = new Set([...BUILT_IN_KINDS, ...context.knownTools]);
+  const known = new Set([...BUILT_IN_KINDS, ...context.knownTools.keys()]);
   if (known.has(kind)) {
     return kind;
   }
@@ -218,7 +226,7 @@ function readKind(fields: Fields, context: TaskContext): string {
     const message = `tools of kind "${kind}" are not supported: ${instead}`;
     fields.error("TOOL_KIND_UNSUPPORTED", "kind", message);
   }
-  return kind;
+  return UNKNOWN_KIND;
 }
 
 /** The older nesting of a tool's own fields below `spec`. */
@@ -278,15 +286,19 @@ function isTemplateText(value: Json | undefined): boolean {
   return typeof value === "string" && value.includes("{{");
 }
 
-/** The tool's own fields; checked for templates except where they hold code. */
-function readConfig(fields: Fields, kind: string, isPoolTaken: boolean): JsonObject {
-  const { takes, code = [], ignores = [], commands = [] } = toolFields(kind);
-  if (takes !== undefined) {
-    const ignored = [...ignores, ...IGNORED_KEYS.filter((key) => !takes.includes(key))];
-    fields.checkKeys([...TASK_KEYS, ...SHARED_KEYS, ...REJECTED_KEYS, ...takes], ignored);
-  }
+/**
+ * The tool's own fields; checked for templates except where they hold code.
+ *
+ * @param description absent: nothing is known of the kind, which may take any field.
+ */
+function readConfig(
+  fields: Fields,
+  description: ToolDescription | undefined,
+  isPoolTaken: boolean,
+): JsonObject {
+  const { code, commands } = checkNames(fields, description);
   const entries = Object.entries(fields.map)
-    .filter(([key]) => isOwnKey(fields, kind, key, isPoolTaken))
+    .filter(([key]) => isOwnKey(fields, description, key, isPoolTaken))
     .map(([key, value]): [string, Json] => [
       key,
       commands.includes(key) ? keepForeign(fields.report, value, fields.at(key)) : value,
@@ -297,7 +309,35 @@ function readConfig(fields: Fields, kind: string, isPoolTaken: boolean): JsonObj
   return Object.fromEntries(entries);
 }
 
-function isOwnKey(fields: Fields, kind: string, key: string, isPoolTaken: boolean): boolean {
+/** Warns of names that mean nothing; gives those that hold code and commands. */
+function checkNames(
+  fields: Fields,
+  description: ToolDescription | undefined,
+): { readonly code: readonly string[]; readonly commands: readonly string[] } {
+  if (description === undefined) {
+    return { code: [], commands: [] };
+  }
+  const names = Object.keys(description.fields);
+  const isIgnored = (name: string): boolean =>
+    findField(description.fields, name)?.isIgnored === true;
+  const takes = names.filter((name) => !isIgnored(name));
+  const ignored = [
+    ...names.filter(isIgnored),
+    ...IGNORED_KEYS.filter((key) => !takes.includes(key)),
+  ];
+  fields.checkKeys([...TASK_KEYS, ...SHARED_KEYS, ...REJECTED_KEYS, ...takes], ignored);
+  return {
+    code: fieldsThatHold(description, "code"),
+    commands: fieldsThatHold(description, "commands"),
+  };
+}
+
+function isOwnKey(
+  fields: Fields,
+  description: ToolDescription | undefined,
+  key: string,
+  isPoolTaken: boolean,
+): boolean {
   if (key === "args") {
     return Array.isArray(fields.get("args"));
   }
@@ -305,10 +345,27 @@ function isOwnKey(fields: Fields, kind: string, key: string, isPoolTaken: boolea
     return isTemplateText(fields.get(key));
   }
   if (key === "name") {
-    return toolFields(kind).takes?.includes("name") !== false;
+    return description === undefined || findField(description.fields, "name") !== undefined;
   }
   const isOther = TASK_KEYS.includes(key) || key === "desc" || key === "description";
   return !isOther && !(key === "pool" && isPoolTaken);
+}
+
+/** What the tool itself would refuse, as far as no template stands in the way. */
+function checkFields(
+  step: Fields,
+  fields: Fields,
+  config: JsonObject,
+  description: ToolDescription,
+): void {
+  const needed = (description.needs ?? []).flatMap(({ oneOf }) => oneOf);
+  const stray = needed.find((key) => step.has(key));
+  for (const { code, field, message } of checkWritten(description, config)) {
+    const isMissing = code === "TOOL_FIELD_MISSING" && stray !== undefined;
+    const hint = isMissing ? `; "${stray}" stands beside "tool", move it below` : "";
+    const path = field === undefined ? fields.path : fields.at(field);
+    fields.report.error(code, path, message + hint);
+  }
 }
 
 /** `input`, or the older `args` when it is a map. Both: `input` wins key by key. */
@@ -325,16 +382,6 @@ export function readInput(fields: Fields): JsonObject {
   }
   checkTemplates(fields.report, args, fields.at("args"));
   return { ...args, ...input.map };
-}
-
-function checkNeeds(step: Fields, fields: Fields, kind: string): void {
-  const { needs, needsText } = toolFields(kind);
-  if (needs.length === 0 || needs.some((key) => Object.hasOwn(fields.map, key))) {
-    return;
-  }
-  const stray = needs.find((key) => step.has(key));
-  const hint = stray === undefined ? "" : `; "${stray}" stands beside "tool", move it below`;
-  fields.report.error("TOOL_FIELD_MISSING", fields.path, `${kind} needs ${needsText}${hint}`);
 }
 
 /** `output_select`, also below `output`. */

@@ -1,5 +1,6 @@
 /** What the orchestrator is made of. Narrow types: it takes what it uses, and tests can see all. */
 import type { Bus } from "../bus/bus.ts";
+import type { ToolDescriptions } from "../dsl/tool-description.ts";
 import type { Logger } from "../observability/log.ts";
 import type { ServerMetrics } from "../observability/metrics.ts";
 import type { Providers } from "../secrets/providers.ts";
@@ -56,7 +57,7 @@ export interface OrchestratorOptions {
   readonly metrics: OrchestratorMetrics;
   readonly log: Logger;
   /** Tool kinds that playbooks may use. */
-  readonly knownTools: ReadonlySet<string>;
+  readonly knownTools: ToolDescriptions;
   readonly serverVersion: string;
   /** Unique per process life; holds the node number for ids. */
   readonly serverId: string;

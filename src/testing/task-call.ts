@@ -1,6 +1,7 @@
 /** One try of a task in a test: answered by a stub, or really run where the test says so. */
 import type { JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
+import { checkRendered } from "../dsl/tool-check.ts";
 import { readsContext } from "../engine/cut.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure, templateFailure } from "../engine/failure.ts";
@@ -13,6 +14,8 @@ import type { Scope } from "../template/scope.ts";
 import { Aliased } from "../template/scope.ts";
 import { statusFailure } from "../tools/http/answer.ts";
 import type { Tools } from "../tools/registry.ts";
+import { KNOWN_TOOL_KINDS } from "../tools/registry.ts";
+import { configFailure } from "../tools/task-error.ts";
 import type { Tool, ToolContext } from "../tools/tool.ts";
 import { CredentialError } from "../tools/tool.ts";
 import { rawFieldsOf } from "../worker/code-fields.ts";
@@ -54,9 +57,10 @@ const HARMLESS_KINDS: ReadonlySet<string> = new Set(["noop"]);
 /** @throws UnstubbedCallError */
 export async function tryTask(options: TaskTryOptions, attempt: TaskTry): Promise<TriedTask> {
   const task = currentTask(attempt.run);
+  const description = KNOWN_TOOL_KINDS.get(task.kind) ?? { fields: {} };
   let rendered: RenderedTask;
   try {
-    rendered = renderTask(attempt.run, rawFieldsOf(attempt.run));
+    rendered = renderTask(attempt.run, rawFieldsOf(attempt.run, description));
   } catch (error) {
     const outcome = { ok: false, failure: templateFailure(error) } as const;
     return { call: callOf(attempt, { task, input: {}, config: {} }), outcome, delayMs: 0 };
@@ -135,10 +139,13 @@ async function runLive(
   { task, input, config }: RenderedTask,
 ): Promise<TaskOutcome> {
   const tool = options.openTools().get(task.kind);
-  const problems = tool?.check(config) ?? [];
-  if (tool === undefined || problems.length > 0) {
-    const message = tool === undefined ? `There is no tool "${task.kind}"` : problems.join("; ");
-    return { ok: false, failure: failure("schema", message, { code: "CONFIG_INVALID" }) };
+  if (tool === undefined) {
+    const message = `There is no tool "${task.kind}"`;
+    return { ok: false, failure: failure("not_found", message, { code: "TOOL_UNKNOWN" }) };
+  }
+  const problems = checkRendered(tool.description, config);
+  if (problems.length > 0) {
+    return { ok: false, failure: configFailure(problems) };
   }
   const { data, pipeline, step } = run;
   const call = {

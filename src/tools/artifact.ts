@@ -36,8 +36,9 @@ import {
   toScope,
 } from "../engine/result.ts";
 import { splitRef, walk } from "../template/ref.ts";
+import { ACTIONS, ARTIFACT } from "./artifact/description.ts";
 import { taskError, thrownFailure } from "./task-error.ts";
-import type { ResultQuery, Tool, ToolCall, ToolContext } from "./tool.ts";
+import type { ResultQuery, Tool, ToolCall, ToolContext, ToolModule } from "./tool.ts";
 
 export interface ArtifactToolOptions {
   /** Where relative paths of `file` lead to. */
@@ -46,7 +47,6 @@ export interface ArtifactToolOptions {
   readonly maxOutputBytes: number;
 }
 
-const ACTIONS = ["get", "put", "list", "delete"] as const;
 type Action = (typeof ACTIONS)[number];
 
 const LIST_MAX = 1000;
@@ -64,11 +64,14 @@ const KIND_OF: Readonly<Partial<Record<ErrorKind, FailureKind>>> = {
   timeout: "timeout",
 };
 
+export const artifactModule: ToolModule = {
+  descriptions: [ARTIFACT],
+  create: (parts) => [createArtifactTool(parts)],
+};
+
 export function createArtifactTool(options: ArtifactToolOptions): Tool {
   return {
-    kind: "artifact",
-    summary: "gets, puts, lists and deletes stored values and files",
-    check: (config) => checkConfig(config),
+    description: ARTIFACT,
     run: async (call, context) => {
       try {
         const value = await ACT[readAction(call.config)](fieldsOf(call), context, options);
@@ -78,13 +81,6 @@ export function createArtifactTool(options: ArtifactToolOptions): Tool {
       }
     },
   };
-}
-
-function checkConfig(config: JsonObject): readonly string[] {
-  const { action = "get" } = config;
-  return ACTIONS.some((one) => one === action)
-    ? []
-    : [`action is ${JSON.stringify(action)}: it must be one of ${ACTIONS.join(", ")}`];
 }
 
 function readAction({ action = "get" }: JsonObject): Action {

@@ -7,13 +7,15 @@
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import { attachCredentials, attachLake, quote, setUp } from "./duckdb/attach.ts";
+import { databaseOf } from "./duckdb/check.ts";
 import type { DuckdbDatabases } from "./duckdb/databases.ts";
+import { DUCKDB, DUCKLAKE } from "./duckdb/description.ts";
 import { duckdbFailure } from "./duckdb/failure.ts";
 import type { StatementResult } from "./duckdb/protocol.ts";
 import type { DuckdbSession, RunOptions } from "./duckdb/session.ts";
 import { splitStatements } from "./postgres/statements.ts";
 import { taskError, thrownFailure } from "./task-error.ts";
-import type { Tool, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 
 export interface DuckdbToolOptions {
   readonly databases: DuckdbDatabases;
@@ -21,32 +23,17 @@ export interface DuckdbToolOptions {
   readonly maxOutputBytes: number;
 }
 
+export const duckdbModule: ToolModule = {
+  descriptions: [DUCKDB, DUCKLAKE],
+  create: createDuckdbTools,
+};
+
 /** `duckdb`, and `ducklake`, which is the same with the catalog of a lake attached. */
 export function createDuckdbTools(options: DuckdbToolOptions): readonly Tool[] {
-  const create = (kind: string, summary: string): Tool => ({
-    kind,
-    summary,
-    check: (config) => [
-      ...(sqlOf(config) === "" ? ["`command` (or `query`, `commands`, `script`) is missing"] : []),
-      ...(databaseProblem(config) ?? []),
-    ],
+  return [DUCKDB, DUCKLAKE].map((description) => ({
+    description,
     run: (call, context) => runTask(options, call.config, context),
-  });
-  return [
-    create("duckdb", "runs SQL in DuckDB: `command`, `database`; gives rows, columns, row_count"),
-    create("ducklake", "runs SQL in DuckDB on a DuckLake: as duckdb, with `catalog_connection`"),
-  ];
-}
-
-/** Path of the database file; undefined: in memory. */
-export function databaseOf(config: JsonObject): string | undefined {
-  const path = config["database"] ?? config["db_path"];
-  return typeof path === "string" && path !== "" ? path : undefined;
-}
-
-function databaseProblem(config: JsonObject): readonly string[] | undefined {
-  const path = config["database"] ?? config["db_path"] ?? "";
-  return typeof path === "string" ? undefined : ["`database` must be the path of a file"];
+  }));
 }
 
 function sqlOf(config: JsonObject): string {

@@ -14,3 +14,10 @@ export function taskEnvironment(env: Json | undefined): Readonly<Record<string, 
   }
   return texts;
 }
+
+/** In a sentence: this machine has no such program where the tasks' PATH leads; undefined: it has. */
+export function missingProgram(program: string, env: Environment): string | undefined {
+  return Bun.which(program, { PATH: env["PATH"] ?? "" }) === null
+    ? `there is no program ${program} in the PATH`
+    : undefined;
+}

@@ -6,13 +6,14 @@ import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import type { Answer } from "./http/answer.ts";
 import { httpMeta, readAnswer, statusFailure, TooLargeError, withoutQuery } from "./http/answer.ts";
+import { HTTP } from "./http/description.ts";
 import { walkPages } from "./http/pages.ts";
-import { checkPaging, readPaging } from "./http/paging.ts";
+import { readPaging } from "./http/paging.ts";
 import type { HttpRequest } from "./http/request.ts";
 import { buildRequest, urlOf, withoutAuth } from "./http/request.ts";
 import { stoppedFailure } from "./stopped.ts";
 import { TaskError } from "./task-error.ts";
-import type { Tool, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 import { CredentialError } from "./tool.ts";
 
 /** Limit of a call whose task sets none. */
@@ -25,15 +26,14 @@ export interface HttpToolOptions {
   readonly maxOutputBytes: number;
 }
 
+export const httpModule: ToolModule = {
+  descriptions: [HTTP],
+  create: (parts) => [createHttpTool(parts)],
+};
+
 export function createHttpTool(options: HttpToolOptions): Tool {
   return {
-    kind: "http",
-    summary: "calls `url`; gives status_code, headers, and the parsed body as data and body",
-    check: (config) => {
-      const url = urlOf(config);
-      const hasUrl = typeof url === "string" && url.trim() !== "";
-      return [...(hasUrl ? [] : ["`url` is missing"]), ...checkPaging(config["paginate"])];
-    },
+    description: HTTP,
     run: (call, context) => runCall(call.config, options, context),
   };
 }

@@ -1,6 +1,8 @@
 /** Runs JavaScript and TypeScript in processes of their own that are kept warm. */
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
+import type { ToolDescription } from "../dsl/tool-description.ts";
+import { CODE_FAILURES, CODE_FIELDS, CODE_NEED, CODE_RESULT } from "./code/fields.ts";
 import type { Code } from "./code/load.ts";
 import { loadCode } from "./code/load.ts";
 import { checkCode } from "./code/source.ts";
@@ -10,7 +12,7 @@ import { RunnerPool } from "./javascript/pool.ts";
 import type { RunnerTask } from "./javascript/protocol.ts";
 import { MemoryGuard } from "./memory-guard.ts";
 import { stoppedFailure } from "./stopped.ts";
-import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolCall, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 
 type Language = "javascript" | "typescript";
 
@@ -23,21 +25,36 @@ export interface JavascriptToolOptions extends RunnerPoolOptions {
   readonly memoryBytes: number | undefined;
 }
 
-export interface JavascriptTools {
-  readonly javascript: Tool;
-  readonly typescript: Tool;
-  /** Starts the first runner before a task needs it. */
-  prestart(): void;
-  close(): Promise<void>;
+const DESCRIPTIONS = {
+  javascript: describeLanguage("javascript", "text.toUpperCase()"),
+  typescript: describeLanguage("typescript", "(text as string).toUpperCase()"),
+} as const;
+
+function describeLanguage(kind: Language, expression: string): ToolDescription {
+  return {
+    kind,
+    summary: `runs ${kind} code: \`code\` or \`script\`; gives \`result\`, or what it returns`,
+    runsOn: "worker",
+    needs: [CODE_NEED],
+    fields: CODE_FIELDS,
+    result: CODE_RESULT,
+    failures: CODE_FAILURES,
+    example: `kind: ${kind}\ninput:\n  text: hello\ncode: |\n  return { loud: ${expression} };\n`,
+    check: checkCode,
+  };
 }
 
-/** The two tools; they share their runners. */
-export function createJavascriptTools(options: JavascriptToolOptions): JavascriptTools {
+export const javascriptModule: ToolModule = {
+  descriptions: [DESCRIPTIONS.javascript, DESCRIPTIONS.typescript],
+  create: ({ runnerCommand, ...parts }) =>
+    createJavascriptTools({ ...parts, command: runnerCommand("javascript") }),
+};
+
+/** The two tools; they share their runners, which the first one starts and ends. */
+export function createJavascriptTools(options: JavascriptToolOptions): readonly Tool[] {
   const pool = new RunnerPool(options, new MemoryGuard(options.memoryBytes));
   const create = (language: Language): Tool => ({
-    kind: language,
-    summary: `runs ${language} code: \`code\` or \`script\`; gives \`result\`, or what it returns`,
-    check: checkCode,
+    description: DESCRIPTIONS[language],
     run: async (call, context) => {
       const script = await loadCode(call, `${call.label}.${EXTENSION[language]}`, context);
       return "kind" in script
@@ -45,12 +62,12 @@ export function createJavascriptTools(options: JavascriptToolOptions): Javascrip
         : await runScript(pool, taskOf(call, script, language, options), call.config, context);
     },
   });
-  return {
-    javascript: create("javascript"),
-    typescript: create("typescript"),
+  const javascript: Tool = {
+    ...create("javascript"),
     prestart: () => pool.prestart(),
     close: () => pool.close(),
   };
+  return [javascript, create("typescript")];
 }
 
 /** In a warm runner, or in one of its own for a task with `env` or `cwd`. */

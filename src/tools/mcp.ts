@@ -2,6 +2,7 @@
 import { parseDuration } from "../core/duration.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject, parseJson } from "../core/json.ts";
+import type { ToolDescription } from "../dsl/tool-description.ts";
 import type { FailureKind } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import { buildRequest } from "./http/request.ts";
@@ -9,7 +10,7 @@ import { onlyGiven } from "./layers.ts";
 import { McpSession } from "./mcp/session.ts";
 import { stoppedFailure } from "./stopped.ts";
 import { taskError, thrownFailure } from "./task-error.ts";
-import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolCall, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 
 export interface McpToolOptions {
   /** Largest answer, bytes. */
@@ -25,11 +26,55 @@ const MESSAGE_LENGTH_MAX = 500;
 /** What servers write when the arguments were at fault, not the tool. */
 const ARGUMENTS_AT_FAULT = /-3260[0-2]\b|invalid (arguments|input|params)|unknown tool|validation/i;
 
+const DESCRIPTION: ToolDescription = {
+  kind: "mcp",
+  summary: "calls `tool` of the MCP server at `endpoint`, or another `method` such as tools/list",
+  runsOn: "worker",
+  needs: [{ oneOf: ["endpoint", "url", "server_url", "base_url", "server"], text: "an endpoint" }],
+  fields: {
+    endpoint: { type: "text", about: "address of the server (streamable HTTP)" },
+    url: { sameAs: "endpoint" },
+    server_url: { sameAs: "endpoint" },
+    base_url: { sameAs: "endpoint" },
+    server: { type: "text", about: "its name; it does not say where it is" },
+    tool: { type: "text", about: "name of the tool" },
+    tool_name: { sameAs: "tool" },
+    arguments: { type: "any", about: "what the tool gets", default: "the task's input" },
+    method: { type: "text", about: "another method", default: "tools/call, else tools/list" },
+    params: { type: "map", about: "of the method" },
+    headers: { type: "map", about: "of each request" },
+    request_id: { type: "scalar", about: "id of the request" },
+    protocol_version: { type: "text", about: "which is asked for", default: PROTOCOL_VERSION },
+    credential: { type: ["text", "map"], about: "older name of `auth`" },
+  },
+  result: {
+    status: "success",
+    method: "what was asked",
+    server: "what the server says of itself",
+    content: "tools/call: the parts of the answer",
+    text: "tools/call: its texts",
+    data: "tools/call: structured content, or the text parsed",
+    tools: "tools/list: all of them, of all pages",
+  },
+  failures: {
+    connection: "a server that cannot be reached",
+    client_error: "a status or an error that blames the request",
+    server_error: "the tool has failed (MCP_TOOL_ERROR), or the server",
+    parse: "an answer that is no JSON-RPC",
+  },
+  example:
+    "kind: mcp\nendpoint: https://mcp.example.com/mcp\nauth: mcp_token\ntool: search\narguments: { query: noetl }\n",
+  check: checkMcp,
+};
+
+export const mcpModule: ToolModule = {
+  descriptions: [DESCRIPTION],
+  create: (parts) => [createMcpTool(parts)],
+};
+
 export function createMcpTool(options: McpToolOptions): Tool {
   return {
-    kind: "mcp",
-    summary: "calls `tool` of the MCP server at `endpoint`, or another `method` such as tools/list",
-    check: checkMcp,
+    description: DESCRIPTION,
     run: (call, context) => runCall(call, options, context),
   };
 }

@@ -12,6 +12,7 @@ import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import type { Target } from "./postgres/connection.ts";
 import { findTarget } from "./postgres/connection.ts";
+import { POSTGRES } from "./postgres/description.ts";
 import { databaseFailure } from "./postgres/failure.ts";
 import type { Client } from "./postgres/pool.ts";
 import { ClientPools } from "./postgres/pool.ts";
@@ -19,7 +20,7 @@ import type { Statement } from "./postgres/statements.ts";
 import { splitStatements } from "./postgres/statements.ts";
 import { decodeValue, toParameter } from "./postgres/values.ts";
 import { stoppedFailure } from "./stopped.ts";
-import type { Tool, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 import { CredentialError } from "./tool.ts";
 
 export interface PostgresToolOptions {
@@ -27,9 +28,10 @@ export interface PostgresToolOptions {
   readonly maxOutputBytes: number;
 }
 
-export interface PostgresTool extends Tool {
-  close(): Promise<void>;
-}
+export const postgresModule: ToolModule = {
+  descriptions: [POSTGRES],
+  create: (parts) => [createPostgresTool(parts)],
+};
 
 /** Words after which the connection is not as it was. */
 const LEAVES_TRACES =
@@ -37,12 +39,10 @@ const LEAVES_TRACES =
 /** Wait for a cancelled statement to end before its connection is cut. */
 const CANCEL_GRACE_MS = 2000;
 
-export function createPostgresTool(options: PostgresToolOptions): PostgresTool {
+export function createPostgresTool(options: PostgresToolOptions): Tool {
   const pools = new ClientPools();
   return {
-    kind: "postgres",
-    summary: "runs SQL: `command` or `query`; gives rows, columns, row_count and command_N",
-    check: (config) => (textsOf(config).length === 0 ? ["`command` (or `query`) is missing"] : []),
+    description: POSTGRES,
     run: async (call, context) => {
       try {
         const target = await findTarget(call.config, context);

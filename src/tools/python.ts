@@ -1,18 +1,20 @@
 /** Runs Python code in a process of its own, forked from an interpreter that is already up. */
 import type { Json } from "../core/json.ts";
+import type { ToolDescription } from "../dsl/tool-description.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
+import { CODE_FAILURES, CODE_FIELDS, CODE_NEED, CODE_RESULT } from "./code/fields.ts";
 import type { Code } from "./code/load.ts";
 import { loadCode } from "./code/load.ts";
 import { checkCode } from "./code/source.ts";
-import { taskEnvironment } from "./environment.ts";
+import { missingProgram, taskEnvironment } from "./environment.ts";
 import { MemoryGuard } from "./memory-guard.ts";
 import type { PythonChild, PythonHostOptions } from "./python/host.ts";
 import { PythonHost, PythonMissingError } from "./python/host.ts";
 import type { PythonTask } from "./python/task.ts";
 import { runPythonTask } from "./python/task.ts";
 import { stoppedFailure } from "./stopped.ts";
-import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolCall, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 
 export interface PythonToolOptions extends PythonHostOptions {
   /** Largest result, bytes of JSON. */
@@ -21,20 +23,39 @@ export interface PythonToolOptions extends PythonHostOptions {
   readonly memoryBytes: number | undefined;
 }
 
-export interface PythonTool extends Tool {
-  /** Starts the interpreter before the first task needs it. */
-  prestart(): void;
-  close(): Promise<void>;
-}
+const DESCRIPTION: ToolDescription = {
+  kind: "python",
+  summary: "runs Python code: `code` or `script`; gives `result`, or what it returns",
+  runsOn: "worker",
+  needs: [CODE_NEED],
+  fields: {
+    ...CODE_FIELDS,
+    memory_mb: {
+      type: "number",
+      about: "limit of its memory, MiB",
+      default: "80 % of the machine's",
+    },
+    python: { type: "text", about: "the worker's interpreter runs all", isIgnored: true },
+  },
+  result: CODE_RESULT,
+  failures: CODE_FAILURES,
+  example: 'kind: python\ninput:\n  n: 3\ncode: |\n  result = {"square": n * n}\n',
+  programs: ["python3"],
+  check: checkCode,
+};
 
-export function createPythonTool(options: PythonToolOptions): PythonTool {
+export const pythonModule: ToolModule = {
+  descriptions: [DESCRIPTION],
+  create: (parts) => [createPythonTool(parts)],
+};
+
+export function createPythonTool(options: PythonToolOptions): Required<Tool> {
   const host = new PythonHost(options);
   const guard = new MemoryGuard(options.memoryBytes);
   return {
-    kind: "python",
-    summary: "runs Python code: `code` or `script`; gives `result`, or what it returns",
-    check: checkCode,
+    description: DESCRIPTION,
     run: (call, context) => runCall({ host, guard, options }, call, context),
+    lacks: () => missingProgram(options.python, options.env),
     prestart: () => host.start(),
     close: () => host.close(),
   };

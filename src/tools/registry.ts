@@ -1,56 +1,56 @@
-/** All tools. A new one is a file that exports a `Tool` and a line here. */
+/** All tools. A new one is a file that exports a {@link ToolModule} and a line in {@link MODULES}. */
 import { tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
-import { createArtifactTool } from "./artifact.ts";
+import { assert } from "../core/assert.ts";
+import { SERVER_TOOLS } from "../dsl/server-tools.ts";
+import type { ToolDescriptions } from "../dsl/tool-description.ts";
+import { artifactModule } from "./artifact.ts";
 import { DuckdbDatabases } from "./duckdb/databases.ts";
-import { createDuckdbTools } from "./duckdb.ts";
+import { duckdbModule } from "./duckdb.ts";
 import type { Environment } from "./environment.ts";
-import { createHttpTool } from "./http.ts";
-import { createJavascriptTools } from "./javascript.ts";
-import { createMcpTool } from "./mcp.ts";
-import { createNatsTool } from "./nats.ts";
-import { noopTool } from "./noop.ts";
-import { createPostgresTool } from "./postgres.ts";
-import { createPythonTool } from "./python.ts";
-import { createScriptTool } from "./script.ts";
-import { secretsTool } from "./secrets.ts";
-import { createSftpTool } from "./sftp.ts";
-import { createShellTool } from "./shell.ts";
-import { createSnowflakeTool } from "./snowflake.ts";
-import { createSshTool } from "./ssh.ts";
-import { createSubscriptionTool } from "./subscription.ts";
-import type { Tool } from "./tool.ts";
-import { createDuckdbSource } from "./transfer/duckdb-source.ts";
-import { createDuckdbTarget } from "./transfer/duckdb-target.ts";
-import { httpSource } from "./transfer/http-source.ts";
-import { postgresSource } from "./transfer/postgres-source.ts";
-import { postgresTarget } from "./transfer/postgres-target.ts";
-import { createTransferTool } from "./transfer.ts";
+import { httpModule } from "./http.ts";
+import { javascriptModule } from "./javascript.ts";
+import { mcpModule } from "./mcp.ts";
+import { natsModule } from "./nats.ts";
+import { noopModule } from "./noop.ts";
+import { postgresModule } from "./postgres.ts";
+import { pythonModule } from "./python.ts";
+import { scriptModule } from "./script.ts";
+import { secretsModule } from "./secrets.ts";
+import { sftpModule } from "./sftp.ts";
+import { shellModule } from "./shell.ts";
+import { snowflakeModule } from "./snowflake.ts";
+import { sshModule } from "./ssh.ts";
+import { subscriptionModule } from "./subscription.ts";
+import type { Tool, ToolModule, ToolParts } from "./tool.ts";
+import { transferModule } from "./transfer.ts";
 
-/** Kinds that a playbook may use: the registry's, and three that the server itself runs. */
-export const KNOWN_TOOL_KINDS: ReadonlySet<string> = new Set([
-  "artifact",
-  "duckdb",
-  "ducklake",
-  "http",
-  "javascript",
-  "mcp",
-  "nats",
-  "noop",
-  "postgres",
-  "python",
-  "script",
-  "secrets",
-  "sftp",
-  "shell",
-  "transfer",
-  "snowflake",
-  "ssh",
-  "subscription",
-  "typescript",
-  "playbook",
-  "wait",
-  "workbook",
+const MODULES: readonly ToolModule[] = [
+  artifactModule,
+  duckdbModule,
+  httpModule,
+  javascriptModule,
+  mcpModule,
+  natsModule,
+  noopModule,
+  postgresModule,
+  pythonModule,
+  scriptModule,
+  secretsModule,
+  sftpModule,
+  shellModule,
+  snowflakeModule,
+  sshModule,
+  subscriptionModule,
+  transferModule,
+];
+
+/** What a playbook may use: the kinds of the modules, and those that the server itself runs. */
+export const KNOWN_TOOL_KINDS: ToolDescriptions = new Map([
+  ...MODULES.flatMap(({ descriptions }) =>
+    descriptions.map((description) => [description.kind, description] as const),
+  ),
+  ...SERVER_TOOLS,
 ]);
 
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
@@ -78,79 +78,65 @@ export interface ToolsOptions {
 }
 
 export interface Tools {
+  /** That this machine can run. */
   readonly kinds: readonly string[];
+  /** What it lacks for the others, a sentence by kind. */
+  readonly lacking: ReadonlyMap<string, string>;
+  /** Also one that cannot run here: its failure says why. */
   get(kind: string): Tool | undefined;
-  /** Starts the processes that `python` and `javascript` tasks need, ahead of the first one. */
+  /** Starts the processes that tasks need, ahead of the first one. */
   prestart(): void;
   /** Ends all processes and connections; no task may run any more. */
   close(): Promise<void>;
 }
 
 export function createTools(options: ToolsOptions): Tools {
-  const { env, maxOutputBytes = OUTPUT_BYTES_MAX } = options;
-  const memoryBytes = options.memoryBytes ?? Math.floor(machineBytes() * MEMORY_SHARE_MAX);
-  const limits = { env, memoryBytes, maxOutputBytes };
-  const python = createPythonTool({ ...limits, python: options.python ?? "python3" });
-  const javascript = createJavascriptTools({
-    ...limits,
-    command: [...options.selfCommand, "__runner", "javascript"],
-    runnerCountMax: options.runnerCountMax ?? RUNNER_COUNT_MAX,
-  });
-  const filesDir = options.filesDir ?? join(tmpdir(), "noetl-files");
-  const databases = new DuckdbDatabases({
-    command: [...options.selfCommand, "__runner", "duckdb"],
-    env,
-    memoryBytes,
-    filesDir,
-    library: options.duckdbLibrary ?? (() => Promise.resolve(undefined)),
-  });
-  const nats = createNatsTool({ maxOutputBytes });
-  const shell = createShellTool({ env });
-  const postgres = createPostgresTool({ maxOutputBytes });
-  const tools = new Map<string, Tool>(
-    [
-      createArtifactTool({ filesDir, maxOutputBytes }),
-      ...createDuckdbTools({ databases, maxOutputBytes }),
-      createHttpTool({ maxOutputBytes }),
-      javascript.javascript,
-      createMcpTool({ maxOutputBytes }),
-      nats,
-      noopTool,
-      postgres,
-      python,
-      createScriptTool({ ...javascript, python, shell }),
-      secretsTool,
-      createSftpTool({ env, maxOutputBytes }),
-      shell,
-      createSnowflakeTool({ maxOutputBytes }),
-      createSshTool({ env }),
-      createSubscriptionTool(nats),
-      createTransferTool({
-        sources: {
-          duckdb: createDuckdbSource(databases),
-          http: httpSource,
-          postgres: postgresSource,
-        },
-        targets: { duckdb: createDuckdbTarget(databases), postgres: postgresTarget },
-      }),
-      javascript.typescript,
-    ].map((tool) => [tool.kind, tool]),
-  );
+  const tools = new Map<string, Tool>();
+  const parts = partsOf(options, tools);
+  for (const tool of MODULES.flatMap(({ create }) => create(parts))) {
+    tools.set(tool.description.kind, tool);
+  }
   return {
-    kinds: [...tools.keys()],
+    get kinds() {
+      return [...tools].flatMap(([kind, tool]) => (tool.lacks?.() === undefined ? [kind] : []));
+    },
+    get lacking() {
+      const found = [...tools].map(([kind, tool]) => [kind, tool.lacks?.()] as const);
+      return new Map(found.flatMap(([kind, lack]) => (lack === undefined ? [] : [[kind, lack]])));
+    },
     get: (kind) => tools.get(kind),
     prestart: () => {
-      python.prestart();
-      javascript.prestart();
+      for (const tool of tools.values()) {
+        tool.prestart?.();
+      }
     },
     close: async () => {
-      await Promise.all([
-        databases.close(),
-        python.close(),
-        javascript.close(),
-        nats.close(),
-        postgres.close(),
-      ]);
+      await Promise.all([...tools.values()].map((tool) => tool.close?.()));
+      await parts.databases.close();
+    },
+  };
+}
+
+function partsOf(options: ToolsOptions, tools: ReadonlyMap<string, Tool>): ToolParts {
+  const { env, selfCommand, maxOutputBytes = OUTPUT_BYTES_MAX } = options;
+  const memoryBytes = options.memoryBytes ?? Math.floor(machineBytes() * MEMORY_SHARE_MAX);
+  const filesDir = options.filesDir ?? join(tmpdir(), "noetl-files");
+  const runnerCommand = (name: string): readonly string[] => [...selfCommand, "__runner", name];
+  const library = options.duckdbLibrary ?? (() => Promise.resolve(undefined));
+  const command = runnerCommand("duckdb");
+  return {
+    env,
+    maxOutputBytes,
+    memoryBytes,
+    filesDir,
+    python: options.python ?? "python3",
+    runnerCountMax: options.runnerCountMax ?? RUNNER_COUNT_MAX,
+    runnerCommand,
+    databases: new DuckdbDatabases({ command, env, memoryBytes, filesDir, library }),
+    tool: (kind) => {
+      const tool = tools.get(kind);
+      assert(tool !== undefined, `there is a tool of kind ${kind}`);
+      return tool;
     },
   };
 }

@@ -1,19 +1,14 @@
 /** Runs a script from wherever it is, with the tool of its language. */
 import type { JsonObject } from "../core/json.ts";
+import type { ToolDescription } from "../dsl/tool-description.ts";
 import { failure } from "../engine/failure.ts";
+import { CODE_FAILURES, CODE_FIELDS } from "./code/fields.ts";
 import { loadCode } from "./code/load.ts";
 import { checkCode, codeName, findCode } from "./code/source.ts";
 import { onlyGiven } from "./layers.ts";
-import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolCall, ToolContext, ToolModule, ToolOutcome, ToolParts } from "./tool.ts";
 
-export interface ScriptToolOptions {
-  readonly python: Tool;
-  readonly javascript: Tool;
-  readonly typescript: Tool;
-  readonly shell: Tool;
-}
-
-type Language = keyof ScriptToolOptions;
+type Language = "python" | "javascript" | "typescript" | "shell";
 
 /** By name, and by extension of the file. */
 const LANGUAGES: ReadonlyMap<string, Language> = new Map<string, Language>([
@@ -35,16 +30,50 @@ const SHELL_LENGTH_MAX = 100_000;
 const JOB_PROBLEM =
   "`job` describes a Kubernetes job, which this tool does not start: the script runs on a worker; choose that by `pool`, and write `timeout` and `env` beside `script`";
 
-export function createScriptTool(tools: ScriptToolOptions): Tool {
+const DESCRIPTION: ToolDescription = {
+  kind: "script",
+  summary: "runs `script` (inline, file, http or s3) as python, javascript, typescript or shell",
+  runsOn: "worker",
+  needs: [{ oneOf: ["script", "code", "source"], text: "a script" }],
+  fields: {
+    ...CODE_FIELDS,
+    script: {
+      type: ["text", "map"],
+      about: "a path, an http or s3 address, or {uri, source: {type}}; or the text itself",
+      holds: "code",
+    },
+    source: { type: ["text", "map"], about: "the text, or {type, …} beside `uri`" },
+    uri: { type: "text", about: "where it is, beside `source`" },
+    language: {
+      type: "text",
+      about: "python, javascript, typescript or shell",
+      default: "by the file's name, else python",
+    },
+    shell: { type: "text", about: "which shell", default: "that of the first line, else sh" },
+    memory_mb: { type: "number", about: "limit of its memory, MiB; python only" },
+    job: { type: "any", about: "of a Kubernetes job: refused" },
+    credential: { type: ["text", "list", "map"], about: "older name of `auth`: who may read it" },
+  },
+  result: "as the tool of its language gives",
+  failures: CODE_FAILURES,
+  example: "kind: script\nscript: ./reports/monthly.py\ninput:\n  month: 2026-01\n",
+  check: checkScriptTask,
+};
+
+export const scriptModule: ToolModule = {
+  descriptions: [DESCRIPTION],
+  create: ({ tool }) => [createScriptTool(tool)],
+};
+
+/** @param tool the tools of the languages, asked for when a task runs. */
+export function createScriptTool(tool: ToolParts["tool"]): Tool {
   return {
-    kind: "script",
-    summary: "runs `script` (inline, file, http or s3) as python, javascript, typescript or shell",
-    check: checkScriptTask,
+    description: DESCRIPTION,
     run: async (call, context) => {
       const { language } = languageOf(call.config);
       return language === "shell"
-        ? await runShell(tools.shell, call, context)
-        : await tools[language].run(call, context);
+        ? await runShell(tool("shell"), call, context)
+        : await tool(language).run(call, context);
     },
   };
 }

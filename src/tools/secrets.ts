@@ -6,24 +6,54 @@
  * it themselves.
  */
 import type { Json, JsonObject } from "../core/json.ts";
+import type { ToolDescription } from "../dsl/tool-description.ts";
 import { taskError, thrownFailure } from "./task-error.ts";
-import type { Credential, Tool, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Credential, Tool, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 
 const NAMES = ["auth", "credential", "secret", "keychain"] as const;
 
 const PROVIDER_PROBLEM =
   "a task cannot read from a `provider` itself: register a credential whose fields are such references, or an entry of the playbook's `keychain`, and name that as `auth`";
 
-export const secretsTool: Tool = {
+const DESCRIPTION: ToolDescription = {
   kind: "secrets",
   summary: "gives a credential or keychain entry by `auth`, whole or its `field`, to this pipeline",
+  runsOn: "worker",
+  needs: [{ oneOf: NAMES, text: "auth, the name of a credential or keychain entry" }],
+  fields: {
+    credential: { type: "text", about: "older name of `auth`" },
+    secret: { sameAs: "credential" },
+    keychain: { sameAs: "credential" },
+    field: { type: ["text", "list"], about: "which of its fields; absent: all" },
+    fields: { sameAs: "field" },
+    key: { sameAs: "field" },
+    provider: { type: "any", about: "refused: the server reads providers" },
+  },
+  result: {
+    status: "success",
+    name: "of the credential or entry",
+    type: "of the credential",
+    data: "the fields",
+    value: "the field, where one was asked for",
+  },
+  failures: { not_found: "the credential has no such field" },
+  example: "kind: secrets\nauth: payment_api\nfield: token\n",
   check: (config) => {
     if (config["provider"] !== undefined) {
       return [PROVIDER_PROBLEM];
     }
-    return nameOf(config) === "" ? ["`auth` must name a credential or a keychain entry"] : [];
+    return nameOf(config) === "" ? ["`auth` must name one credential or keychain entry"] : [];
   },
+};
+
+export const secretsTool: Tool = {
+  description: DESCRIPTION,
   run: async ({ config }, context) => await readSecret(config, context),
+};
+
+export const secretsModule: ToolModule = {
+  descriptions: [DESCRIPTION],
+  create: () => [secretsTool],
 };
 
 function nameOf(config: JsonObject): string {

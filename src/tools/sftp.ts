@@ -4,18 +4,21 @@ import { existsSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Json, JsonObject } from "../core/json.ts";
+import type { ToolDescription } from "../dsl/tool-description.ts";
 import type { CommandResult } from "./child-process.ts";
 import type { Environment } from "./environment.ts";
+import { missingProgram } from "./environment.ts";
 import { decodePayload, encodePayload } from "./payload.ts";
 import type { Entry } from "./ssh/batch.ts";
 import { parseListing, quote } from "./ssh/batch.ts";
 import { runSsh } from "./ssh/client.ts";
 import { connectionFailure, transferFailure } from "./ssh/failure.ts";
+import { SSH_FAILURES, SSH_FIELDS } from "./ssh/fields.ts";
 import type { SshTarget } from "./ssh/target.ts";
 import { sshTarget } from "./ssh/target.ts";
 import { stoppedFailure } from "./stopped.ts";
 import { TaskError, taskError, thrownFailure } from "./task-error.ts";
-import type { Tool, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 
 export interface SftpToolOptions {
   readonly env: Environment;
@@ -35,32 +38,66 @@ interface Work {
 
 type OperationRun = (work: Work) => Promise<Json>;
 
-const OPERATIONS: ReadonlyMap<string, OperationRun> = new Map<string, OperationRun>([
-  ["get", getFile],
-  ["put", putFile],
-  ["list", listFolder],
-  ["mkdir", makeFolder],
-  ["delete", (work) => change(work, `rm ${quote(work.path)}`, { deleted: true })],
-  ["rmdir", (work) => change(work, `rmdir ${quote(work.path)}`, { deleted: true })],
-  ["rename", renamePath],
-]);
+const OPERATIONS: Readonly<Record<string, OperationRun>> = {
+  get: getFile,
+  put: putFile,
+  list: listFolder,
+  mkdir: makeFolder,
+  delete: (work) => change(work, `rm ${quote(work.path)}`, { deleted: true }),
+  rmdir: (work) => change(work, `rmdir ${quote(work.path)}`, { deleted: true }),
+  rename: renamePath,
+};
+
+const DESCRIPTION: ToolDescription = {
+  kind: "sftp",
+  summary: "does an `operation` on another machine's files: get, put, list, mkdir, delete, rename",
+  runsOn: "worker",
+  needs: [{ oneOf: ["operation"], text: `an operation: ${Object.keys(OPERATIONS).join(", ")}` }],
+  fields: {
+    operation: { type: "text", about: "what to do", choices: Object.keys(OPERATIONS) },
+    path: { type: "text", about: "there" },
+    remote_path: { sameAs: "path" },
+    local_path: { type: "text", about: "file on the worker's machine to get into, or to put" },
+    to: { type: "text", about: "rename: the new path" },
+    content: { type: "any", about: "put: text as it is, other values as JSON" },
+    data: { sameAs: "content" },
+    encoding: { type: "text", about: "json, text or base64", default: "whichever fits" },
+    atomic: { type: "boolean", about: "false: put writes in place", default: true },
+    parents: { type: "boolean", about: "mkdir: the folders above too", default: false },
+    ...SSH_FIELDS,
+  },
+  result: {
+    status: "success",
+    path: "there",
+    size: "get, put: bytes",
+    content: "get: the content, unless it went to local_path; its encoding",
+    entries: "list: {name, type, size, …}",
+  },
+  failures: {
+    ...SSH_FAILURES,
+    not_found: "no such file or folder",
+    client_error: "what the server refuses",
+  },
+  example: "kind: sftp\nauth: partner\noperation: get\npath: out/orders.csv\n",
+  programs: ["sftp", "ssh"],
+  check: checkSftp,
+};
+
+export const sftpModule: ToolModule = {
+  descriptions: [DESCRIPTION],
+  create: (parts) => [createSftpTool(parts)],
+};
 
 export function createSftpTool(options: SftpToolOptions): Tool {
   return {
-    kind: "sftp",
-    summary:
-      "does an `operation` on another machine's files: get, put, list, mkdir, delete, rename",
-    check: checkSftp,
+    description: DESCRIPTION,
+    lacks: () => missingProgram("sftp", options.env),
     run: (call, context) => runOperation(call.config, options, context),
   };
 }
 
 function checkSftp(config: JsonObject): readonly string[] {
   const { operation, to, local_path } = config;
-  if (typeof operation !== "string" || !OPERATIONS.has(operation)) {
-    const known = [...OPERATIONS.keys()].join(", ");
-    return [`\`operation\` must be one of ${known}, not ${JSON.stringify(operation ?? null)}`];
-  }
   const lacksContent =
     operation === "put" && contentOf(config) === undefined && !isText(local_path);
   return [
@@ -88,7 +125,7 @@ async function runOperation(
   context: ToolContext,
 ): Promise<ToolOutcome> {
   try {
-    const run = OPERATIONS.get(String(config["operation"])) ?? listFolder;
+    const run = OPERATIONS[String(config["operation"])] ?? listFolder;
     const target = await sshTarget(config, context);
     const send: Send = (what, batch) => sendBatch(what, batch, target, options, context);
     const path = String(pathOf(config) ?? "");

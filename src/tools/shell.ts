@@ -6,15 +6,16 @@
  */
 import type { Subprocess } from "bun";
 import type { Json, JsonObject } from "../core/json.ts";
+import type { ToolDescription } from "../dsl/tool-description.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import type { CommandResult } from "./child-process.ts";
 import { followChild } from "./child-process.ts";
 import type { Environment } from "./environment.ts";
-import { taskEnvironment } from "./environment.ts";
+import { missingProgram, taskEnvironment } from "./environment.ts";
 import { preferAsOomVictim } from "./process-group.ts";
 import { stoppedFailure } from "./stopped.ts";
-import type { Tool, ToolCall, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolCall, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 
 const STDERR_LENGTH_MAX = 8192;
 
@@ -22,12 +23,45 @@ export interface ShellToolOptions {
   readonly env: Environment;
 }
 
+export const COMMAND_RESULT: Readonly<Record<string, string>> = {
+  exit_code: "0 after a success",
+  stdout: "all output",
+  stderr: "all output for errors",
+};
+
+const DESCRIPTION: ToolDescription = {
+  kind: "shell",
+  summary: "runs `command`, or `cmds` in order; gives exit_code, stdout and stderr",
+  runsOn: "worker",
+  needs: [{ oneOf: ["command", "cmds", "script"], text: "a command or cmds" }],
+  fields: {
+    command: {
+      type: ["scalar", "list"],
+      about: "what to run; a list stops at the first that fails",
+      holds: "commands",
+    },
+    cmds: { sameAs: "command" },
+    script: { sameAs: "command" },
+    shell: { type: "text", about: "program that runs it, as SHELL -c COMMAND", default: "sh" },
+    cwd: { type: "text", about: "its folder" },
+    env: { type: "map", about: "variables, beside NOETL_INPUT: the task's input as JSON" },
+    capture: { type: "any", about: "output is always kept", isIgnored: true },
+  },
+  result: COMMAND_RESULT,
+  failures: { exit_code: "an exit code other than 0, with the end of stderr" },
+  example: 'kind: shell\ncommand: wc -l "$FILE"\nenv: { FILE: "{{ workload.file }}" }\n',
+  programs: ["sh"],
+};
+
+export const shellModule: ToolModule = {
+  descriptions: [DESCRIPTION],
+  create: (parts) => [createShellTool(parts)],
+};
+
 export function createShellTool(options: ShellToolOptions): Tool {
   return {
-    kind: "shell",
-    summary: "runs `command`, or `cmds` in order; gives exit_code, stdout and stderr",
-    check: (config) =>
-      commandsOf(config).length === 0 ? ["`command` (or `cmds`) is missing"] : [],
+    description: DESCRIPTION,
+    lacks: () => missingProgram("sh", options.env),
     run: (call, context) => runCommands(options, call, context),
   };
 }

@@ -1,28 +1,28 @@
 /** Runs SQL on Snowflake by its SQL REST API. Each task is a session of its own. */
 import type { Json, JsonObject } from "../core/json.ts";
 import { loadLayers, onlyGiven } from "./layers.ts";
+import { SNOWFLAKE } from "./snowflake/description.ts";
 import { snowflakeTarget } from "./snowflake/login.ts";
 import type { StatementRequest, StatementResult } from "./snowflake/session.ts";
 import { SnowflakeSession } from "./snowflake/session.ts";
 import { encodeBindings } from "./snowflake/values.ts";
 import { stoppedFailure } from "./stopped.ts";
 import { taskError, thrownFailure } from "./task-error.ts";
-import type { Tool, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 
 export interface SnowflakeToolOptions {
   /** Largest result, bytes of its JSON. */
   readonly maxOutputBytes: number;
 }
 
+export const snowflakeModule: ToolModule = {
+  descriptions: [SNOWFLAKE],
+  create: (parts) => [createSnowflakeTool(parts)],
+};
+
 export function createSnowflakeTool(options: SnowflakeToolOptions): Tool {
   return {
-    kind: "snowflake",
-    summary:
-      "runs SQL on Snowflake: `command`, `commands` or `query`; gives rows, columns, command_N",
-    check: (config) =>
-      textsOf(config).length === 0
-        ? ["`command` is missing (or `commands`, `query`, `command_b64`)"]
-        : [],
+    description: SNOWFLAKE,
     run: (call, context) => runStatements(call.config, options, context),
   };
 }

@@ -5,24 +5,52 @@
  * one that does neither goes on there.
  */
 import type { Json, JsonObject } from "../core/json.ts";
+import type { ToolDescription } from "../dsl/tool-description.ts";
 import type { Environment } from "./environment.ts";
+import { missingProgram } from "./environment.ts";
+import { COMMAND_RESULT } from "./shell.ts";
 import { runSsh } from "./ssh/client.ts";
 import { connectionFailure, exitFailure } from "./ssh/failure.ts";
+import { SSH_FAILURES, SSH_FIELDS } from "./ssh/fields.ts";
 import { sshTarget } from "./ssh/target.ts";
 import { stoppedFailure } from "./stopped.ts";
 import { thrownFailure } from "./task-error.ts";
-import type { Tool, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 
 export interface SshToolOptions {
   readonly env: Environment;
 }
 
+const DESCRIPTION: ToolDescription = {
+  kind: "ssh",
+  summary: "runs `command` on another machine; gives exit_code, stdout and stderr",
+  runsOn: "worker",
+  needs: [{ oneOf: ["command", "cmds"], text: "a command" }],
+  fields: {
+    command: {
+      type: ["scalar", "list"],
+      about: "what to run there; a list stops at the first that fails",
+      holds: "commands",
+    },
+    cmds: { sameAs: "command" },
+    stdin: { type: "any", about: "its input: text as it is, other values as JSON" },
+    ...SSH_FIELDS,
+  },
+  result: COMMAND_RESULT,
+  failures: { ...SSH_FAILURES, exit_code: "an exit code other than 0, with the end of stderr" },
+  example: "kind: ssh\nauth: backup_host\ncommand: df --output=pcent /var\n",
+  programs: ["ssh"],
+};
+
+export const sshModule: ToolModule = {
+  descriptions: [DESCRIPTION],
+  create: (parts) => [createSshTool(parts)],
+};
+
 export function createSshTool({ env }: SshToolOptions): Tool {
   return {
-    kind: "ssh",
-    summary: "runs `command` on another machine; gives exit_code, stdout and stderr",
-    check: (config) =>
-      commandOf(config).trim() === "" ? ["`command` (or `cmds`) is missing"] : [],
+    description: DESCRIPTION,
+    lacks: () => missingProgram("ssh", env),
     run: (call, context) => runRemote(call.config, env, context),
   };
 }

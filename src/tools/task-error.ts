@@ -1,4 +1,5 @@
 /** Failures inside a tool, thrown to its edge, where they become the task's outcome. */
+import type { ToolProblem } from "../dsl/tool-check.ts";
 import type { Failure, FailureKind } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import { stoppedFailure } from "./stopped.ts";
@@ -16,6 +17,12 @@ export class TaskError extends Error {
 
 export function taskError(kind: FailureKind, code: string, message: string): TaskError {
   return new TaskError(failure(kind, message, { code }));
+}
+
+/** The failure of a task whose fields are not what its tool takes. */
+export function configFailure(problems: readonly ToolProblem[]): Failure {
+  const text = problems.map(({ message }) => message).join("; ");
+  return failure("schema", text, { code: "CONFIG_INVALID" });
 }
 
 /** The failure that was thrown on purpose; undefined: something else. */

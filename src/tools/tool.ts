@@ -1,6 +1,6 @@
 /**
- * The one interface that every tool implements. Adding a tool is one file that exports a `Tool` and
- * one line in registry.ts.
+ * The one interface that every tool implements. Adding a tool is one file that exports a
+ * {@link ToolModule} and one line in registry.ts; README.md has an example.
  *
  * A tool's failure is an outcome, not an exception: `run` returns `{ ok: false, failure }` for
  * everything that a playbook's author or the outside world can cause, and throws only on a bug of
@@ -9,19 +9,51 @@
 
 import type { ExecutionId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
+import type { ToolDescription } from "../dsl/tool-description.ts";
 import type { Failure } from "../engine/failure.ts";
 import type { NewResult, ResultInfo } from "../engine/result.ts";
+import type { DuckdbDatabases } from "./duckdb/databases.ts";
+import type { Environment } from "./environment.ts";
 
 export interface Tool {
-  readonly kind: string;
-  /** One line for `noetl tools` and error texts. */
-  readonly summary: string;
-  /**
-   * Checks a task's rendered configuration before it runs: the names of what is missing or wrong,
-   * each a sentence; empty when it is fine.
-   */
-  check(config: JsonObject): readonly string[];
+  readonly description: ToolDescription;
+  /** Called with fields that {@link checkRendered} has found right. */
   run(call: ToolCall, context: ToolContext): Promise<ToolOutcome>;
+  /** What this machine lacks for it, in a sentence; undefined, or absent: nothing. */
+  lacks?(): string | undefined;
+  /** Starts what the first task would have to wait for. */
+  prestart?(): void;
+  /** Ends its processes and connections; no task runs any more. */
+  close?(): Promise<void>;
+}
+
+/** What the file of a tool exports, and registry.ts lists. */
+export interface ToolModule {
+  /** One for each kind; known to servers, which create no tools. */
+  readonly descriptions: readonly ToolDescription[];
+  /** One tool for each description, in their order. */
+  readonly create: (parts: ToolParts) => readonly Tool[];
+}
+
+/** What tools are made of. */
+export interface ToolParts {
+  /** Environment of the processes that run tasks. */
+  readonly env: Environment;
+  /** Largest result of one task, bytes. */
+  readonly maxOutputBytes: number;
+  /** Resident memory of one task, bytes. */
+  readonly memoryBytes: number;
+  /** Where tasks' relative paths lead to. */
+  readonly filesDir: string;
+  /** Interpreter for `python`. */
+  readonly python: string;
+  /** Processes of one kind at once. */
+  readonly runnerCountMax: number;
+  /** Starts this program as the runner of that name. */
+  readonly runnerCommand: (name: string) => readonly string[];
+  readonly databases: DuckdbDatabases;
+  /** Another tool, by kind; to be asked for when a task runs, not before. */
+  readonly tool: (kind: string) => Tool;
 }
 
 /** One task, rendered: no templates are left. */

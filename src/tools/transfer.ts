@@ -6,25 +6,26 @@
  * lost after the commit and before its report appends twice (say `idempotent: false`).
  */
 import type { Json, JsonObject } from "../core/json.ts";
-import { isJsonObject } from "../core/json.ts";
 import type { TextRow } from "./copy-text.ts";
 import { thrownFailure } from "./task-error.ts";
-import type { Tool, ToolContext, ToolOutcome } from "./tool.ts";
+import type { Tool, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
+import { kindOf, mapOf, modeOf } from "./transfer/check.ts";
+import { TRANSFER } from "./transfer/description.ts";
 import type {
   EndpointOptions,
   Mapping,
-  Mode,
-  SourceKind,
-  TargetKind,
   TransferSource,
   TransferTarget,
 } from "./transfer/endpoint.ts";
-import { MODES, textAt } from "./transfer/endpoint.ts";
+import { textAt } from "./transfer/endpoint.ts";
+import { SOURCES, TARGETS } from "./transfer/ends.ts";
 
-export interface TransferToolOptions {
-  readonly sources: Readonly<Record<string, SourceKind>>;
-  readonly targets: Readonly<Record<string, TargetKind>>;
-}
+export const transferModule: ToolModule = {
+  descriptions: [TRANSFER],
+  create: (parts) => [createTransferTool(parts)],
+};
+
+export type TransferToolOptions = Pick<EndpointOptions, "databases">;
 
 const CHUNK_SIZE = 1000;
 const CHUNK_SIZE_MAX = 10_000;
@@ -33,9 +34,7 @@ const LOG_EVERY = 100_000;
 
 export function createTransferTool(options: TransferToolOptions): Tool {
   return {
-    kind: "transfer",
-    summary: "moves rows from `source` to `target` {type, table, mapping}; gives rows_transferred",
-    check: (config) => checkTransfer(options, config),
+    description: TRANSFER,
     run: async (call, context) => {
       try {
         return { ok: true, value: await transfer(options, call.config, context) };
@@ -48,58 +47,6 @@ export function createTransferTool(options: TransferToolOptions): Tool {
       }
     },
   };
-}
-
-function checkTransfer(
-  { sources, targets }: TransferToolOptions,
-  config: JsonObject,
-): readonly string[] {
-  const { source, target, chunk_size: size } = config;
-  const mode = modeOf(config);
-  const from = kindOf(source);
-  const to = kindOf(target);
-  const count = Number(size ?? CHUNK_SIZE);
-  return [
-    ...endProblems("source", from, Object.keys(sources)),
-    ...endProblems("target", to, Object.keys(targets)),
-    ...(sources[from]?.check(mapOf(source)) ?? []),
-    ...(targets[to]?.check(mapOf(target), mode ?? "append") ?? []),
-    ...(mode === undefined ? [`\`mode\` must be one of ${MODES.join(", ")}`] : []),
-    ...(Number.isInteger(count) && count > 0 ? [] : ["`chunk_size` must be a positive number"]),
-    ...mappingProblems(config),
-  ];
-}
-
-function endProblems(name: string, kind: string, known: readonly string[]): readonly string[] {
-  const kinds = known.join(", ");
-  if (kind === "") {
-    return [`\`${name}.type\` is missing: one of ${kinds}`];
-  }
-  return known.includes(kind) ? [] : [`\`${name}.type\` is "${kind}": it must be one of ${kinds}`];
-}
-
-function mappingProblems(config: JsonObject): readonly string[] {
-  const mapping = mapOf(config["target"])["mapping"] ?? config["mapping"] ?? {};
-  const isFine =
-    isJsonObject(mapping) && Object.values(mapping).every((name) => typeof name === "string");
-  return isFine ? [] : ["`target.mapping` must map columns of the target to names of the source"];
-}
-
-function mapOf(value: Json | undefined): JsonObject {
-  return isJsonObject(value) ? value : {};
-}
-
-const OTHER_NAMES: Readonly<Record<string, string>> = { postgresql: "postgres", pg: "postgres" };
-
-function kindOf(end: Json | undefined): string {
-  const config = mapOf(end);
-  const name = textAt(config, "type") ?? textAt(config, "kind") ?? textAt(config, "tool") ?? "";
-  return OTHER_NAMES[name.toLowerCase()] ?? name.toLowerCase();
-}
-
-function modeOf(config: JsonObject): Mode | undefined {
-  const mode = config["mode"] ?? mapOf(config["target"])["mode"] ?? "append";
-  return MODES.find((each) => each === mode);
 }
 
 function mappingOf(config: JsonObject): Mapping | undefined {
@@ -119,7 +66,7 @@ function keysOf(config: JsonObject): readonly string[] | undefined {
 }
 
 async function transfer(
-  { sources, targets }: TransferToolOptions,
+  { databases }: TransferToolOptions,
   config: JsonObject,
   context: ToolContext,
 ): Promise<JsonObject> {
@@ -130,12 +77,13 @@ async function transfer(
   const options = (end: "source" | "target"): EndpointOptions => ({
     config: mapOf(config[end]),
     context,
+    databases,
     rowCountMax: Math.min(chunkSize, CHUNK_SIZE_MAX),
   });
   await using stack = new AsyncDisposableStack();
-  const source = await sources[from]?.open({ ...options("source"), mapping: mappingOf(config) });
+  const source = await SOURCES[from]?.open({ ...options("source"), mapping: mappingOf(config) });
   stack.defer(() => source?.close());
-  const target = await targets[to]?.open({ ...options("target"), mode, keys: keysOf(config) });
+  const target = await TARGETS[to]?.open({ ...options("target"), mode, keys: keysOf(config) });
   stack.defer(() => target?.close());
   const rowCount = await moveAll(source, target, context);
   return {

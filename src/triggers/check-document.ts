@@ -5,6 +5,7 @@ import { parsePlaybook } from "../dsl/parse.ts";
 import type { Playbook } from "../dsl/playbook.ts";
 import { parseSchedule } from "../dsl/schedule.ts";
 import { parseSubscription } from "../dsl/subscription.ts";
+import type { ToolDescriptions } from "../dsl/tool-description.ts";
 import { checkCron } from "./timing.ts";
 
 export interface CheckedDocument {
@@ -18,7 +19,7 @@ export interface CheckedDocument {
 }
 
 /** Never throws on any text. */
-export function checkDocument(text: string, knownTools: ReadonlySet<string>): CheckedDocument {
+export function checkDocument(text: string, knownTools: ToolDescriptions): CheckedDocument {
   switch (otherKind(text)) {
     case "Schedule": {
       const { document, diagnostics } = parseSchedule(text, { checkCron });

@@ -4,23 +4,23 @@
  * Code is a template like everything else, yet `f"{{{x}}}"` or `{{ 'a': 1 }}` are ordinary code. So
  * it is rendered only if all that its templates read exists; otherwise it runs as it is written.
  */
+import type { ToolDescription } from "../dsl/tool-description.ts";
+import { fieldsThatHold } from "../dsl/tool-description.ts";
 import type { PipelineRun } from "../engine/pipeline.ts";
 import { currentTask, taskScope } from "../engine/pipeline.ts";
 import { hasTemplate, mentionedNames } from "../template/render.ts";
 
-const CODE_KINDS: ReadonlySet<string> = new Set(["python", "javascript", "typescript", "script"]);
-const CODE_FIELDS = ["code", "script"] as const;
 const NONE: ReadonlySet<string> = new Set();
 /** Jinja's own functions. */
 const GLOBALS: ReadonlySet<string> = new Set(["range", "dict", "now", "namespace", "loop"]);
 
 /** Fields of the current task's configuration that must not be rendered. */
-export function rawFieldsOf(run: PipelineRun): ReadonlySet<string> {
+export function rawFieldsOf(
+  run: PipelineRun,
+  description: Pick<ToolDescription, "fields">,
+): ReadonlySet<string> {
   const task = currentTask(run);
-  if (!CODE_KINDS.has(task.kind)) {
-    return NONE;
-  }
-  const templated = CODE_FIELDS.filter((field) => {
+  const templated = fieldsThatHold(description, "code").filter((field) => {
     const value = task.config[field];
     return value !== undefined && hasTemplate(value);
   });

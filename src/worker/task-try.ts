@@ -7,6 +7,7 @@
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
+import { checkRendered } from "../dsl/tool-check.ts";
 import type { ScopeData } from "../engine/command.ts";
 import { readsContext } from "../engine/cut.ts";
 import type { Failure } from "../engine/failure.ts";
@@ -18,6 +19,7 @@ import { loopNames, plainContext } from "../engine/scope.ts";
 import { presentStored } from "../engine/stored.ts";
 import type { Logger } from "../observability/log.ts";
 import type { Tools } from "../tools/registry.ts";
+import { configFailure } from "../tools/task-error.ts";
 import type { Tool, ToolCall } from "../tools/tool.ts";
 import { CredentialError } from "../tools/tool.ts";
 import type { ArtifactClient } from "./artifacts.ts";
@@ -69,11 +71,9 @@ export async function tryTask(attempt: TaskTry): Promise<TaskOutcome> {
 }
 
 async function tryOnce(attempt: TaskTry, tool: Tool): Promise<TaskOutcome> {
-  const call = await attempt.secrets.during(() => prepare(attempt));
-  const problems = tool.check(call.config);
-  return problems.length > 0
-    ? failed(failure("schema", problems.join("; "), { code: "CONFIG_INVALID" }))
-    : await runTool(attempt, tool, call);
+  const call = await attempt.secrets.during(() => prepare(attempt, tool));
+  const problems = checkRendered(tool.description, call.config);
+  return problems.length > 0 ? failed(configFailure(problems)) : await runTool(attempt, tool, call);
 }
 
 function isUnauthorized(outcome: TaskOutcome): boolean {
@@ -85,9 +85,9 @@ function failed(problem: Failure): TaskOutcome {
 }
 
 /** The call without templates and references. @throws TemplateError, AppError of a missing result. */
-async function prepare({ run, refs }: TaskTry): Promise<ToolCall> {
+async function prepare({ run, refs }: TaskTry, tool: Tool): Promise<ToolCall> {
   const { step, data, pipeline } = run;
-  const rendered = await refs.during(() => renderTask(run, rawFieldsOf(run)));
+  const rendered = await refs.during(() => renderTask(run, rawFieldsOf(run, tool.description)));
   const expand = (value: JsonObject): Promise<JsonObject> => expandObject(refs, data, value);
   return {
     label: rendered.task.label,
@@ -114,7 +114,7 @@ async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<Ta
   const limit = limitedSignal(stop, timeoutMs);
   const leftBehind = watchStop(limit.signal, () => {
     attempt.log.error("A tool did not stop when told to and is left behind", {
-      tool: tool.kind,
+      tool: tool.description.kind,
       step: attempt.run.step.name,
       execution_id: attempt.run.data.executionId,
     });

@@ -1,30 +1,28 @@
 /** Rows of a DuckDB query, read as DuckDB makes them. */
 
 import { attachCredentials, setUp } from "../duckdb/attach.ts";
-import type { DuckdbDatabases } from "../duckdb/databases.ts";
+import { databaseOf } from "../duckdb/check.ts";
 import type { DuckdbSession } from "../duckdb/session.ts";
-import { databaseOf } from "../duckdb.ts";
 import { splitStatements } from "../postgres/statements.ts";
 import { selectColumns } from "./columns.ts";
 import type { SourceKind, SourceOptions, TransferSource } from "./endpoint.ts";
 import { checkQuery, queryOf } from "./postgres-source.ts";
 import { atSide } from "./side.ts";
 
-export function createDuckdbSource(databases: DuckdbDatabases): SourceKind {
-  return {
-    check: checkQuery,
-    open: (options) =>
-      atSide("source", async () => {
-        const session = await databases.open(databaseOf(options.config), options.context.signal);
-        try {
-          return await openQuery(session, options);
-        } catch (error) {
-          await session.close();
-          throw error;
-        }
-      }),
-  };
-}
+export const duckdbSource: SourceKind = {
+  check: checkQuery,
+  open: (options) =>
+    atSide("source", async () => {
+      const { databases, config, context } = options;
+      const session = await databases.open(databaseOf(config), context.signal);
+      try {
+        return await openQuery(session, options);
+      } catch (error) {
+        await session.close();
+        throw error;
+      }
+    }),
+};
 
 async function openQuery(
   session: DuckdbSession,

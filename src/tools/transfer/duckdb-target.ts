@@ -4,11 +4,10 @@
  */
 import type { TextRow } from "../copy-text.ts";
 import { quoteName, setUp } from "../duckdb/attach.ts";
-import type { DuckdbDatabases } from "../duckdb/databases.ts";
+import { databaseOf } from "../duckdb/check.ts";
 import { duckdbFailure } from "../duckdb/failure.ts";
 import type { StatementResult } from "../duckdb/protocol.ts";
 import type { DuckdbSession } from "../duckdb/session.ts";
-import { databaseOf } from "../duckdb.ts";
 import { TaskError } from "../task-error.ts";
 import { keysOf, matchColumns } from "./columns.ts";
 import type { ColumnForm, TargetKind, TargetOptions, TransferTarget } from "./endpoint.ts";
@@ -19,22 +18,21 @@ const STAGE = "noetl_transfer";
 /** Of the description of one table. */
 const DESCRIBE_BYTES_MAX = 16 * 1024 * 1024;
 
-export function createDuckdbTarget(databases: DuckdbDatabases): TargetKind {
-  return {
-    check: (config) => [
-      ...(textAt(config, "table") === undefined ? ["`target.table` is missing"] : []),
-      ...(databaseOf(config) === undefined
-        ? ["`target.database` is missing: rows in memory would be gone with the task"]
-        : []),
-    ],
-    open: async (options) => {
-      const session = await atSide("target", () =>
-        databases.open(databaseOf(options.config), options.context.signal),
-      );
-      return new DuckdbTarget(session, options);
-    },
-  };
-}
+export const duckdbTarget: TargetKind = {
+  check: (config) => [
+    ...(textAt(config, "table") === undefined ? ["`target.table` is missing"] : []),
+    ...(databaseOf(config) === undefined
+      ? ["`target.database` is missing: rows in memory would be gone with the task"]
+      : []),
+  ],
+  open: async (options) => {
+    const { databases, config, context } = options;
+    const session = await atSide("target", () =>
+      databases.open(databaseOf(config), context.signal),
+    );
+    return new DuckdbTarget(session, options);
+  },
+};
 
 interface TableColumn {
   readonly name: string;

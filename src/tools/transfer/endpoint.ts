@@ -1,12 +1,13 @@
 /**
- * What a transfer reads from and writes to. A new kind of either is a function of these types in the
- * tables of `src/tools/registry.ts`.
+ * What a transfer reads from and writes to. A new kind of either is a file and a line in
+ * ends.ts.
  *
  * Values travel as text: numbers in decimal, truth values as `true` and `false`, times in ISO 8601,
  * bytes as `\x` and hexadecimal, lists and maps as JSON. The target gives them its columns' types.
  */
 import type { Json, JsonObject } from "../../core/json.ts";
 import type { TextRow } from "../copy-text.ts";
+import type { DuckdbDatabases } from "../duckdb/databases.ts";
 import type { ToolContext } from "../tool.ts";
 
 /** `json`: the column takes JSON, so that also a plain string has to be written as JSON. */
@@ -19,6 +20,7 @@ export interface EndpointOptions {
   /** The `source` or `target` of the task. */
   readonly config: JsonObject;
   readonly context: ToolContext;
+  readonly databases: DuckdbDatabases;
   /** Rows that are read at once, at most. */
   readonly rowCountMax: number;
 }

@@ -2,6 +2,7 @@
  * One server's orchestrator on a test database, with a bus that only remembers what was published and
  * a worker that is driven by hand. Real NATS and real workers are for the e2e tests.
  */
+
 import type { CommandId, ExecutionId, WorkerId } from "../../../src/core/ids.ts";
 import type { Json } from "../../../src/core/json.ts";
 import { runServices } from "../../../src/core/service.ts";
@@ -23,6 +24,7 @@ import type { Orchestrator } from "../../../src/orchestrator/orchestrator.ts";
 import { createOrchestrator } from "../../../src/orchestrator/orchestrator.ts";
 import { createSealer } from "../../../src/secrets/sealing.ts";
 import { connectStore } from "../../../src/store/pool.ts";
+import { toolsNamed } from "../../support/tools.ts";
 import { waitFor } from "../../support/wait.ts";
 
 export interface Published {
@@ -97,7 +99,7 @@ export function startServer(url: string, options: Partial<OrchestratorOptions> =
     secrets: createSealer(new Uint8Array(32)),
     metrics: createServerMetrics(createRegistry({ hasProcessMetrics: false }), "test"),
     log: createLogger({ level: "error", format: "pretty", component: "test" }),
-    knownTools: new Set(["noop", "python", "javascript", "playbook", "wait"]),
+    knownTools: toolsNamed("noop", "python", "javascript"),
     serverVersion: "test",
     serverId: `test-${process.pid}-${++count}`,
     stream: "NOETL_COMMANDS",

@@ -1,4 +1,5 @@
 /** A server on a real database and a real bus, without workers: tests end commands from outside. */
+
 import { connectBus } from "../../../src/bus/bus.ts";
 import { createOperator } from "../../../src/cli/operator.ts";
 import { Secret } from "../../../src/core/secret.ts";
@@ -14,6 +15,7 @@ import { connectStore } from "../../../src/store/pool.ts";
 import { createTriggers } from "../../../src/triggers/triggers.ts";
 import { startNats } from "../../support/nats.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
+import { toolsNamed } from "../../support/tools.ts";
 
 export type Platform = Awaited<ReturnType<typeof startPlatform>>;
 
@@ -48,7 +50,7 @@ export async function startPlatform() {
     secrets,
     metrics,
     log,
-    knownTools: new Set(["noop", "python"]),
+    knownTools: toolsNamed("noop", "python"),
     serverVersion: "1.0.0",
     serverId: "server-1",
     stream: "NOETL_COMMANDS",
@@ -80,7 +82,7 @@ export async function startPlatform() {
     orchestrator,
     reader,
     triggers,
-    knownTools: new Set(["noop", "python"]),
+    knownTools: toolsNamed("noop", "python"),
     connectionCountMax: 4,
     operatorQuery: query,
     metrics,

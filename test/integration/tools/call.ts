@@ -1,5 +1,6 @@
 import { AppError } from "../../../src/core/errors.ts";
 import type { Json, JsonObject } from "../../../src/core/json.ts";
+import { checkRendered } from "../../../src/dsl/tool-check.ts";
 import type { Failure } from "../../../src/engine/failure.ts";
 import type { Artifacts, Credential, Tool, ToolOutcome } from "../../../src/tools/tool.ts";
 import { CredentialError } from "../../../src/tools/tool.ts";
@@ -72,6 +73,14 @@ export async function run(tool: Tool | undefined, call: Call): Promise<Ran> {
 
 function noCredential(name: string): Failure {
   return { kind: "auth", code: "AUTH", message: `no credential "${name}"`, retryable: false };
+}
+
+/** What an executor would refuse before it runs the task. */
+export function problemsOf(tool: Tool | undefined, config: JsonObject): readonly string[] {
+  if (tool === undefined) {
+    throw new Error("no such tool");
+  }
+  return checkRendered(tool.description, config).map(({ message }) => message);
 }
 
 /** The value of a task that must succeed. */

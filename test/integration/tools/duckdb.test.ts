@@ -8,7 +8,7 @@ import type { Credential } from "../../../src/tools/tool.ts";
 import { makeScratchDir } from "../../support/scratch.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Call } from "./call.ts";
-import { failureFrom, valueFrom } from "./call.ts";
+import { failureFrom, problemsOf, valueFrom } from "./call.ts";
 
 const files = makeScratchDir("duckdb");
 const opened: DuckdbDatabases[] = [];
@@ -307,10 +307,10 @@ describe("failures", () => {
   });
 
   test("bad input is refused before it runs", () => {
-    expect(tool?.check({})).toHaveLength(1);
-    expect(tool?.check({ command: " " })).toHaveLength(1);
-    expect(tool?.check({ command: "SELECT 1", database: { a: 1 } })).toEqual([
-      "`database` must be the path of a file",
+    expect(problemsOf(tool, {})).toHaveLength(1);
+    expect(problemsOf(tool, { command: " " })).toHaveLength(1);
+    expect(problemsOf(tool, { command: "SELECT 1", database: { a: 1 } })).toEqual([
+      '`database` must be a text, not {"a":1}',
     ]);
   });
 

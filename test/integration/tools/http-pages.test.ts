@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { createServer } from "node:http";
 import type { JsonObject } from "../../../src/core/json.ts";
 import { createHttpTool } from "../../../src/tools/http.ts";
-import { failureFrom, run, valueFrom } from "./call.ts";
+import { failureFrom, problemsOf, run, valueFrom } from "./call.ts";
 
 const tool = createHttpTool({ maxOutputBytes: 1_000_000 });
 const ITEMS = Array.from({ length: 25 }, (_, index) => ({ id: index }));
@@ -171,7 +171,7 @@ describe("paginate", () => {
   });
 
   test("names what is wrong with the field", () => {
-    const check = (paginate: JsonObject | string) => tool.check({ url: base, paginate });
+    const check = (paginate: JsonObject | string) => problemsOf(tool, { url: base, paginate });
     expect(check("all")).toEqual([expect.stringContaining("must be a map")]);
     expect(check({ mode: "pages" })).toEqual([expect.stringContaining("one of link, cursor")]);
     expect(check({ mode: "cursor" })).toEqual([expect.stringContaining("`paginate.next`")]);

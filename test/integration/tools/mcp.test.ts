@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import type { JsonObject } from "../../../src/core/json.ts";
 import { createMcpTool } from "../../../src/tools/mcp.ts";
 import { waitFor } from "../../support/wait.ts";
-import { failureFrom, run, valueFrom } from "./call.ts";
+import { failureFrom, problemsOf, run, valueFrom } from "./call.ts";
 import { startMcpServer } from "./mcp-server.ts";
 
 const tool = createMcpTool({ maxOutputBytes: 100_000 });
@@ -114,11 +114,13 @@ describe("sessions", () => {
 
 describe("bad input and bad servers", () => {
   test("says what a task lacks", () => {
-    expect(tool.check({})).toEqual(["`endpoint` is missing"]);
-    expect(tool.check({ server: "github" })[0]).toContain("`server` alone");
-    expect(tool.check({ endpoint: "nowhere" })).toEqual(['`endpoint` "nowhere" is not a URL']);
-    expect(tool.check({ url: "http://a/", method: "tools/call" })).toHaveLength(1);
-    expect(tool.check({ base_url: "http://a/", tool: "x" })).toEqual([]);
+    expect(problemsOf(tool, {})).toEqual(["mcp needs an endpoint"]);
+    expect(problemsOf(tool, { server: "github" })[0]).toContain("`server` alone");
+    expect(problemsOf(tool, { endpoint: "nowhere" })).toEqual([
+      '`endpoint` "nowhere" is not a URL',
+    ]);
+    expect(problemsOf(tool, { url: "http://a/", method: "tools/call" })).toHaveLength(1);
+    expect(problemsOf(tool, { base_url: "http://a/", tool: "x" })).toEqual([]);
   });
 
   test("a server that is down, away, too talkative or no MCP server fails the task", async () => {

@@ -8,14 +8,14 @@ import { startNats } from "../../support/nats.ts";
 import { makeScratchDir } from "../../support/scratch.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Call } from "./call.ts";
-import { failureFrom, run, valueFrom } from "./call.ts";
+import { failureFrom, problemsOf, run, valueFrom } from "./call.ts";
 
 const server = await startNats();
 const tool = createNatsTool({ maxOutputBytes: 1_000_000 });
 const admin = await connect({ servers: `127.0.0.1:${server.port}` });
 const manager = await admin.jetstreamManager();
 afterAll(async () => {
-  await tool.close();
+  await tool.close?.();
   await admin.close();
   await server.stop();
 });
@@ -224,7 +224,7 @@ describe("streams", () => {
     await admin.jetstream().publish("fat.one", "x".repeat(5000));
     const failure = await failureFrom(small, call("js_consume", { stream: "fat", consumer: "c" }));
     expect(failure).toMatchObject({ kind: "limit" });
-    await small.close();
+    await small.close?.();
   });
 
   test("says when there is no such stream", async () => {
@@ -242,7 +242,7 @@ describe("streams", () => {
 });
 
 describe("subscription", () => {
-  const subscription = createSubscriptionTool(tool);
+  const subscription = createSubscriptionTool(() => tool);
   const poll = (config: JsonObject) =>
     valueFrom(subscription, { config: { auth: "bus", source: "nats", ...config }, credentials });
 
@@ -266,9 +266,11 @@ describe("subscription", () => {
   });
 
   test("says what it does not do", async () => {
-    expect(subscription.check({ source: "kafka" })[0]).toContain("only nats");
-    expect(subscription.check({ operation: "peek" })[0]).toContain("poll, ack, nack");
-    expect(subscription.check({})).toEqual(["js_consume needs `stream`"]);
+    expect(problemsOf(subscription, { source: "kafka" })[0]).toContain(
+      "`source` must be one of nats",
+    );
+    expect(problemsOf(subscription, { operation: "peek" })[0]).toContain("poll, ack, nack");
+    expect(problemsOf(subscription, {})).toEqual(["js_consume needs `stream`"]);
     const failure = await failureFrom(subscription, {
       config: { auth: "bus", stream: "nostream" },
       credentials,
@@ -279,15 +281,17 @@ describe("subscription", () => {
 
 describe("bad input and bad servers", () => {
   test("says what a task lacks", () => {
-    expect(tool.check({})[0]).toContain("`operation` must be one of kv_get, ");
-    expect(tool.check({ operation: "kv_get" })).toEqual([
+    expect(problemsOf(tool, {})[0]).toContain("nats needs an operation: kv_get, ");
+    expect(problemsOf(tool, { operation: "kv_get" })).toEqual([
       "kv_get needs `bucket`",
       "kv_get needs `key`",
     ]);
-    expect(tool.check({ operation: "object_get", bucket: "b" })).toHaveLength(1);
-    expect(tool.check({ operation: "js_consume", stream: "s", ack: "maybe" })).toHaveLength(1);
-    expect(tool.check({ operation: "js_ack" })).toEqual(["js_ack needs `ack_ids`"]);
-    expect(tool.check({ operation: "js_ack", ack_ids: [] })).toEqual([]);
+    expect(problemsOf(tool, { operation: "object_get", bucket: "b" })).toHaveLength(1);
+    expect(problemsOf(tool, { operation: "js_consume", stream: "s", ack: "maybe" })).toHaveLength(
+      1,
+    );
+    expect(problemsOf(tool, { operation: "js_ack" })).toEqual(["js_ack needs `ack_ids`"]);
+    expect(problemsOf(tool, { operation: "js_ack", ack_ids: [] })).toEqual([]);
   });
 
   test("an ack id that is another subject is refused", async () => {

@@ -9,7 +9,7 @@ import { failureFrom, run, valueFrom } from "./call.ts";
 const db = await createTestDatabase({ isMigrated: false });
 const tool = createPostgresTool({ maxOutputBytes: 1_000_000 });
 afterAll(async () => {
-  await tool.close();
+  await tool.close?.();
   await db[Symbol.asyncDispose]();
 });
 

@@ -5,7 +5,7 @@ import { createTools } from "../../../src/tools/registry.ts";
 import { startS3 } from "../../support/s3.ts";
 import { makeScratchDir } from "../../support/scratch.ts";
 import type { Call } from "./call.ts";
-import { failureFrom, run, valueFrom } from "./call.ts";
+import { failureFrom, problemsOf, run, valueFrom } from "./call.ts";
 
 const tools = createTools({ selfCommand: ["bun", "src/main.ts"], env: process.env });
 const tool = tools.get("script");
@@ -144,8 +144,8 @@ describe("s3", () => {
 
 describe("bad input", () => {
   test("says what is missing and what is not supported", () => {
-    const problems = (config: JsonObject) => tool?.check(config) ?? [];
-    expect(problems({})).toEqual(["`code` is missing (or `script`)"]);
+    const problems = (config: JsonObject) => problemsOf(tool, config);
+    expect(problems({})).toEqual(["script needs a script"]);
     expect(problems({ script: { type: "gcs", uri: "gs://b/k.py" } })[0]).toContain("type s3");
     expect(problems({ script: { type: "ftp", uri: "x.py" } })[0]).toContain("not supported");
     expect(problems({ script: { uri: "s3://bucket" } })[0]).toContain("s3://BUCKET/KEY");

@@ -7,7 +7,7 @@ import { createSftpTool } from "../../../src/tools/sftp.ts";
 import { parseListing } from "../../../src/tools/ssh/batch.ts";
 import { makeScratchDir } from "../../support/scratch.ts";
 import { hasSshd, KEY_PASSPHRASE, NO_SSHD, startSshd } from "../../support/sshd.ts";
-import { failureFrom, run, valueFrom } from "./call.ts";
+import { failureFrom, problemsOf, run, valueFrom } from "./call.ts";
 
 // Each call is a login of its own.
 setDefaultTimeout(30_000);
@@ -112,13 +112,13 @@ describe.skipIf(!hasSshd)("files", () => {
 
 describe.skipIf(!hasSshd)("failures", () => {
   test("says what is missing", () => {
-    expect(tool.check({})[0]).toContain("`operation` must be one of get, put, ");
-    expect(tool.check({ operation: "get" })).toEqual(["get needs `path`"]);
-    expect(tool.check({ operation: "put", path: "x" })).toEqual([
+    expect(problemsOf(tool, {})[0]).toContain("sftp needs an operation: get, put, ");
+    expect(problemsOf(tool, { operation: "get" })).toEqual(["get needs `path`"]);
+    expect(problemsOf(tool, { operation: "put", path: "x" })).toEqual([
       "put needs `content` or `local_path`",
     ]);
-    expect(tool.check({ operation: "rename", path: "x" })).toEqual(["rename needs `to`"]);
-    expect(tool.check({ operation: "list", remote_path: "x" })).toEqual([]);
+    expect(problemsOf(tool, { operation: "rename", path: "x" })).toEqual(["rename needs `to`"]);
+    expect(problemsOf(tool, { operation: "list", remote_path: "x" })).toEqual([]);
   });
 
   test("what is not there is not found, in every operation", async () => {

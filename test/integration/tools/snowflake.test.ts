@@ -5,7 +5,7 @@ import { createSnowflakeTool, openSnowflake } from "../../../src/tools/snowflake
 import { encryptedKey, startSnowflake } from "../../support/snowflake.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Call } from "./call.ts";
-import { failureFrom, run, valueFrom } from "./call.ts";
+import { failureFrom, problemsOf, run, valueFrom } from "./call.ts";
 
 const NUMBER = { name: "N", type: "fixed", scale: 0 };
 const numbers = (from: number, count: number): string[][] =>
@@ -224,9 +224,9 @@ describe("logins", () => {
 
 describe("failures", () => {
   test("says when there is nothing to run", () => {
-    expect(tool.check({})).toHaveLength(1);
-    expect(tool.check({ commands: [" "] })).toHaveLength(1);
-    expect(tool.check({ query: "SELECT 1" })).toEqual([]);
+    expect(problemsOf(tool, {})).toHaveLength(1);
+    expect(problemsOf(tool, { commands: [" "] })).toHaveLength(1);
+    expect(problemsOf(tool, { query: "SELECT 1" })).toEqual([]);
   });
 
   test("a statement that fails stops the list; what was done before is there", async () => {

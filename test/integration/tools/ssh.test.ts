@@ -8,7 +8,7 @@ import { makeScratchDir } from "../../support/scratch.ts";
 import { hasSshd, KEY_PASSPHRASE, NO_SSHD, startSshd } from "../../support/sshd.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Call } from "./call.ts";
-import { failureFrom, run, valueFrom } from "./call.ts";
+import { failureFrom, problemsOf, run, valueFrom } from "./call.ts";
 
 // Each call is a login of its own.
 setDefaultTimeout(30_000);
@@ -132,7 +132,7 @@ describe.skipIf(!hasSshd)("logins", () => {
 
 describe.skipIf(!hasSshd)("bad input and bad hosts", () => {
   test("says what is missing or wrong", async () => {
-    expect(tool.check({})).toEqual(["`command` (or `cmds`) is missing"]);
+    expect(problemsOf(tool, {})).toEqual(["ssh needs a command"]);
     const code = async (data: JsonObject) =>
       (await failureFrom(tool, call(data, { command: "true" }))).code;
     expect(await code({ user: "u", private_key: "k" })).toBe("SSH_TARGET_MISSING");

@@ -6,7 +6,7 @@ import { createTestDatabase } from "../../support/postgres.ts";
 import { makeScratchDir } from "../../support/scratch.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Call } from "./call.ts";
-import { failureFrom, run, valueFrom } from "./call.ts";
+import { failureFrom, problemsOf, run, valueFrom } from "./call.ts";
 
 const db = await createTestDatabase({ isMigrated: false });
 const files = makeScratchDir("transfer");
@@ -467,7 +467,7 @@ describe("lost connections", () => {
 });
 
 describe("checking", () => {
-  const problems = (config: JsonObject) => tool?.check(config) ?? [];
+  const problems = (config: JsonObject) => problemsOf(tool, config);
 
   test("names everything that is missing or wrong", () => {
     expect(problems({})).toEqual([

@@ -1,4 +1,5 @@
 /** Servers with triggers on one test database and one nats-server, without workers. */
+
 import { connectBus } from "../../../src/bus/bus.ts";
 import type { ExecutionId } from "../../../src/core/ids.ts";
 import type { Json } from "../../../src/core/json.ts";
@@ -14,6 +15,7 @@ import { connectStore } from "../../../src/store/pool.ts";
 import { createTriggers } from "../../../src/triggers/triggers.ts";
 import { startNats } from "../../support/nats.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
+import { toolsNamed } from "../../support/tools.ts";
 
 export type World = Awaited<ReturnType<typeof createWorld>>;
 export type Server = Awaited<ReturnType<typeof startServer>>;
@@ -58,7 +60,7 @@ export async function startServer({ db, nats }: World) {
     secrets,
     metrics,
     log,
-    knownTools: new Set(["noop", "python"]),
+    knownTools: toolsNamed("noop", "python"),
     serverVersion: "1.0.0",
     serverId,
     stream: "NOETL_COMMANDS",

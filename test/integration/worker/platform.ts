@@ -37,6 +37,7 @@ import type { WorkerOptions } from "../../../src/worker/options.ts";
 import type { Worker } from "../../../src/worker/worker.ts";
 import { createWorker } from "../../../src/worker/worker.ts";
 import { ResultShelf } from "../../support/results.ts";
+import { describeTool } from "../../support/tools.ts";
 import { waitFor } from "../../support/wait.ts";
 
 const log = createLogger({ level: "error", format: "json", component: "test", write: () => {} });
@@ -66,9 +67,10 @@ export function task(label: string, config: JsonObject, more: Partial<Task> = {}
 
 /** Does what its configuration says. */
 export const testTool: Tool = {
-  kind: "test",
-  summary: "does what it is told",
-  check: ({ do: action }) => (typeof action === "string" ? [] : ["`do` is missing"]),
+  description: describeTool("test", {
+    fields: { do: { type: "text", about: "what to do" } },
+    needs: [{ oneOf: ["do"], text: "do" }],
+  }),
   run: async ({ config, input }, context): Promise<ToolOutcome> => {
     switch (config["do"]) {
       case "give":

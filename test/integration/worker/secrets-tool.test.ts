@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { EmbeddedNats } from "../../../src/embedded/nats.ts";
 import { secretsTool } from "../../../src/tools/secrets.ts";
 import { startNats } from "../../support/nats.ts";
-import { failureFrom, valueFrom } from "../tools/call.ts";
+import { failureFrom, problemsOf, valueFrom } from "../tools/call.ts";
 import { resultOf, TestPlatform, task, testTool } from "./platform.ts";
 
 const credentials = { db: { type: "postgres", data: { host: "h", password: "s3cret-value" } } };
@@ -23,8 +23,12 @@ describe("secrets", () => {
   });
 
   test("says what is missing, and why a provider is not read directly", async () => {
-    expect(secretsTool.check({})).toEqual(["`auth` must name a credential or a keychain entry"]);
-    expect(secretsTool.check({ provider: "vault", path: "a/b" })[0]).toContain("`keychain`");
+    expect(problemsOf(secretsTool, {})).toEqual([
+      "secrets needs auth, the name of a credential or keychain entry",
+    ]);
+    expect(problemsOf(secretsTool, { keychain: "k", provider: "vault" })[0]).toContain(
+      "`keychain`",
+    );
     const problem = (config: { readonly [key: string]: string }) =>
       failureFrom(secretsTool, { config, credentials });
     expect(await problem({ auth: "nothing" })).toMatchObject({ kind: "auth" });
@@ -40,7 +44,8 @@ describe("in a pipeline", () => {
   beforeAll(async () => {
     nats = await startNats();
     platform = await TestPlatform.start(nats.url, "secrets");
-    const get = (kind: string) => [secretsTool, testTool].find((tool) => tool.kind === kind);
+    const get = (kind: string) =>
+      [secretsTool, testTool].find(({ description }) => description.kind === kind);
     platform.runWorker({ tools: { kinds: ["secrets", "test"], get } });
   });
   afterAll(async () => {

@@ -1,8 +1,21 @@
 import type { ParseResult } from "../../../src/dsl/parse.ts";
 import { parsePlaybook } from "../../../src/dsl/parse.ts";
 import type { Playbook, Step } from "../../../src/dsl/playbook.ts";
+import type { ToolDescriptions } from "../../../src/dsl/tool-description.ts";
+import { describeTool, toolsNamed } from "../../support/tools.ts";
 
-export const KNOWN_TOOLS = new Set(["python", "http", "postgres", "shell", "container", "nats"]);
+const CONTAINER = describeTool("container", {
+  fields: {
+    image: { type: "text", about: "what runs" },
+    command: { type: ["text", "list"], about: "in it", holds: "commands" },
+    args: { sameAs: "command" },
+  },
+});
+
+export const KNOWN_TOOLS: ToolDescriptions = new Map([
+  ...toolsNamed("noop", "python", "http", "postgres", "shell", "nats"),
+  ["container", CONTAINER],
+]);
 
 /** A document around a workflow; its first step stands on line 5. */
 export function documentOf(workflow: string): string {

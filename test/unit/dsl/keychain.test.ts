@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { keychainKind } from "../../../src/dsl/keychain.ts";
 import { parsePlaybook } from "../../../src/dsl/parse.ts";
+import { toolsNamed } from "../../support/tools.ts";
 
 function codes(keychain: string, step: string): readonly string[] {
   const text = `apiVersion: noetl.io/v2
@@ -10,7 +11,7 @@ keychain: ${keychain}
 workflow:
   - step: start
 ${step}`;
-  return parsePlaybook(text, { knownTools: new Set(["http", "noop"]) }).diagnostics.map(
+  return parsePlaybook(text, { knownTools: toolsNamed("http", "noop") }).diagnostics.map(
     ({ code, path }) => `${code} ${path}`,
   );
 }

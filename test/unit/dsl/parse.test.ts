@@ -226,7 +226,7 @@ describe("tasks", () => {
       { timeoutMs: 2000, config: { command: "c" } },
     ],
     [
-      "{kind: nats, operation: object_get, name: n}",
+      "{kind: nats, operation: object_get, bucket: b, name: n}",
       { config: { operation: "object_get", name: "n" } },
     ],
     ["{kind: container, image: i, resources: {limits: {nvidia.com/gpu: 1}}}", { needsGpu: true }],

@@ -6,7 +6,7 @@ const HEAD = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: a, path:
 
 function parse(workflow: string, executor = "") {
   const text = `${HEAD}${executor}workflow:\n${workflow}`;
-  const { playbook, diagnostics } = parsePlaybook(text, { knownTools: new Set() });
+  const { playbook, diagnostics } = parsePlaybook(text, { knownTools: new Map() });
   return { playbook, codes: diagnostics.map(({ severity, code }) => `${severity} ${code}`) };
 }
 
@@ -42,7 +42,7 @@ describe("a wait", () => {
     ["until: tomorrow", ["error TIME_INVALID"]],
     ["signal: go, deadline: later", ["error TIME_INVALID"]],
     ["signal: go, timeout: later", ["error DURATION_INVALID"]],
-    ["signal: go, on_timeout: explode", ["error WAIT_INVALID"]],
+    ["signal: go, on_timeout: explode", ["error TOOL_FIELD_INVALID"]],
     ["duration: 1, on_timeout: continue", ["warning FIELD_IGNORED"]],
     ["duration: 1, sleep: 2", ["warning FIELD_UNKNOWN"]],
   ])("with {%s} gives %p", (fields, codes) => {

@@ -16,7 +16,7 @@ executor: { spec: { concurrency: ${concurrency} } }
 workload: ${workload}
 workflow:
 - { step: start, tool: { kind: noop } }`;
-  const { playbook, diagnostics } = parsePlaybook(text, { knownTools: new Set() });
+  const { playbook, diagnostics } = parsePlaybook(text, { knownTools: new Map() });
   if (playbook === undefined) {
     throw new Error(JSON.stringify(diagnostics));
   }

@@ -1,4 +1,5 @@
 /** What is known of a stored value without loading it, from the worker that stores it to the template. */
+
 import { describe, expect, test } from "bun:test";
 import { assert } from "../../../src/core/assert.ts";
 import type { Json, JsonObject } from "../../../src/core/json.ts";
@@ -12,6 +13,7 @@ import { presentStored } from "../../../src/engine/stored.ts";
 import { evaluateGuard, renderValue } from "../../../src/template/render.ts";
 import type { Resolved, ResultRef } from "../../../src/template/scope.ts";
 import { isResultRef, RefNeededError, UnreadableRef } from "../../../src/template/scope.ts";
+import { toolsNamed } from "../../support/tools.ts";
 
 const SHA = "a".repeat(64);
 const $REF = contentRef("42", "start", SHA);
@@ -280,7 +282,7 @@ test("readsOf() lists what the server's templates read of each step, relative to
       input: { first: "{{ start.rows[0].id }}" }
 `;
   const header = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {path: a}\nworkflow:";
-  const knownTools = new Set(["python", "playbook"]);
+  const knownTools = toolsNamed("python");
   const { playbook } = parsePlaybook(header + workflow, { knownTools });
   assert(playbook !== undefined, "the document is fine");
   expect(readsOf(playbook, "start")).toEqual([

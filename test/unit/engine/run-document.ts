@@ -2,6 +2,7 @@
  * Runs a document as a worker and a server would, in memory: what it says is parsed, and each task is
  * given the answer that the test has for it. A `noop` answers for itself.
  */
+
 import type { ExecutionId, WorkerId } from "../../../src/core/ids.ts";
 import type { Json, JsonObject } from "../../../src/core/json.ts";
 import { parsePlaybook } from "../../../src/dsl/parse.ts";
@@ -16,6 +17,7 @@ import { currentTask, renderTask, retriedOf, settleTask } from "../../../src/eng
 import { isServerKind } from "../../../src/engine/server-task.ts";
 import { isTerminal } from "../../../src/engine/state.ts";
 import { resultOf } from "../../../src/engine/view.ts";
+import { toolsNamed } from "../../support/tools.ts";
 import { Driver } from "./harness.ts";
 
 /** What a task gives; undefined: `{status: ok}`. */
@@ -41,7 +43,7 @@ export interface DocumentRun {
 }
 
 const TURNS_MAX = 2000;
-const KINDS = new Set(["http", "postgres", "python", "shell", "nats"]);
+const KINDS = toolsNamed("http", "postgres", "python", "shell", "nats");
 
 export const failed = (message = "no luck"): TaskOutcome => ({
   ok: false,

@@ -1,8 +1,8 @@
-import { toolsNamed } from "../../support/tools.ts";
 import { expect, test } from "bun:test";
 import type { CatalogId, CommandId } from "../../../src/core/ids.ts";
 import type { Json } from "../../../src/core/json.ts";
 import { parsePlaybook } from "../../../src/dsl/parse.ts";
+import { toolsNamed } from "../../support/tools.ts";
 import { BEGIN_MS, createBackend, createTestServer } from "./backend.ts";
 
 const PLAYBOOK = `

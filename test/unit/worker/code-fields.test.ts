@@ -2,7 +2,9 @@ import { describe, expect, test } from "bun:test";
 import type { ExecutionId } from "../../../src/core/ids.ts";
 import { PIPELINE_START } from "../../../src/engine/command.ts";
 import type { PipelineRun } from "../../../src/engine/pipeline.ts";
+import { KNOWN_TOOL_KINDS } from "../../../src/tools/registry.ts";
 import { rawFieldsOf } from "../../../src/worker/code-fields.ts";
+import { describeTool } from "../../support/tools.ts";
 
 function run(kind: string, code: string): PipelineRun {
   const task = {
@@ -30,7 +32,8 @@ function run(kind: string, code: string): PipelineRun {
 }
 
 function isRaw(kind: string, code: string): boolean {
-  return rawFieldsOf(run(kind, code)).has("code");
+  const description = KNOWN_TOOL_KINDS.get(kind) ?? describeTool(kind);
+  return rawFieldsOf(run(kind, code), description).has("code");
 }
 
 describe("rawFieldsOf()", () => {
