@@ -265,6 +265,51 @@ test("a guard that looks into a stored result gets it", async () => {
   expect((await watchToEnd(server, executionId)).at(-1)?.event).toMatchObject({ result: "end" });
 });
 
+test("a set that makes a value of ctx too large fails the step and names the setting", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url, { ctxChars: 1000 });
+  const steps = `  - step: start
+    tool: { kind: python, code: result = 1 }
+    set:
+      ctx.all: "{{ output.text }}"
+`;
+  const executionId = await startPlaybook(server, playbook("test/ctx", steps));
+  await report(server, await claimNext(server), ok({ text: "x".repeat(2000) }));
+  const last = (await watchToEnd(server, executionId)).at(-1)?.event;
+  expect(last).toMatchObject({
+    type: "playbook.failed",
+    error: { kind: "limit", message: expect.stringMatching(/ctx\.all has 2002 .*NOETL_CTX_BYTES/) },
+  });
+});
+
+test("a guard that needs a stored result too large for the server fails the step", async () => {
+  await using db = await createTestDatabase();
+  const limits = { resultBytes: 1e6, executionBytes: 1e6, templateBytes: 100 };
+  await using server = startServer(db.url, { results: { limits } });
+  const steps = `  - step: start
+    tool: { kind: python, code: result = 1 }
+    next:
+      arcs:
+        - step: second
+          when: "{{ start.rows[7] == 'x' }}"
+  - step: second
+    tool: { kind: python, code: result = 2 }
+`;
+  const executionId = await startPlaybook(server, playbook("test/guard", steps));
+  const bytes = new TextEncoder().encode(JSON.stringify({ rows: ["x".repeat(200)] }));
+  const { ref } = await server.orchestrator.putResult({ executionId, name: "start" }, [bytes]);
+  await report(server, await claimNext(server), ok({ ...ref }));
+  const last = (await watchToEnd(server, executionId)).at(-1)?.event;
+  expect(last).toMatchObject({
+    type: "playbook.failed",
+    error: {
+      kind: "limit",
+      code: "RESULT_TOO_LARGE_HERE",
+      message: expect.stringMatching(/213 bytes.*100 \(NOETL_TEMPLATE_BYTES\).*output_select/),
+    },
+  });
+});
+
 test("a value over the hard limit fails the step and names the limit", async () => {
   await using db = await createTestDatabase();
   await using server = startServer(db.url);

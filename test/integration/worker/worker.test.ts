@@ -244,6 +244,46 @@ test("large values travel by reference, both ways, and too large ones fail", asy
   });
 });
 
+test("a pipeline keeps its map and stores the large data of its tasks, with what the server reads", async () => {
+  const platform = await start();
+  platform.runWorker({ limits: { inlineBytes: 1000 } });
+  const rows = Array.from({ length: 50 }, (_, n) => ({ id: n, text: "x".repeat(100) }));
+  const tasks = [
+    task("big", { do: "give", value: { rows, total: 50 } }),
+    task("small", { do: "give", value: { note: "hi" } }),
+  ];
+  const step = { name: "step", tasks, isPipeline: true, input: {}, outputSelect: ["total"] };
+  const reads = [["rows", 3, "id"]];
+  const id = await platform.queue(tasks, { step: { ...step, reads } });
+  const value = resultOf(await platform.outcome(id));
+  expect(value).toMatchObject({
+    big: {
+      type: "object",
+      fields: {
+        total: 50,
+        rows: { type: "array", length: 50, fields: { 3: { id: 3 } } },
+      },
+    },
+    small: { note: "hi" },
+  });
+  const ref = field(field(value, "big"), "$ref");
+  expect(platform.shelf.read(String(ref))).toEqual({ rows, total: 50 });
+});
+
+test("a value of ctx over its limit fails the task with the figures and the setting", async () => {
+  const platform = await start();
+  platform.runWorker({ limits: { inlineBytes: 1000, ctxBytes: 2000 } });
+  const set = [{ target: "ctx.kept", value: "{{ output }}" }];
+  const id = await platform.queue([task("t", { do: "give", value: "x".repeat(3000) }, { set })]);
+  expect(await platform.outcome(id)).toMatchObject({
+    status: "error",
+    error: {
+      kind: "limit",
+      message: expect.stringMatching(/ctx\.kept has 3002 bytes.*2000 \(NOETL_CTX_BYTES\)/),
+    },
+  });
+});
+
 test("a lone reference is whole when the tool gets it", async () => {
   const platform = await start();
   platform.runWorker();
