@@ -110,6 +110,11 @@ export function placeUri(executionId: string, step: string, row = 0): string {
   return `noetl://default/default/results/${executionId}/${encodeURIComponent(step)}/0/${row}/1`;
 }
 
+/** The same without a row: the value of the step, of a loop all of it. */
+export function valueUri(executionId: string, step: string): string {
+  return `noetl://default/default/results/${executionId}/${encodeURIComponent(step)}`;
+}
+
 const CONTENT = /^noetl:\/\/execution\/(\d+)\/result\/([^/]+)\/([0-9a-f]{64})$/;
 const PLACE = /^noetl:\/\/[^/]+\/[^/]+\/results\/(\d+)\/([^/]+)(?:\/\d+(?:\/(\d+)(?:\/\d+)?)?)?$/;
 

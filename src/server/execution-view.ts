@@ -1,8 +1,11 @@
 /** Executions, steps, pools and workers as the API shows them. */
+import type { ExecutionId } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { ExecutionStatus } from "../engine/decision.ts";
+import { valueUri } from "../engine/result.ts";
 import type { WaitView } from "../engine/view.ts";
 import type { ExecutionRow, PoolRow, StepRow, WorkerRow } from "./backend.ts";
+import { clipJson } from "./clip.ts";
 import { failureText, isoTime } from "./event-view.ts";
 import { viewReference, viewStored } from "./result-view.ts";
 
@@ -118,6 +121,22 @@ export function viewStep(row: StepRow): Readonly<Record<string, unknown>> {
     error: row.error === undefined ? null : failureText(row.error),
     error_details: row.error ?? null,
     waiting: row.waiting === undefined ? null : viewWait(row.waiting),
+  };
+}
+
+/** Characters of a result that is shown clipped. */
+const CLIP_CHARS = 16_000;
+
+/** As {@link viewStep}, of large results only the beginning; the whole is found by `result_uri`. */
+export function clippedStep(executionId: ExecutionId) {
+  return (row: StepRow): Readonly<Record<string, unknown>> => {
+    const { value, isClipped } = clipJson(viewStored(row.result ?? null), CLIP_CHARS);
+    return {
+      ...viewStep({ ...row, result: null }),
+      result: value,
+      result_clipped: isClipped,
+      result_uri: valueUri(executionId, row.step),
+    };
   };
 }
 

@@ -80,7 +80,7 @@ function rowElement(event, onSelect) {
 /** Small facts of an event in one line. */
 export function briefOf({ context, status }) {
   const parts = Object.entries(context ?? {})
-    .filter(([, value]) => ["string", "number", "boolean"].includes(typeof value))
-    .map(([name, value]) => `${name} ${value}`);
+    .filter(([, value]) => value === true || ["string", "number"].includes(typeof value))
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
   return parts.length === 0 ? status.toLowerCase() : parts.join(", ");
 }

@@ -259,7 +259,7 @@ class ExecutionPage {
     try {
       const seen = this.progress.steps.get(name);
       const [{ steps }, failedItems] = await Promise.all([
-        get(`/api/executions/${id}/steps?step=${encodeURIComponent(name)}`, signal),
+        get(`/api/executions/${id}/steps?clip=true&step=${encodeURIComponent(name)}`, signal),
         loadFailedItems(id, seen, signal),
       ]);
       if (this.selected === name) {

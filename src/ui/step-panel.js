@@ -3,7 +3,7 @@ import { get } from "./client.js";
 import { failureView } from "./failure.js";
 import { formatCount, formatDuration, formatSize, formatTime, plural, times } from "./format.js";
 import { retryCount, stepStatus } from "./progress.js";
-import { valueView } from "./stored.js";
+import { clippedView, valueView } from "./stored.js";
 import { executionLink, fact, h, json, liveTime, pill, present } from "./view.js";
 
 const FAILED_ITEMS = 50;
@@ -26,7 +26,7 @@ export function stepPanel({ row, seen, node, onClose, onLog, failedItems }) {
     seen?.childCount > 0 && childLinks(seen),
     failedItems,
     row.status !== "running" || result
-      ? h("details", { open: true }, h("summary", {}, "Result"), valueView(result, step))
+      ? h("details", { open: true }, h("summary", {}, "Result"), clippedView(row))
       : h("p", { class: "dim" }, "No result yet."),
     h("p", {}, h("button", { onclick: () => onLog(step) }, "Log of this step")),
   ]);

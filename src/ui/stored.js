@@ -24,6 +24,24 @@ export function valueView(value, name) {
 
 const TYPES = { array: "list", object: "map", string: "text" };
 
+/** A step's result, of which the API may have given the beginning only. */
+export function clippedView({ step, result, result_clipped: isClipped, result_uri: uri }) {
+  const problem = h("div");
+  return h(
+    "div",
+    {},
+    isClipped &&
+      h(
+        "div",
+        { class: "stored row" },
+        h("span", { class: "grow" }, "The beginning of a large value"),
+        downloadButton("uri", uri, fileName(step, ""), problem),
+        problem,
+      ),
+    valueView(result, step),
+  );
+}
+
 function storedView({ path, ref, size, type, length }, title) {
   const name = TYPES[type] ?? type ?? "value";
   const what = [
@@ -44,7 +62,7 @@ function storedView({ path, ref, size, type, length }, title) {
         " ",
         what.filter(Boolean).join(" "),
       ),
-      downloadButton(ref, fileName(title, path), problem),
+      downloadButton("ref", ref, fileName(title, path), problem),
     ),
     h("div", { class: "mono dim clip", title: ref }, ref),
     problem,
@@ -59,8 +77,8 @@ function fileName(name, path) {
 }
 
 /** Streamed by the browser; read by this page first only where a token is needed. */
-function downloadButton(ref, name, problem) {
-  const href = `/api/result/resolve?ref=${encodeURIComponent(ref)}`;
+function downloadButton(kind, address, name, problem) {
+  const href = `/api/result/resolve?${kind}=${encodeURIComponent(address)}`;
   if (token() === null) {
     return h("a", { class: "button", href, download: name }, "Download");
   }

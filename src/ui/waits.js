@@ -91,7 +91,7 @@ function waitView(wait, id, onDone) {
     signal === null && [timeText(until), ", ", liveTime(until, "left")],
     others,
     deadline !== null && ["; given up ", liveTime(deadline, "left"), ` (${timeText(deadline)})`],
-    since && [h("span", { class: "dim" }, ", since ", liveTime(since, "ago"))],
+    since && [h("span", { class: "dim" }, ", for ", liveTime(since, "took"))],
     signal !== null &&
       h(
         "button",

@@ -49,6 +49,8 @@ export function createWindowList({ rowHeight, render, onRange = () => undefined,
     setCount: (next) => {
       const isAtEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - rowHeight;
       count = next;
+      // A short list takes no more room than it needs.
+      element.style.maxHeight = `${count * rowHeight + 24}px`;
       space.style.height = `${Math.min(HEIGHT_MAX, count * rowHeight)}px`;
       drawn = "";
       draw();

@@ -7,11 +7,11 @@ import { docs } from "../docs.ts";
 import { readEventFilter } from "../event-name.ts";
 import type { ApiEvent } from "../event-view.ts";
 import { seqOfEventId, viewEvent } from "../event-view.ts";
-import { isTerminal, viewProgress, viewStep } from "../execution-view.ts";
+import { clippedStep, isTerminal, viewProgress, viewStep } from "../execution-view.ts";
 import { streamJson } from "../json-stream.ts";
 import type { RouteContext } from "../route-context.ts";
 import { findExecution } from "../route-context.ts";
-import { clamp, ExecutionParams } from "../schema.ts";
+import { clamp, ExecutionParams, isTrue } from "../schema.ts";
 import { detailRoute } from "./execution-detail.ts";
 import { listRoutes } from "./execution-list.ts";
 import { readStatus } from "./execution-status.ts";
@@ -53,11 +53,17 @@ export function executionRoutes(context: RouteContext) {
         const all = await reader.listSteps(row.executionId);
         const steps =
           query.step === undefined ? all : all.filter(({ step }) => step === query.step);
-        return streamJson({ execution_id: row.executionId }, "steps", mapEach(steps, viewStep));
+        const view = isTrue(query.clip) ? clippedStep(row.executionId) : viewStep;
+        return streamJson({ execution_id: row.executionId }, "steps", mapEach(steps, view));
       },
       {
         params: ExecutionParams,
-        query: t.Object({ step: t.Optional(t.String({ description: "Only this one." })) }),
+        query: t.Object({
+          step: t.Optional(t.String({ description: "Only this one." })),
+          clip: t.Optional(
+            t.String({ description: "`true`: of large results the beginning, and `result_uri`." }),
+          ),
+        }),
         detail: docs({ tag: TAG, summary: "What happened to each step", errors: NOT_FOUND }),
       },
     )
