@@ -94,6 +94,7 @@ export class Housekeeper {
       afterId,
       beforeId,
       limit: EXECUTIONS_MAX,
+      isUnshared: duty !== "events",
     });
     const last = ids.at(-1);
     if (last === undefined) {

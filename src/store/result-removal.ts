@@ -2,6 +2,7 @@
 import type { ExecutionId } from "../core/ids.ts";
 import type { Fragment, Pool, Sql } from "./pool.ts";
 import type { BodyKey, StoreKind } from "./result-store.ts";
+import { isSharedPart } from "./retention.ts";
 import { withTransaction } from "./transaction.ts";
 
 interface Content {
@@ -11,6 +12,8 @@ interface Content {
 
 /** How long a server may take to remove loose bytes before another tries. */
 const TAKEN_MS = 60_000;
+/** How long what a failed execution would need is kept for a retry, however short-lived it is. */
+const RETRYABLE_MS = 86_400_000;
 
 /** Values whose time to live is over; how many. */
 export async function removeExpired(pool: Pool, limit: number): Promise<number> {
@@ -25,7 +28,10 @@ export async function removeExpired(pool: Pool, limit: number): Promise<number> 
   );
 }
 
-/** Values of scope `step` whose execution has ended; how many. */
+/**
+ * Values of scope `step` whose execution has completed; how many. Of one that failed or was cancelled
+ * they stay for a day: a retry goes on with them.
+ */
 export async function removeStepScoped(pool: Pool, limit: number): Promise<number> {
   return await removeNames(
     pool,
@@ -33,13 +39,17 @@ export async function removeStepScoped(pool: Pool, limit: number): Promise<numbe
       SELECT r.execution_id, r.sha256, r.name
       FROM noetl.result AS r
       JOIN noetl.execution AS e ON e.execution_id = r.execution_id
-      WHERE r.scope = 'step' AND e.ended_at IS NOT NULL
+      WHERE r.scope = 'step' AND (
+        e.status = 'completed'
+        OR e.ended_at <= now() - ${RETRYABLE_MS} * interval '1 millisecond'
+          AND NOT ${isSharedPart(pool, RETRYABLE_MS)}
+      )
       ORDER BY r.execution_id
       LIMIT ${limit}`,
   );
 }
 
-/** Up to `limit` values of these executions that are not permanent; how many. */
+/** Up to `limit` values that are not permanent of these executions, as far as they have ended; how many. */
 export async function removeOfExecutions(
   pool: Pool,
   ids: readonly ExecutionId[],
@@ -48,9 +58,11 @@ export async function removeOfExecutions(
   return await removeNames(
     pool,
     pool`
-      SELECT execution_id, sha256, name
-      FROM noetl.result
-      WHERE execution_id = ANY (${[...ids]}::bigint[]) AND scope <> 'permanent'
+      SELECT r.execution_id, r.sha256, r.name
+      FROM noetl.result AS r
+      JOIN noetl.execution AS e ON e.execution_id = r.execution_id
+      WHERE r.execution_id = ANY (${[...ids]}::bigint[]) AND r.scope <> 'permanent'
+        AND e.ended_at IS NOT NULL
       LIMIT ${limit}`,
   );
 }

@@ -1,6 +1,11 @@
-/** Removes what finished executions left behind, a few rows at a time. */
+/**
+ * Removes what finished executions left behind, a few rows at a time.
+ *
+ * A retry as a new execution has its own log, whose references lead to the stored values of the first
+ * one. So the first one and its values stay as long as those that have come from it.
+ */
 import type { ExecutionId } from "../core/ids.ts";
-import type { Sql } from "./pool.ts";
+import type { Fragment, Sql } from "./pool.ts";
 
 export interface FinishedPage {
   /** Executions that ended before now by at least so long. */
@@ -10,19 +15,43 @@ export interface FinishedPage {
   /** Before this id: one that was made at the end of the time in question. */
   readonly beforeId: string;
   readonly limit: number;
+  /** Leave out those whose stored values a newer execution may need. */
+  readonly isUnshared: boolean;
+}
+
+/**
+ * True of an execution `e` that others continue, by a retry or by a retry of that, which have not
+ * ended or ended less than `ageMs` ago.
+ */
+export function isSharedPart(sql: Sql, ageMs: number): Fragment {
+  return sql`EXISTS (
+    WITH RECURSIVE copies AS (
+      SELECT execution_id, ended_at
+      FROM noetl.execution
+      WHERE origin_id = e.execution_id AND origin_kind = 'retry'
+      UNION ALL
+      SELECT x.execution_id, x.ended_at
+      FROM copies AS c
+      JOIN noetl.execution AS x ON x.origin_id = c.execution_id AND x.origin_kind = 'retry'
+    )
+    SELECT 1
+    FROM copies
+    WHERE (ended_at <= now() - ${ageMs} * interval '1 millisecond') IS NOT TRUE
+  )`;
 }
 
 /** Oldest first. Serves itself from the primary key, whose order is that of the starts. */
 export async function listFinished(
   sql: Sql,
-  { ageMs, afterId, beforeId, limit }: FinishedPage,
+  { ageMs, afterId, beforeId, limit, isUnshared }: FinishedPage,
 ): Promise<readonly ExecutionId[]> {
   const rows = await sql<{ executionId: ExecutionId }[]>`
-    SELECT execution_id AS "executionId"
-    FROM noetl.execution
-    WHERE execution_id > ${afterId} AND execution_id < ${beforeId}
-      AND ended_at <= now() - ${ageMs} * interval '1 millisecond'
-    ORDER BY execution_id
+    SELECT e.execution_id AS "executionId"
+    FROM noetl.execution AS e
+    WHERE e.execution_id > ${afterId} AND e.execution_id < ${beforeId}
+      AND e.ended_at <= now() - ${ageMs} * interval '1 millisecond'
+      ${isUnshared ? sql`AND NOT ${isSharedPart(sql, ageMs)}` : sql``}
+    ORDER BY e.execution_id
     LIMIT ${limit}`;
   return rows.map((row) => row.executionId);
 }

@@ -329,6 +329,57 @@ test("scope step ends with the execution, the others stay", async () => {
   expect(left.map(({ name }) => name)).toEqual(["e"]);
 });
 
+/** Makes it one that failed, or that continues another one. */
+async function change(id: ExecutionId, status: string, originId?: ExecutionId): Promise<void> {
+  await db.sql`
+    UPDATE noetl.execution
+    SET status = ${status}, origin_id = ${originId ?? null},
+        origin_kind = ${originId === undefined ? null : "retry"}
+    WHERE execution_id = ${id}`;
+}
+
+test("scope step outlives a failure, for the retry, and goes when that has completed", async () => {
+  const id = await addExecution(1000);
+  await change(id, "failed");
+  await put(id, new TextEncoder().encode("1"), { name: "s", scope: "step" });
+  await housekeeper().keep();
+  expect(await countRows("name", id)).toBe(1);
+  await change(id, "completed");
+  await housekeeper().keep();
+  expect(await countRows("name", id)).toBe(0);
+});
+
+test("values stay as long as a newer execution goes on with them", async () => {
+  const DAY = 86_400_000;
+  const first = await addExecution(5 * DAY);
+  const second = await addExecution(3 * DAY);
+  const third = await addExecution();
+  const info = await put(first, randomBytes(2 * MIB));
+  await change(first, "failed");
+  await change(second, "failed", first);
+  await change(third, "running", second);
+  const keeper = housekeeper({ resultsMs: DAY, executionsMs: DAY });
+  const keepAll = async (): Promise<void> => {
+    while (await keeper.keep()) {
+      // Until nothing is left to do.
+    }
+  };
+  const areThere = async (): Promise<number> =>
+    (
+      await db.sql`SELECT 1 FROM noetl.execution WHERE execution_id IN ${db.sql([first, second, third])}`
+    ).length;
+  await keepAll();
+  expect((await results.open(info.ref.$ref)).info.sha256).toBe(info.sha256);
+  expect(await areThere()).toBe(3);
+  await db.sql`
+    UPDATE noetl.execution SET status = 'completed', ended_at = now() - interval '2 days'
+    WHERE execution_id = ${third}`;
+  await keepAll();
+  expect(await countRows("name", first)).toBe(0);
+  // The youngest row was made a moment ago: it is looked at when its time has come.
+  expect(await areThere()).toBe(1);
+});
+
 test("retention removes values, events and executions that ended long enough ago, no others", async () => {
   const DAY = 86_400_000;
   const old = await addExecution(3 * DAY);
