@@ -19,10 +19,16 @@ export function completionScript(program: CommandUnknownOpts, shell: CompletionS
 function collect(command: CommandUnknownOpts, path: readonly string[]): readonly Entry[] {
   const own: Entry = {
     path: path.join(" "),
-    commands: command.commands.map((child) => child.name()),
+    commands: visible(command).map((child) => child.name()),
     flags: [...command.options.flatMap(({ long }) => long ?? []), "--help"],
   };
-  return [own, ...command.commands.flatMap((child) => collect(child, [...path, child.name()]))];
+  return [own, ...visible(command).flatMap((child) => collect(child, [...path, child.name()]))];
+}
+
+/** Without those that are only understood; and `help`, which every command has by a flag. */
+function visible(command: CommandUnknownOpts): readonly CommandUnknownOpts[] {
+  const shown = new Set(command.createHelp().visibleCommands(command));
+  return command.commands.filter((child) => shown.has(child));
 }
 
 /** The longest path of commands that the words begin with decides; arguments are passed over. */

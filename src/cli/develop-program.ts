@@ -11,6 +11,7 @@ export function addDevelopCommands(program: Command, context: CliContext, finish
   addTest(program, context, finish);
   addContext(program, context, finish);
   addQuery(program, context, finish);
+  addCleanup(program, context, finish);
 }
 
 function addValidate(program: Command, context: CliContext, finish: Finish): void {
@@ -19,7 +20,7 @@ function addValidate(program: Command, context: CliContext, finish: Finish): voi
     .argument("<paths...>", "files, folders with all below")
     .description("Check playbooks, schedules, subscriptions and tests, without a server.")
     .option("--strict", "warnings count as errors")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (paths, flags) => {
       const { validate: check } = await import("./validate-command.ts");
       finish(await check(context, paths, flags));
@@ -35,7 +36,7 @@ function addTest(program: Command, context: CliContext, finish: Finish): void {
     .option("--filter <text>", "only tests whose name has this text")
     .option("--junit <file>", "write a report in JUnit's form")
     .option("--trace", "show the steps of tests that pass too")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (paths, flags) => {
       const { test: run } = await import("./test-command.ts");
       finish(await run(context, paths, { ...flags }));
@@ -86,7 +87,7 @@ function addContext(program: Command, context: CliContext, finish: Finish): void
   contexts
     .command("list")
     .description("List the contexts; * is in use.")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (flags) => {
       const { listContexts } = await import("./context-commands.ts");
       finish(listContexts(context, flags));
@@ -104,7 +105,7 @@ function addContext(program: Command, context: CliContext, finish: Finish): void
     .alias("current")
     .argument("[name]", "name of a context; default: the one in use")
     .description("Show a context, without its token.")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (name, flags) => {
       const { showContext } = await import("./context-commands.ts");
       finish(showContext(context, name, flags));
@@ -141,4 +142,19 @@ function addQuery(program: Command, context: CliContext, finish: Finish): void {
     `NOETL_OPERATOR_TOKEN=… noetl query "SELECT status, count(*) FROM execution GROUP BY 1"`,
     `noetl query "SELECT now()" --credential warehouse -f json`,
   );
+}
+
+function addCleanup(program: Command, context: CliContext, finish: Finish): void {
+  const cleanup = program
+    .command("cleanup")
+    .description("Cancel executions that began long ago and have not ended, with their children.")
+    .option("--older-than-minutes <n>", "since they began (default 60)")
+    .option("--dry-run", "only say which")
+    .option("-j, --json", "print JSON")
+    .action(async (flags) => {
+      const { cleanup: end } = await import("./cleanup-command.ts");
+      finish(await end(context, apiOf(context, flags), flags));
+    });
+  addFlags(cleanup, clientOptions);
+  example(cleanup, "noetl cleanup --older-than-minutes 1440 --dry-run");
 }

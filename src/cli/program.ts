@@ -1,5 +1,5 @@
 /** The command line: which commands there are, what they take, and what their failures mean. */
-import { Command, CommanderError } from "@commander-js/extra-typings";
+import { Command, CommanderError, Option } from "@commander-js/extra-typings";
 import { processEnvironment } from "../config/read.ts";
 import {
   clientOptions,
@@ -17,6 +17,7 @@ import { addFlags, example } from "./flags.ts";
 import type { Finish } from "./program-parts.ts";
 import { apiOf, oneOf } from "./program-parts.ts";
 import { addResultCommands } from "./result-program.ts";
+import { addSpellings } from "./spelling-program.ts";
 import { addTriggerCommands } from "./trigger-program.ts";
 import { COMMIT, VERSION } from "./version.ts";
 
@@ -62,6 +63,7 @@ export function createProgram(context: CliContext, finish: Finish): Command {
   addResultCommands(program, context, finish);
   addTriggerCommands(program, { context, finish, apiOf: (flags) => apiOf(context, flags) });
   addOtherCommands(program, context, finish);
+  addSpellings(program, context, finish);
   return program;
 }
 
@@ -98,7 +100,7 @@ function addPlatformCommands(program: Command, context: CliContext, finish: Fini
   const workers = worker
     .command("list")
     .description("List the workers that a server knows.")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (flags, command) => {
       const { list } = await import("./catalog-commands.ts");
       finish(await list(context, apiOf(context, command.optsWithGlobals()), "workers", flags));
@@ -112,9 +114,9 @@ function addPlaybookCommands(program: Command, context: CliContext, finish: Fini
     .argument("<file>", "playbook, YAML")
     .description("Run one playbook to its end; without --server-url on a platform of its own.")
     .option("--payload <json>", "inputs, a JSON object merged over the playbook's workload")
-    .option("--input <file>", "file with such an object")
+    .option("-i, --input <file>", "file with such an object")
     .option("--set <key=value...>", "one input; the value may be JSON")
-    .option("--json", "print only the outcome, as JSON")
+    .option("-j, --json", "print only the outcome, as JSON")
     .action(async (file, flags) => {
       const { run: runFile } = await import("./run.ts");
       finish(await runFile(context, file, { ...flags }));
@@ -125,7 +127,7 @@ function addPlaybookCommands(program: Command, context: CliContext, finish: Fini
   const demo = program
     .command("demo")
     .description("Run a sample playbook on a platform of its own, and show what happens.")
-    .option("--json", "print only the outcome, as JSON")
+    .option("-j, --json", "print only the outcome, as JSON")
     .action(async (flags) => {
       const { demo: runDemo } = await import("./demo.ts");
       finish(await runDemo(context, { ...flags }));
@@ -137,15 +139,17 @@ function addPlaybookCommands(program: Command, context: CliContext, finish: Fini
     .argument("<path>", "catalog path of a registered playbook")
     .description("Start a registered playbook on a server.")
     .option("--payload <json>", "inputs, a JSON object merged over the playbook's workload")
-    .option("--input <file>", "file with such an object")
+    .option("-i, --input <file>", "file with such an object")
     .option("--set <key=value...>", "one input; the value may be JSON")
-    .option("--version <n>", "version; default the latest")
+    .option("-V, --version <n>", "version; default the latest")
     .option("--execution-pool <name>", "pool of steps that name none")
     .option("--dedup-key <key>", "start at most one execution with this key")
     .option("--priority <n>", "0 (last) to 9 (first); default the playbook's")
     .option("-w, --wait", "show it to its end, and end as it does")
-    .option("--json", "print JSON")
+    .addOption(new Option("-r, --runtime <name>").hideHelp())
+    .option("-j, --json", "print JSON")
     .action(async (path, flags) => {
+      checkRuntime(flags.runtime);
       const { exec: start } = await import("./execution-commands.ts");
       finish(await start(context, apiOf(context, flags), path, flags));
     });
@@ -156,7 +160,7 @@ function addPlaybookCommands(program: Command, context: CliContext, finish: Fini
     .command("status")
     .argument("<execution>", "execution id")
     .description("Show an execution and its steps. Exit code 1 if it failed or was cancelled.")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (id, flags) => {
       const { status: show } = await import("./execution-commands.ts");
       finish(await show(context, apiOf(context, flags), id, flags));
@@ -169,7 +173,7 @@ function addPlaybookCommands(program: Command, context: CliContext, finish: Fini
     .description(
       "Show an execution while it runs: steps, waits, and why it waits. Ends as it does.",
     )
-    .option("--json", "print its events, a JSON object a line")
+    .option("-j, --json", "print its events, a JSON object a line")
     .action(async (id, flags) => {
       const { watch: show } = await import("./watch.ts");
       finish(await show(context, apiOf(context, flags), id, flags));
@@ -188,7 +192,7 @@ function addPlaybookCommands(program: Command, context: CliContext, finish: Fini
     .option("-f, --follow", "go on until the execution ends")
     .option("--step <name>", "only this step")
     .option("--limit <n>", "the newest so many lines (default 1000)")
-    .option("--json", "print a JSON object a line")
+    .option("-j, --json", "print a JSON object a line")
     .action(async (id, flags) => {
       const { logs: show } = await import("./execution-commands.ts");
       finish(await show(context, apiOf(context, flags), id, flags));
@@ -202,7 +206,7 @@ function addPlaybookCommands(program: Command, context: CliContext, finish: Fini
     .description("Cancel an execution and its children.")
     .option("-r, --reason <text>", "kept with the execution")
     .option("--no-cascade", "leave its children alone")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (id, flags) => {
       const { cancel: end } = await import("./execution-commands.ts");
       finish(await end(context, apiOf(context, flags), id, flags));
@@ -221,7 +225,7 @@ function addOperateCommands(program: Command, context: CliContext, finish: Finis
     .option("--dedup-key <key>", "the same key again counts once")
     .option("--broadcast", "to all steps and items that wait for it now, not only the oldest")
     .option("--sender <text>", "who sends it, for people")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (id, name, flags) => {
       const { signal: send } = await import("./operate-commands.ts");
       finish(await send(context, apiOf(context, flags), { id, name }, flags));
@@ -241,7 +245,7 @@ function addOperateCommands(program: Command, context: CliContext, finish: Finis
     .option("--new", "continue in a new execution, and leave the finished one as it is")
     .option("-r, --reason <text>", "kept with the execution")
     .option("-w, --wait", "show it to its end, and end as it does")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (id, flags) => {
       const { retry: again } = await import("./operate-commands.ts");
       finish(await again(context, apiOf(context, flags), id, flags));
@@ -258,11 +262,11 @@ function addOperateCommands(program: Command, context: CliContext, finish: Finis
     .argument("<execution>", "execution id")
     .description("Start an execution over: the same playbook version and payload, a new execution.")
     .option("--payload <json>", "inputs, a JSON object merged over the first payload")
-    .option("--input <file>", "file with such an object")
+    .option("-i, --input <file>", "file with such an object")
     .option("--set <key=value...>", "one input; the value may be JSON")
     .option("--dedup-key <key>", "start at most one execution with this key")
     .option("-w, --wait", "show it to its end, and end as it does")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (id, flags) => {
       const { rerun: again } = await import("./operate-commands.ts");
       finish(await again(context, apiOf(context, flags), id, flags));
@@ -282,7 +286,7 @@ function addCatalogCommands(program: Command, context: CliContext, finish: Finis
     .option("-d, --directory <path...>", "a folder; the same as naming it")
     .option("--credential", "the files hold {name, type, data}; the same as `credential`")
     .option("--strict", "refuse playbooks with warnings")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (paths, flags) => {
       const { register: save } = await import("./catalog-commands.ts");
       const what = readRegistered(paths, flags);
@@ -298,7 +302,7 @@ function addCatalogCommands(program: Command, context: CliContext, finish: Finis
     .option("--path <text>", "executions: part of the playbook's path")
     .option("--status <name>", "executions: running, completed, failed or cancelled")
     .option("--limit <n>", "so many at most")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (what, flags) => {
       const { list: show } = await import("./catalog-commands.ts");
       finish(await show(context, apiOf(context, flags), oneOf(LISTS, what), flags));
@@ -311,9 +315,9 @@ function addCatalogCommands(program: Command, context: CliContext, finish: Finis
     .argument("<what>", RESOURCES.join(", "))
     .argument("<name>", "id, path or name")
     .description("Show one thing.")
-    .option("--version <n>", "playbook: version; default the latest")
+    .option("-V, --version <n>", "playbook: version; default the latest")
     .option("--include-data", "credential: with its secrets, if the server gives them")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (what, name, flags) => {
       const { get: show } = await import("./catalog-commands.ts");
       finish(await show(context, apiOf(context, flags), oneOf(RESOURCES, what), name, flags));
@@ -330,7 +334,7 @@ function addCredentialCommands(program: Command, context: CliContext, finish: Fi
   const list = credentials
     .command("list")
     .description("List the credentials, without their content.")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (flags) => {
       const { list: show } = await import("./catalog-commands.ts");
       finish(await show(context, apiOf(context, flags), "credentials", flags));
@@ -341,7 +345,7 @@ function addCredentialCommands(program: Command, context: CliContext, finish: Fi
     .command("delete")
     .argument("<name>", "name or id")
     .description("Delete a credential. Commands that name it will fail.")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (name, flags) => {
       const { deleteCredential } = await import("./credential-commands.ts");
       finish(await deleteCredential(context, apiOf(context, flags), name, flags));
@@ -351,7 +355,7 @@ function addCredentialCommands(program: Command, context: CliContext, finish: Fi
   const rotate = credentials
     .command("rotate")
     .description("Wrap all secrets with the server's current key, while it runs.")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (flags) => {
       const { rotateCredentials } = await import("./credential-commands.ts");
       finish(await rotateCredentials(context, apiOf(context, flags), flags));
@@ -388,7 +392,7 @@ function addOtherCommands(program: Command, context: CliContext, finish: Finish)
   const health = program
     .command("health")
     .description("Check a server, its database and its bus. Exit code 1 if something is wrong.")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (flags) => {
       const { health: check } = await import("./execution-commands.ts");
       finish(await check(context, apiOf(context, flags), flags));
@@ -400,7 +404,7 @@ function addOtherCommands(program: Command, context: CliContext, finish: Finish)
     .description("The platform's database.")
     .command("migrate")
     .description("Bring the database at DATABASE_URL to this version's schema. Forward only.")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action(async (flags) => {
       const { migrateDatabase } = await import("./migrate.ts");
       finish(await migrateDatabase(context, flags));
@@ -411,7 +415,7 @@ function addOtherCommands(program: Command, context: CliContext, finish: Finish)
   program
     .command("version")
     .description("Print the version.")
-    .option("--json", "print JSON")
+    .option("-j, --json", "print JSON")
     .action((flags) => {
       const version = { version: VERSION, commit: COMMIT, bun: Bun.version };
       context.out(flags.json === true ? JSON.stringify(version) : `noetl ${VERSION} (${COMMIT})`);
@@ -426,6 +430,13 @@ function addOtherCommands(program: Command, context: CliContext, finish: Finish)
       context.out(completionScript(program, oneOf(COMPLETION_SHELLS, shell)));
     });
   example(completion, "source <(noetl completion bash)", "noetl completion fish | source");
+}
+
+/** NoETL runs playbooks without a server by this flag. @throws UsageError. */
+function checkRuntime(runtime: string | undefined): void {
+  if (runtime === "local") {
+    throw new UsageError("exec starts playbooks on a server; without one: noetl run FILE");
+  }
 }
 
 function explain(error: unknown, { note, signal }: CliContext): ExitReason {

@@ -19,7 +19,10 @@ export const PATTERN_KEYS = [
   "input",
   "config",
 ];
-const ANSWER_KEYS = ["result", "results", "template", "http", "error"];
+const SINGLE_KEYS = ["result", "template", "http", "error"];
+/** `results`: what the tool gives, call by call; `answers`: maps with one of the keys above. */
+const SERIES_KEYS = ["results", "answers"];
+const ANSWER_KEYS = [...SINGLE_KEYS, ...SERIES_KEYS];
 const STUB_KEYS = [...PATTERN_KEYS, ...ANSWER_KEYS, "times", "delay"];
 const ERROR_KEYS = ["kind", "code", "message", "retryable", "status", "retry_after", "value"];
 
@@ -29,7 +32,7 @@ export function readStub(fields: Fields, line: number): Stub {
     fields.error("STUB_INVALID", "", "a stub names a step or a kind of tools");
   }
   const answers = readAnswers(fields);
-  const isSeries = Object.hasOwn(fields.map, "results");
+  const isSeries = SERIES_KEYS.some((key) => Object.hasOwn(fields.map, key));
   const times = isSeries ? answers.length : fields.integer("times", 1);
   return {
     ...readPattern(fields),
@@ -70,25 +73,45 @@ function numberField(
 }
 
 function readAnswers(fields: Fields): readonly StubAnswer[] {
-  const given = ANSWER_KEYS.filter((name) => Object.hasOwn(fields.map, name));
-  const [key] = given;
-  if (key === undefined || given.length > 1) {
-    const names = ANSWER_KEYS.join(", ");
-    fields.error("STUB_INVALID", given[1] ?? "", `a stub has exactly one of ${names}`);
-    return [];
-  }
-  const value = fields.map[key] ?? null;
+  const key = onlyKey(fields, ANSWER_KEYS);
   switch (key) {
+    case undefined:
+      return [];
     case "results":
       return fields.list(key).map((each) => ({ kind: "result", value: each }));
-    case "error":
-      return [readError(fields, value)];
-    case "http":
-      return [readHttp(fields.fields(key))];
-    case "template":
-      return [{ kind: "template", value }];
+    case "answers":
+      return fields.list(key).flatMap((each, index) => {
+        const answer = Fields.of(fields.report, each, `${fields.at(key)}[${index}]`);
+        refuseOthers(answer, SINGLE_KEYS);
+        const single = onlyKey(answer, SINGLE_KEYS);
+        return single === undefined ? [] : [readAnswer(answer, single)];
+      });
     default:
-      return [{ kind: "result", value }];
+      return [readAnswer(fields, key)];
+  }
+}
+
+/** The one that is there. */
+function onlyKey(fields: Fields, keys: readonly string[]): string | undefined {
+  const given = keys.filter((name) => Object.hasOwn(fields.map, name));
+  if (given.length !== 1) {
+    const names = keys.join(", ");
+    fields.error("STUB_INVALID", given[1] ?? "", `a stub has exactly one of ${names}`);
+  }
+  return given.length === 1 ? given[0] : undefined;
+}
+
+function readAnswer(fields: Fields, key: string): StubAnswer {
+  const value = fields.map[key] ?? null;
+  switch (key) {
+    case "error":
+      return readError(fields, value);
+    case "http":
+      return readHttp(fields.fields(key));
+    case "template":
+      return { kind: "template", value };
+    default:
+      return { kind: "result", value };
   }
 }
 

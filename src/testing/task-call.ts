@@ -13,6 +13,7 @@ import { renderValue } from "../template/render.ts";
 import type { Scope } from "../template/scope.ts";
 import { Aliased } from "../template/scope.ts";
 import { statusFailure } from "../tools/http/answer.ts";
+import { noopTool } from "../tools/noop.ts";
 import type { Tools } from "../tools/registry.ts";
 import { KNOWN_TOOL_KINDS } from "../tools/registry.ts";
 import { configFailure } from "../tools/task-error.ts";
@@ -57,15 +58,20 @@ const HARMLESS_KINDS: ReadonlySet<string> = new Set(["noop"]);
 /** @throws UnstubbedCallError */
 export async function tryTask(options: TaskTryOptions, attempt: TaskTry): Promise<TriedTask> {
   const task = currentTask(attempt.run);
-  const description = KNOWN_TOOL_KINDS.get(task.kind) ?? { fields: {} };
+  const description = KNOWN_TOOL_KINDS.get(task.kind);
   let rendered: RenderedTask;
   try {
-    rendered = renderTask(attempt.run, rawFieldsOf(attempt.run, description));
+    rendered = renderTask(attempt.run, rawFieldsOf(attempt.run, description ?? { fields: {} }));
   } catch (error) {
     const outcome = { ok: false, failure: templateFailure(error) } as const;
     return { call: callOf(attempt, { task, input: {}, config: {} }), outcome, delayMs: 0 };
   }
   const call = callOf(attempt, rendered);
+  const problems = description === undefined ? [] : checkRendered(description, rendered.config);
+  if (problems.length > 0) {
+    // A worker would not run it either.
+    return { call, outcome: { ok: false, failure: configFailure(problems) }, delayMs: 0 };
+  }
   const stubbed = options.stubs.answer(call);
   if (stubbed !== undefined) {
     const scope = withNames(taskScope(attempt.run), { ...rendered.input, input: rendered.input });
@@ -138,14 +144,10 @@ async function runLive(
   { run, timeoutMs }: TaskTry,
   { task, input, config }: RenderedTask,
 ): Promise<TaskOutcome> {
-  const tool = options.openTools().get(task.kind);
+  const tool = toolOf(options, task.kind);
   if (tool === undefined) {
     const message = `There is no tool "${task.kind}"`;
     return { ok: false, failure: failure("not_found", message, { code: "TOOL_UNKNOWN" }) };
-  }
-  const problems = checkRendered(tool.description, config);
-  if (problems.length > 0) {
-    return { ok: false, failure: configFailure(problems) };
   }
   const { data, pipeline, step } = run;
   const call = {
@@ -158,6 +160,11 @@ async function runLive(
     step: step.name,
   };
   return await runTool(tool, call, toolContext(options, timeoutMs));
+}
+
+/** What reaches nothing outside needs no processes. */
+function toolOf({ openTools }: TaskTryOptions, kind: string): Tool | undefined {
+  return kind === "noop" ? noopTool : openTools().get(kind);
 }
 
 async function runTool(

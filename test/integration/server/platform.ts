@@ -118,6 +118,8 @@ export async function startPlatform() {
   return {
     call,
     stream,
+    /** Listens; gives the address. */
+    listen: async () => `http://127.0.0.1:${await server.start("127.0.0.1", 0)}`,
     orchestrator,
     db,
     bus,
