@@ -44,6 +44,8 @@ let asking;
 function askToken() {
   const dialog = document.getElementById("token");
   asking ??= new Promise((resolve) => {
+    dialog.querySelector(".error").hidden = token() === null;
+    dialog.querySelector("input").value = "";
     dialog.showModal();
     dialog.addEventListener(
       "close",
