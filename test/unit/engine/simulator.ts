@@ -6,11 +6,13 @@
  */
 import type { CommandId, ExecutionId, TimerId, WorkerId } from "../../../src/core/ids.ts";
 import type { Json } from "../../../src/core/json.ts";
+import type { Playbook } from "../../../src/dsl/playbook.ts";
 import type { CommandOutcome, CommandPayload, CommandReport } from "../../../src/engine/command.ts";
 import type { ChildEnd, EngineInput, NewCommand } from "../../../src/engine/decision.ts";
-import { failure } from "../../../src/engine/failure.ts";
+import { failure, templateFailure } from "../../../src/engine/failure.ts";
 import type { TaskOutcome } from "../../../src/engine/output.ts";
-import { currentTask, retriedOf, settleTask } from "../../../src/engine/pipeline.ts";
+import type { PipelineRun } from "../../../src/engine/pipeline.ts";
+import { currentTask, renderTask, retriedOf, settleTask } from "../../../src/engine/pipeline.ts";
 import type { Visit } from "../../../src/engine/record.ts";
 import { pullerKey } from "../../../src/engine/record.ts";
 import { isServerKind } from "../../../src/engine/server-task.ts";
@@ -32,9 +34,12 @@ export interface Tally {
   readonly signalCount: number;
 }
 
-/** @throws when an invariant does not hold. */
-export function simulate(seed: number): Tally {
-  const world = new World(new Chance(seed));
+/**
+ * @param playbook runs in place of one by chance; its tasks are rendered, and fail where that fails.
+ * @throws when an invariant does not hold.
+ */
+export function simulate(seed: number, playbook?: Playbook): Tally {
+  const world = new World(new Chance(seed), playbook);
   world.run();
   return world.tally();
 }
@@ -53,9 +58,13 @@ class World {
   readonly #source: RowSource;
   #staleCount = 0;
 
-  constructor(chance: Chance) {
+  /** Tasks are rendered as a worker does it. */
+  readonly #isRendered: boolean;
+
+  constructor(chance: Chance, playbook: Playbook | undefined) {
     this.#chance = chance;
-    this.#driver = new Driver(randomPlaybook(chance));
+    this.#isRendered = playbook !== undefined;
+    this.#driver = new Driver(playbook ?? randomPlaybook(chance));
     this.#errorPercent = chance.pick([0, 2, 5, 20]);
     this.#source = new RowSource(chance);
   }
@@ -88,9 +97,10 @@ class World {
     }
     const names = [...state.unfinished.values()].map(({ visit }) => visit.step);
     const only = names.length > 0 && this.#chance.hits(20) ? { steps: [names[0] ?? ""] } : {};
+    const hadCompleted = state.status === "completed";
     const decision = this.#give({ kind: "retry", ...only });
     const isRefused = decision.refusal !== undefined;
-    check(isRefused === (state.status === "completed"), "all but a completed one can be retried");
+    check(isRefused === hadCompleted, "all but a completed one can be retried");
     check(!isRefused || decision.events.length === 0, "what is refused changes nothing");
     return !isRefused;
   }
@@ -200,7 +210,7 @@ class World {
       if (isServerKind(currentTask(run).kind)) {
         return { status: "yielded", pipeline, delayMs: 0 };
       }
-      const next = settleTask(run, this.#taskOutcome(data.loop?.index));
+      const next = settleTask(run, this.#rendered(run) ?? this.#taskOutcome(data.loop?.index));
       if (next.kind === "done") {
         return { status: "ok", value: next.value, ctx: next.ctx, ...retriedOf(next) };
       }
@@ -212,6 +222,19 @@ class World {
         return { status: "yielded", pipeline: next.pipeline, delayMs: next.delayMs };
       }
       pipeline = next.pipeline;
+    }
+  }
+
+  /** How the task fails if its templates do. */
+  #rendered(run: PipelineRun): TaskOutcome | undefined {
+    if (!this.#isRendered) {
+      return undefined;
+    }
+    try {
+      renderTask(run);
+      return undefined;
+    } catch (error) {
+      return { ok: false, failure: templateFailure(error) };
     }
   }
 
