@@ -244,6 +244,10 @@ test("a schedule whose playbook is missing says so in its history", async () => 
     status: "failed",
     reason: expect.stringContaining("no/such"),
   });
+  const { schedules } = (await server.call("GET", "/api/schedules")).body;
+  expect(schedules).toMatchObject([
+    { name: "lost", last_firing: { kind: "manual", status: "failed", execution_id: null } },
+  ]);
 });
 
 test("a document of kind Schedule is registered, versioned and put to work", async () => {
