@@ -1,6 +1,6 @@
-/** The commands for who writes playbooks and who looks after servers: validate, test, context, query. */
+/** The commands for who writes playbooks and who looks after servers: validate, test, tools, context, query. */
 import type { Command } from "@commander-js/extra-typings";
-import { clientOptions, testOptions } from "../config/tables.ts";
+import { clientOptions, testOptions, toolsOptions } from "../config/tables.ts";
 import type { CliContext } from "./context.ts";
 import { addFlags, example } from "./flags.ts";
 import type { Finish } from "./program-parts.ts";
@@ -9,6 +9,7 @@ import { apiOf } from "./program-parts.ts";
 export function addDevelopCommands(program: Command, context: CliContext, finish: Finish): void {
   addValidate(program, context, finish);
   addTest(program, context, finish);
+  addTools(program, context, finish);
   addContext(program, context, finish);
   addQuery(program, context, finish);
   addCleanup(program, context, finish);
@@ -61,6 +62,20 @@ function addTest(program: Command, context: CliContext, finish: Finish): void {
     });
   addFlags(record, clientOptions);
   example(record, "noetl test record 531442233210601472 --playbook etl.yaml > etl.test.yaml");
+}
+
+function addTools(program: Command, context: CliContext, finish: Finish): void {
+  const tools = program
+    .command("tools")
+    .argument("[kind]", "one of them, with its fields, result, failures and an example")
+    .description("List the tools that playbooks may call, and what this machine lacks for them.")
+    .option("-j, --json", "print JSON, with a JSON Schema for each")
+    .action(async (kind, flags) => {
+      const { showTools } = await import("./tools-command.ts");
+      finish(await showTools(context, kind, flags));
+    });
+  addFlags(tools, toolsOptions);
+  example(tools, "noetl tools", "noetl tools http", "noetl tools postgres --json | jq .schema");
 }
 
 function addContext(program: Command, context: CliContext, finish: Finish): void {

@@ -16,6 +16,8 @@ const DEFAULT_PORT = 9090;
 export interface WorkerParts {
   bus: Pick<Bus, "isConnected"> | undefined;
   worker: Pick<Worker, "status"> | undefined;
+  /** What its machine lacks, by kind of tool. */
+  lacking?: ReadonlyMap<string, string>;
 }
 
 export interface WorkerProbes extends ProbeServer {
@@ -59,7 +61,7 @@ function startSomewhere(start: (port: number) => ProbeServer, log: Logger): Prob
   }
 }
 
-function readinessOf({ bus, worker }: WorkerParts): Readiness {
+function readinessOf({ bus, worker, lacking = new Map() }: WorkerParts): Readiness {
   const { state = "starting", isConnected = false, slots, freeSlots } = worker?.status ?? {};
   const isOnBus = bus?.isConnected ?? false;
   return {
@@ -70,6 +72,7 @@ function readinessOf({ bus, worker }: WorkerParts): Readiness {
       nats: isOnBus ? "connected" : "not connected",
       slots: slots ?? 0,
       free_slots: freeSlots ?? 0,
+      ...(lacking.size === 0 ? {} : { lacks: Object.fromEntries(lacking) }),
     },
   };
 }

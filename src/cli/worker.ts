@@ -45,6 +45,11 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     duckdbLibrary: () => duckdbLibrary(values.cacheDir ?? defaultCacheDir()),
   });
   stack.defer(() => tools.close());
+  const { lacking } = tools;
+  parts.lacking = lacking;
+  for (const [kind, lack] of lacking) {
+    log.warn("This machine cannot run a kind of tool", { kind, lack });
+  }
   tools.prestart();
   const bus = stack.use(
     await connectBus({

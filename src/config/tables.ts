@@ -465,6 +465,9 @@ export const testOptions = {
   filesDir: workerTuning.filesDir,
 };
 
+/** Of `noetl tools`. */
+export const toolsOptions = { python: workerTuning.python };
+
 /** Roles as README.md shows them. */
 export const ROLES = {
   server: serverOptions,

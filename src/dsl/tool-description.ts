@@ -92,7 +92,7 @@ export const SHARED_FIELDS: ToolFields = {
     type: ["text", "list", "map"],
     about: "credential or keychain entry by name, several, or a map with the fields of one",
   },
-  timeout: { type: "duration", about: "limit of one try; of http also {connect, read}" },
+  timeout: { type: ["duration", "map"], about: "limit of one try; {connect, read}: their sum" },
   timeout_seconds: { sameAs: "timeout" },
 };
 

@@ -42,6 +42,7 @@ import { refusedRoutes } from "./routes/refused.ts";
 import { resultRoutes } from "./routes/results.ts";
 import { scheduleRoutes } from "./routes/schedules.ts";
 import { subscriptionRoutes } from "./routes/subscriptions.ts";
+import { toolRoutes } from "./routes/tools.ts";
 import { variableRoutes } from "./routes/variables.ts";
 import { workerRoutes } from "./routes/workers.ts";
 
@@ -160,6 +161,7 @@ function createApp(context: RouteContext): {
     .use(credentialRoutes(context))
     .use(keychainRoutes(context))
     .use(workerRoutes(context))
+    .use(toolRoutes(context))
     .use(platformRoutes(context))
     .use(operatorRoutes(context))
     .use(refusedRoutes())

@@ -7,18 +7,16 @@ import { SOURCES, TARGETS } from "./ends.ts";
 
 /** What is wrong with a transfer, ends included. */
 export function checkTransfer(config: JsonObject): readonly string[] {
-  const { source, target, chunk_size: size } = config;
+  const { source, target } = config;
   const mode = modeOf(config);
   const from = kindOf(source);
   const to = kindOf(target);
-  const count = Number(size ?? 1);
   return [
     ...endProblems("source", from, Object.keys(SOURCES)),
     ...endProblems("target", to, Object.keys(TARGETS)),
     ...(SOURCES[from]?.check(mapOf(source)) ?? []),
     ...(TARGETS[to]?.check(mapOf(target), mode ?? "append") ?? []),
     ...(mode === undefined ? [`\`mode\` must be one of ${MODES.join(", ")}`] : []),
-    ...(Number.isInteger(count) && count > 0 ? [] : ["`chunk_size` must be a positive number"]),
     ...mappingProblems(config),
   ];
 }

@@ -121,3 +121,26 @@ test("test without tests is wrong usage", async () => {
   expect(reason).toBe("usage");
   expect(notes).toContain("etl.yaml has no tests: write them in");
 });
+
+test("tools lists every kind with where it runs, and what this machine lacks", async () => {
+  const { run } = createCli({ NOETL_PYTHON: "no-such-python" });
+  const list = await run("tools");
+  expect(list.reason).toBe("ok");
+  expect(list.out).toMatch(/^http +worker +calls `url`/m);
+  expect(list.out).toMatch(/^wait +server +waits for/m);
+  expect(list.out).toMatch(/^python +not here +runs Python/m);
+  expect(list.out).toContain("cannot run it: there is no program no-such-python in the PATH");
+});
+
+test("tools KIND shows fields, result, failures and an example; --json a schema", async () => {
+  const { run } = createCli();
+  const text = (await run("tools", "shell")).out;
+  expect(text).toMatch(/^command, cmds, script +a text or number or a list/m);
+  expect(text).toContain("It needs a command or cmds.");
+  expect(text).toMatch(/^ {2}exit_code +an exit code other than 0/m);
+  expect(text).toContain("  kind: shell\n");
+  const view = JSON.parse((await run("tools", "shell", "--json")).out);
+  expect(view).toMatchObject({ kind: "shell", schema: { required: ["kind"] } });
+  const wrong = await run("tools", "shel");
+  expect([wrong.reason, wrong.notes]).toEqual(["usage", expect.stringContaining('"shell"')]);
+});

@@ -80,6 +80,12 @@ describe("the probes of a worker", () => {
       free_slots: 3,
     });
 
+    parts.lacking = new Map([["ssh", "there is no program ssh in the PATH"]]);
+    expect(JSON.parse((await ask(probes, "/readyz"))[1])).toMatchObject({
+      status: "ok",
+      lacks: { ssh: "there is no program ssh in the PATH" },
+    });
+
     const unready: readonly WorkerParts[] = [
       { bus: { isConnected: false }, worker: { status: WORKING } },
       { ...parts, worker: { status: { ...WORKING, isConnected: false } } },

@@ -470,24 +470,26 @@ describe("checking", () => {
   const problems = (config: JsonObject) => problemsOf(tool, config);
 
   test("names everything that is missing or wrong", () => {
-    expect(problems({})).toEqual([
+    expect(problems({})).toEqual(["transfer needs a source", "transfer needs a target"]);
+    expect(problems({ source: {}, target: {} })).toEqual([
       "`source.type` is missing: one of duckdb, http, postgres",
       "`target.type` is missing: one of duckdb, postgres",
     ]);
     expect(
       problems({
         source: { kind: "http" },
-        target: { tool: "duckdb", mapping: ["a"] },
-        mode: "merge",
-        chunk_size: 0,
+        target: { tool: "duckdb", mapping: ["a"], mode: "merge" },
       }),
     ).toEqual([
       "`source.url` is missing",
       "`target.table` is missing",
       "`target.database` is missing: rows in memory would be gone with the task",
       "`mode` must be one of append, replace, upsert",
-      "`chunk_size` must be a positive number",
       "`target.mapping` must map columns of the target to names of the source",
+    ]);
+    expect(problems({ source: {}, target: {}, mode: "merge", chunk_size: 0 })).toEqual([
+      "`mode` must be one of append, replace, upsert",
+      "`chunk_size` must be a whole number from 1 on, not 0",
     ]);
     expect(problems({ source: { type: "ftp" }, target: { type: "postgres" } })).toEqual([
       '`source.type` is "ftp": it must be one of duckdb, http, postgres',
