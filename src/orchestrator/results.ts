@@ -28,7 +28,7 @@ import {
 import { removeResult } from "../store/result-removal.ts";
 import type { BodyKey, ResultStore, StoreKind } from "../store/result-store.ts";
 import { databaseError } from "../store/sqlstate.ts";
-import { walk } from "../template/ref.ts";
+import { splitRef, walk } from "../template/ref.ts";
 import type { ResultRef } from "../template/scope.ts";
 import { isResultRef } from "../template/scope.ts";
 import type { OrchestratorMetrics } from "./options.ts";
@@ -183,11 +183,11 @@ export class Results {
    * @throws AppError invalid RESULT_TOO_LARGE_HERE over the limit for that; as {@link open}.
    */
   async load(text: string): Promise<{ readonly value: Json; readonly size: number }> {
-    const { info, read } = await this.open(text);
+    const { base, pointer } = splitRef(text);
+    const { info, read } = await this.open(base);
     this.#quota.checkTemplateSize(text, info.size);
     const value = await readJson(read(), info.contentType);
-    const address = toAddress(text);
-    return { value: walk(value, address.pointer) ?? null, size: info.size };
+    return { value: walk(value, pointer) ?? null, size: info.size };
   }
 
   /** Values of scope `workflow` belong to the outermost execution. */
@@ -299,6 +299,10 @@ export class Results {
 
   async #open(address: ResultAddress, text: string): Promise<OpenResult> {
     const { store, stepValue } = this.#options;
+    if (address.pointer.length > 0) {
+      const { value } = await this.load(text);
+      return inlineResult(address.executionId, text, value);
+    }
     if (address.kind === "content") {
       const row = await findResult(store.durable, address);
       if (row === undefined) {
@@ -313,7 +317,7 @@ export class Results {
     }
     const inside = toRef(value);
     return inside === undefined
-      ? inlineResult(address, value)
+      ? inlineResult(executionId, step, value)
       : await this.#open(toAddress(inside), inside);
   }
 
@@ -386,11 +390,8 @@ function infoOf({ body, expiresAtMs, step, ...row }: ResultRow): ResultInfo {
   };
 }
 
-/** A value that is part of the log. */
-function inlineResult(
-  { executionId, step }: Extract<ResultAddress, { kind: "place" }>,
-  value: Json,
-): OpenResult {
+/** A value that is part of the log, or of a larger one. */
+function inlineResult(executionId: ExecutionId, step: string, value: Json): OpenResult {
   const bytes = new TextEncoder().encode(JSON.stringify(value));
   const sha256 = new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
   const size = bytes.length;

@@ -112,7 +112,7 @@ async function get(
   if (loaded !== undefined) {
     return loaded;
   }
-  const key = readKey(fields);
+  const { key, pointer } = wholeOf(readKey(fields));
   if (values["file"] !== undefined && values["file"] !== null) {
     return await getFile(key, pathOf(values["file"], options), artifacts);
   }
@@ -124,8 +124,16 @@ async function get(
     return (bytes) => void parts.push(bytes);
   });
   const value = decodeResult(Buffer.concat(parts), info.contentType);
-  const { pointer } = splitRef("address" in key ? key.address : "");
   return isJsonType(info.contentType) ? (walk(value, pointer) ?? null) : viewBytes(info, value);
+}
+
+/** A part comes with the whole: the rest is left out here. */
+function wholeOf(key: ResultQuery): {
+  readonly key: ResultQuery;
+  readonly pointer: readonly string[];
+} {
+  const { base, pointer } = splitRef("address" in key ? key.address : "");
+  return { key: "address" in key ? { address: base } : key, pointer };
 }
 
 /** A template that reads a stored value gives the value itself: there is nothing left to get. */

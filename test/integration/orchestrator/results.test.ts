@@ -29,6 +29,9 @@ const newId = createIdGenerator(7);
 const log = createLogger({ level: "error", format: "json", component: "test", write: () => {} });
 const stepValues = new Map<string, Json>();
 
+/** PostgreSQL may have to be started first. */
+const START_MS = 60_000;
+
 let db: TestDatabase;
 let store: Store;
 let results: Results;
@@ -37,7 +40,7 @@ beforeAll(async () => {
   db = await createTestDatabase();
   store = connectStore(db.url, { name: "test", max: 4 });
   results = createResults();
-});
+}, START_MS);
 
 afterAll(async () => {
   await store.close();

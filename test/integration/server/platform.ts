@@ -117,6 +117,7 @@ export async function startPlatform() {
     await (await server.handle(new Request(`http://localhost${path}`, { headers }))).text();
   return {
     call,
+    handle: (request: Request) => server.handle(request),
     stream,
     /** Listens; gives the address. */
     listen: async () => `http://127.0.0.1:${await server.start("127.0.0.1", 0)}`,

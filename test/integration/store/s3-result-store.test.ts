@@ -25,6 +25,9 @@ const metrics = createServerMetrics(createRegistry({ hasProcessMetrics: false })
 const newId = createIdGenerator(9);
 const log = createLogger({ level: "error", format: "json", component: "test", write: () => {} });
 
+/** PostgreSQL may have to be started first. */
+const START_MS = 60_000;
+
 let db: TestDatabase;
 let store: Store;
 let s3: TestS3;
@@ -33,7 +36,7 @@ beforeAll(async () => {
   db = await createTestDatabase();
   store = connectStore(db.url, { name: "test", max: 4 });
   s3 = await startS3("s3-results");
-});
+}, START_MS);
 
 afterAll(async () => {
   await s3[Symbol.asyncDispose]();

@@ -26,6 +26,9 @@ const newId = createIdGenerator(11);
 const filesDir = makeScratchDir("artifacts");
 const tool = createArtifactTool({ filesDir, maxOutputBytes: 10_000 });
 
+/** PostgreSQL may have to be started first. */
+const START_MS = 60_000;
+
 let db: TestDatabase;
 let store: Store;
 let artifacts: Artifacts;
@@ -59,7 +62,7 @@ beforeAll(async () => {
     list: (id, page) => results.list(id, page),
     remove: (ref) => results.remove(ref),
   };
-});
+}, START_MS);
 
 afterAll(async () => {
   await store.close();
