@@ -245,6 +245,8 @@ class ExecutionPage {
     this.selected = undefined;
     this.isDirty = true;
     const onStep = (name) => this.select(name);
+    // Where there is one column, what went wrong comes first.
+    this.side.classList.toggle("first", row.status === "FAILED");
     this.side.replaceChildren(...executionPanel(row, { relations, onStep }));
   }
 
@@ -271,6 +273,7 @@ class ExecutionPage {
   }
 
   showStep(row, failedItems) {
+    this.side.classList.remove("first");
     const onLog = (step) => {
       this.logStep = step;
       this.tabs.open("Log");

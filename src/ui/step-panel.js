@@ -116,9 +116,10 @@ export function executionPanel(row, { relations, onStep }) {
       h("h2", { class: "failed" }, "Error"),
       failureView(row.error_details, row.error, onStep),
     ],
-    isLive
-      ? h("p", { class: "dim" }, "No result yet. Select a step to see what it does.")
-      : h("details", { open: true }, h("summary", {}, "Result"), valueView(row.result, row.path)),
+    isLive && h("p", { class: "dim" }, "No result yet. Select a step to see what it does."),
+    !isLive &&
+      (row.result !== null || !row.error) &&
+      h("details", { open: true }, h("summary", {}, "Result"), valueView(row.result, row.path)),
     h("details", { open: isLive }, h("summary", {}, "Workload"), json(row.workload)),
     relations.length > 0 && [
       h("h2", {}, "Related executions"),
