@@ -2,8 +2,9 @@
  * Gives a secret to the tasks behind it in the same pipeline: a credential, or an entry of the
  * playbook's keychain, whose values the server fetches from wherever they are kept.
  *
- * In events, logs and the step's value the secret is masked, so later steps cannot read it: they name
- * it themselves.
+ * In events, logs and the step's value the secret is masked, so later steps and sub-playbooks cannot
+ * read it: they name it themselves. A pipeline that is left for a while, for a long retry or a wait,
+ * reads it anew when it goes on: src/worker/reopen-secrets.ts.
  */
 import type { Json, JsonObject } from "../core/json.ts";
 import type { ToolDescription } from "../dsl/tool-description.ts";

@@ -27,6 +27,7 @@ import type { PermitOptions } from "./rate-limit.ts";
 import { takePermit } from "./rate-limit.ts";
 import type { RefStore } from "./ref-store.ts";
 import { CommandRefs } from "./ref-store.ts";
+import { reopenSecrets } from "./reopen-secrets.ts";
 import { limitOutcome } from "./result-limit.ts";
 import { TaskLog } from "./task-log.ts";
 import { tryTask } from "./task-try.ts";
@@ -89,6 +90,8 @@ class CommandRun {
   readonly #gates = new Map<string, LogGate>();
   readonly #startMs = performance.now();
   #pipeline: PipelineState;
+  /** Where this command has begun. */
+  #begun: PipelineState;
 
   constructor(options: CommandRunOptions, command: ClaimedCommand, stop: AbortSignal) {
     this.#options = options;
@@ -96,11 +99,16 @@ class CommandRun {
     this.#stop = stop;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#pipeline = command.payload.pipeline;
+    this.#begun = this.#pipeline;
     this.#refs = new CommandRefs(options.refStore, stop);
     this.secrets = new CommandSecrets({ ...options, held: command, signal: stop });
   }
 
   async execute(): Promise<CommandOutcome | undefined> {
+    const lost = await this.#reopenSecrets();
+    if (lost !== undefined) {
+      return this.#stop.aborted ? this.stopped() : this.#fail(lost, null, this.#pipeline);
+    }
     for (;;) {
       if (this.#isForOthers()) {
         return this.#yield(0);
@@ -138,6 +146,23 @@ class CommandRun {
     }
   }
 
+  /** Why a secret that this run has had is not to be had any more. */
+  async #reopenSecrets(): Promise<Failure | undefined> {
+    if (this.#isForOthers()) {
+      return undefined;
+    }
+    const state = await reopenSecrets(this.#run, {
+      tryTask: (run) => this.#try(currentTask(run), run),
+      mask: (value) => this.secrets.maskJson(value),
+    });
+    if ("kind" in state) {
+      return state;
+    }
+    this.#pipeline = state;
+    this.#begun = state;
+    return undefined;
+  }
+
   get #run(): PipelineRun {
     const { step, scope } = this.#command.payload;
     const { env } = this.#options;
@@ -163,15 +188,15 @@ class CommandRun {
   }
 
   get #hasProgress(): boolean {
-    return this.#pipeline !== this.#command.payload.pipeline;
+    return this.#pipeline !== this.#begun;
   }
 
-  async #try(task: Task): Promise<TaskOutcome> {
+  async #try(task: Task, run: PipelineRun = this.#run): Promise<TaskOutcome> {
     const { metrics, tools, log } = this.#options;
     const startMs = performance.now();
     const taskLog = this.#logOf(task);
     const outcome = await tryTask({
-      run: this.#run,
+      run,
       tools,
       refs: this.#refs,
       client: this.#options.client,

@@ -122,6 +122,10 @@ export class CommandSecrets {
     return new Aliased(entry.data, missing);
   }
 
+  maskJson(value: Json): Json {
+    return this.#mask.json(value);
+  }
+
   maskText(text: string): string {
     return this.#mask.text(text);
   }

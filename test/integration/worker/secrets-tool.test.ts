@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { EmbeddedNats } from "../../../src/embedded/nats.ts";
+import { PIPELINE_START } from "../../../src/engine/command.ts";
 import { secretsTool } from "../../../src/tools/secrets.ts";
 import { startNats } from "../../support/nats.ts";
 import { failureFrom, problemsOf, valueFrom } from "../tools/call.ts";
@@ -63,5 +64,43 @@ describe("in a pipeline", () => {
     expect(value).toMatchObject({ use: { length: "s3cret-value".length } });
     expect(JSON.stringify(platform.reports)).toContain("***");
     expect(JSON.stringify([platform.reports, platform.lines])).not.toContain("s3cret-value");
+  });
+
+  test("a run that comes back later has it again, and what set took from it; it was never written down", async () => {
+    const set = [
+      { target: "token", value: "{{ output.value }}" },
+      { target: "ctx.token", value: "{{ output.value }}" },
+    ];
+    const key = { ...task("key", { auth: "db", field: "password" }), kind: "secrets", set };
+    const first = await platform.outcome(
+      await platform.queue([key, task("child", { do: "give" }, { kind: "playbook" })]),
+    );
+    expect(first).toMatchObject({
+      status: "yielded",
+      pipeline: {
+        position: 1,
+        results: { key: { value: "***" } },
+        locals: { token: "***" },
+        ctx: { token: "***" },
+      },
+    });
+    const pipeline = first.status === "yielded" ? first.pipeline : PIPELINE_START;
+    const lengths = "{{ key.value | length }} {{ token | length }} {{ ctx.token | length }}";
+    const second = await platform.outcome(
+      await platform.queue([key, task("use", { do: "give", value: lengths })], { pipeline }),
+    );
+    expect(resultOf(second)).toMatchObject({ use: "12 12 12", key: { value: "***" } });
+    expect(JSON.stringify(platform.reports)).not.toContain("s3cret-value");
+  });
+
+  test("a run whose secret is gone meanwhile fails, rather than going on with a mask", async () => {
+    const key = { ...task("key", { auth: "gone" }), kind: "secrets" };
+    const given = { status: "success", name: "gone", type: "postgres", data: { password: "***" } };
+    const pipeline = { ...PIPELINE_START, position: 1, results: { key: given } };
+    const id = await platform.queue([key, task("use", { do: "give" })], { pipeline });
+    expect(await platform.outcome(id)).toMatchObject({
+      status: "error",
+      error: { kind: "auth", code: "CREDENTIAL_NOT_FOUND" },
+    });
   });
 });

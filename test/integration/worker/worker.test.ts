@@ -130,7 +130,7 @@ test("failures of every origin are reported as data", async () => {
     error: { kind: "internal", stderr: expect.stringContaining("Error: a bug") },
   });
   expect(await run(task("t", {}))).toMatchObject({
-    error: { kind: "schema", message: "`do` is missing" },
+    error: { kind: "schema", message: "test needs do" },
   });
   expect(await run(task("t", {}, { kind: "strange" }))).toMatchObject({
     error: { kind: "not_found", code: "TOOL_UNKNOWN" },
