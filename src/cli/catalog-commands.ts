@@ -1,6 +1,7 @@
 /** `register`, `list`, `get`: what the platform knows. */
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/json.ts";
+import { isJsonObject } from "../core/json.ts";
 import { TEST_FILE } from "../testing/test-case.ts";
 import type { Api } from "./api.ts";
 import type { CliContext, ExitReason } from "./context.ts";
@@ -104,6 +105,7 @@ export interface ListFlags extends JsonFlag {
 
 interface ListView {
   readonly url: string;
+  readonly query?: Readonly<Record<string, string>>;
   /** Name of the list in the answer; absent: the answer is the list. */
   readonly key?: string;
   readonly headings: readonly string[];
@@ -125,6 +127,7 @@ const LIST_VIEWS: Readonly<Record<ListName, ListView>> = {
   },
   playbooks: {
     url: "/api/catalog/list/playbook",
+    query: { include_content: "false" },
     key: "entries",
     headings: ["path", "version", "catalog id", "registered"],
     cells: (row) => [
@@ -203,13 +206,13 @@ const LIST_VIEWS: Readonly<Record<ListName, ListView>> = {
 };
 
 export async function list(
-  { out }: CliContext,
+  { out, note }: CliContext,
   api: Api,
   name: ListName,
   flags: ListFlags,
 ): Promise<ExitReason> {
   const view = LIST_VIEWS[name];
-  const query = new URLSearchParams();
+  const query = new URLSearchParams(view.query);
   for (const key of ["path", "status", "limit"] as const) {
     const value = flags[key];
     if (value !== undefined) {
@@ -222,6 +225,10 @@ export async function list(
     out(formatJson(rows));
   } else {
     out(rows.length === 0 ? `No ${name}.` : formatTable(view.headings, rows.map(view.cells)));
+  }
+  const total = isJsonObject(answer) ? Number(answer["total"] ?? 0) : 0;
+  if (total > rows.length) {
+    note(`(${rows.length} of ${total}; --limit shows more)`);
   }
   return "ok";
 }
