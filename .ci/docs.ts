@@ -1,7 +1,14 @@
-/** `bun run docs`: writes the table of options into README.md. A unit test checks that it is current. */
+/**
+ * `bun run docs`: writes the table of options into README.md, and those of the language into
+ * src/dsl/README.md. Unit tests check that they are current.
+ */
 import { join } from "node:path";
 import { withReference } from "../src/config/reference.ts";
 import { ROLES } from "../src/config/tables.ts";
+import { withLanguage } from "../test/unit/dsl/language/table.ts";
 
 const path = join(import.meta.dir, "../README.md");
 await Bun.write(path, withReference(await Bun.file(path).text(), ROLES));
+
+const language = join(import.meta.dir, "../src/dsl/README.md");
+await Bun.write(language, withLanguage(await Bun.file(language).text()));

@@ -81,7 +81,7 @@ export function readAssignments(fields: Fields, key: string): readonly Assignmen
     if (scope === "" || name === "") {
       set.error("SET_TARGET_INVALID", target, `"${target}" names nothing to set`);
     } else if (name !== undefined && !SCOPES.has(scope ?? "")) {
-      const message = `"${target}" sets ctx["${target}"]; the scopes are ctx., iter. and step.`;
+      const message = `"${target}" sets ctx.${target}; the scopes are ctx., iter. and step.`;
       set.warn("SET_TARGET_UNKNOWN", target, message);
     }
     return { target, value };

@@ -33,6 +33,9 @@ export function readYaml(text: string): Source {
       `the document is larger than ${TEXT_LENGTH_MAX} characters`,
     );
   }
+  if (!isStorable(text)) {
+    return refuse("VALUE_NOT_TEXT", `the document ${NOT_STORABLE}`);
+  }
   const lines = new LineCounter();
   try {
     const document = parseDocument(text, {
@@ -147,6 +150,10 @@ class SourceReader {
   #readScalar(value: unknown, node: Node, path: string): Json {
     switch (typeof value) {
       case "string":
+        if (!isStorable(value)) {
+          this.#add("error", "VALUE_NOT_TEXT", `a text ${NOT_STORABLE}`, start(node), path);
+        }
+        return value;
       case "boolean":
         return value;
       case "bigint":
@@ -184,7 +191,11 @@ class SourceReader {
 
   #readKey(pair: Pair, path: string): string {
     if (isScalar(pair.key)) {
-      return String(pair.key.value ?? "");
+      const key = String(pair.key.value ?? "");
+      if (!isStorable(key)) {
+        this.#add("error", "VALUE_NOT_TEXT", `a key ${NOT_STORABLE}`, start(pair.key), path);
+      }
+      return key;
     }
     this.#add("error", "KEY_NOT_TEXT", "a key must be a text", start(pair.key), path);
     return "";
@@ -232,6 +243,14 @@ class SourceReader {
   ): void {
     this.#diagnostics.push({ severity, code, message, path, ...this.#position(offset) });
   }
+}
+
+const NOT_STORABLE =
+  "holds U+0000 or half of a surrogate pair, which no database keeps: encode it, for example in base64";
+
+/** PostgreSQL keeps neither NUL nor lone surrogates. */
+function isStorable(text: string): boolean {
+  return text.isWellFormed() && !text.includes("\0");
 }
 
 const PLAIN_KEY = /^[A-Za-z_][\w-]*$/;

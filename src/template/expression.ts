@@ -47,15 +47,23 @@ const CONSTANTS: ReadonlyMap<string, Json> = new Map<string, Json>([
   ["None", null],
 ]);
 const OPERATOR_NAMES = new Set(["and", "or", "not", "in", "is", "if", "else", "recursive"]);
-const FUNCTIONS = new Set(["range", "dict", "namespace", "cycler", "joiner"]);
-const MACHINE_FILTERS = new Set(
+/** Of MiniJinja; `now` and `token` are ours. */
+export const FUNCTIONS: ReadonlySet<string> = new Set([
+  "range",
+  "dict",
+  "namespace",
+  "cycler",
+  "joiner",
+]);
+/** MiniJinja's own, beside {@link FILTERS}. */
+export const MACHINE_FILTERS: ReadonlySet<string> = new Set(
   (
     "abs attr batch bool capitalize chain dictsort e escape filesizeformat groupby indent lines " +
     "map max min pluralize pprint reject rejectattr reverse round select selectattr slice " +
     "sort striptags sum title truncate unique"
   ).split(" "),
 );
-const TESTS = new Set(
+export const TESTS: ReadonlySet<string> = new Set(
   (
     "boolean defined divisibleby endingwith eq equalto escaped even false filter float ge " +
     "greaterthan gt in int integer iterable le lessthan lower lt mapping ne none None number odd " +

@@ -7,7 +7,8 @@ import type { Names } from "./names.ts";
 
 type StatementWriter = (rest: readonly Token[], names: Names) => string;
 
-const STATEMENTS: ReadonlyMap<string, StatementWriter> = new Map<string, StatementWriter>([
+/** By the word that begins them. */
+export const STATEMENTS: ReadonlyMap<string, StatementWriter> = new Map<string, StatementWriter>([
   ["if", writeExpressionText],
   ["elif", writeExpressionText],
   ["else", writeNothing],

@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import type { JsonObject } from "../../../src/core/json.ts";
 import { createHttpTool } from "../../../src/tools/http.ts";
+import { CERTIFICATE } from "../../support/certificate.ts";
 import { failureFrom, run, valueFrom } from "./call.ts";
 
 const tool = createHttpTool({ maxOutputBytes: 1_000_000 });
@@ -139,6 +140,19 @@ describe("answers", () => {
         http: { status },
       });
     });
+  }
+});
+
+test("accepts a certificate that nobody vouches for only if verify_ssl is false", async () => {
+  const fetch = (): Response => Response.json({ ok: 1 });
+  const secure = Bun.serve({ port: 0, hostname: "127.0.0.1", tls: CERTIFICATE, fetch });
+  try {
+    const url = `https://127.0.0.1:${secure.port}/`;
+    expect(await failureFrom(tool, { config: { url } })).toMatchObject({ kind: "connection" });
+    const value = await valueFrom(tool, { config: { url, verify_ssl: false } });
+    expect(value).toMatchObject({ data: { ok: 1 } });
+  } finally {
+    await secure.stop(true);
   }
 });
 
