@@ -13,22 +13,26 @@ export interface DatedTotals extends Totals {
 const AGE_FACTOR = 100;
 const AGE_MS_MIN = 500;
 
-export function createTotals(count: () => Promise<Totals>): () => Promise<DatedTotals> {
+/** @param now milliseconds since 1970. */
+export function createTotals(
+  count: () => Promise<Totals>,
+  now: () => number = Date.now,
+): () => Promise<DatedTotals> {
   let known: DatedTotals | undefined;
   let goodUntilMs = 0;
   let counting: Promise<DatedTotals> | undefined;
   const recount = async (): Promise<DatedTotals> => {
-    const beginMs = Date.now();
+    const beginMs = now();
     try {
       known = { ...(await count()), countedAtMs: beginMs };
-      goodUntilMs = Date.now() + Math.max(AGE_MS_MIN, AGE_FACTOR * (Date.now() - beginMs));
+      goodUntilMs = now() + Math.max(AGE_MS_MIN, AGE_FACTOR * (now() - beginMs));
       return known;
     } finally {
       counting = undefined;
     }
   };
   return async () => {
-    if (known !== undefined && Date.now() < goodUntilMs) {
+    if (known !== undefined && now() < goodUntilMs) {
       return known;
     }
     counting ??= recount();
