@@ -40,6 +40,7 @@ import { natsAddress, openInfrastructure } from "./infrastructure.ts";
 import { openLogger } from "./log.ts";
 import { createOperator } from "./operator.ts";
 import { openProviders, openSealer } from "./secrets.ts";
+import { templateEnvironment } from "./task-environment.ts";
 import { VERSION } from "./version.ts";
 
 type ServerValues = Values<typeof serverOptions>;
@@ -267,13 +268,6 @@ function reachable(host: string): string {
     return "127.0.0.1";
   }
   return host.includes(":") ? `[${host}]` : host;
-}
-
-function templateEnvironment(
-  { templateEnv }: ServerValues,
-  env: Environment,
-): Readonly<Record<string, string>> {
-  return Object.fromEntries(templateEnv.map((name) => [name, env[name] ?? ""]));
 }
 
 /** @throws AppError `HTTP_LISTEN_FAILED`. */

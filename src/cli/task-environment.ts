@@ -10,3 +10,11 @@ export function taskEnvironment(env: Environment): Environment {
   const secrets = new Set([...own, ...handed, "NATS_USER"]);
   return Object.fromEntries(Object.entries(env).filter(([name]) => !secrets.has(name)));
 }
+
+/** What templates may read as `env.NAME`. */
+export function templateEnvironment(
+  { templateEnv }: { readonly templateEnv: readonly string[] },
+  env: Environment,
+): Readonly<Record<string, string>> {
+  return Object.fromEntries(templateEnv.map((name) => [name, env[name] ?? ""]));
+}

@@ -18,7 +18,7 @@ import { createTools } from "../tools/registry.ts";
 import { createWorker } from "../worker/worker.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { openLogger } from "./log.ts";
-import { taskEnvironment } from "./task-environment.ts";
+import { taskEnvironment, templateEnvironment } from "./task-environment.ts";
 import { selfCommand, VERSION } from "./version.ts";
 import type { WorkerParts } from "./worker-probes.ts";
 import { openProbes } from "./worker-probes.ts";
@@ -87,7 +87,7 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     tools,
     log,
     metrics,
-    env: {},
+    env: templateEnvironment(values, env),
     graceMs: values.graceTime,
     limits: { resultBytes: values.resultBytes, ctxBytes: values.ctxBytes },
     onLog: (line) => writeTaskLine(log, line),

@@ -322,6 +322,14 @@ const ctxBytes = bytes({
   description: "Largest value of ctx; servers and workers need the same",
 });
 
+const templateEnv = list({
+  default: "",
+  placeholder: "NAME,…",
+  hasFlag: false,
+  description:
+    "Environment variables that templates may read as env.NAME: in fields of tasks the worker's, elsewhere the server's",
+});
+
 export const serverOptions = {
   ...listenOptions,
   ...folderOptions,
@@ -342,12 +350,7 @@ export const serverOptions = {
   skipMigration: toggle({
     description: "Do not bring the database to this version's schema at start",
   }),
-  templateEnv: list({
-    default: "",
-    placeholder: "NAME,…",
-    hasFlag: false,
-    description: "Environment variables of the server that templates may read as env.NAME",
-  }),
+  templateEnv,
   secretReading: toggle({
     hasFlag: false,
     description: "Give credentials with their secrets over the HTTP API (include_data=true)",
@@ -398,6 +401,7 @@ export const workerOptions = {
     description: "gRPC addresses of servers",
   }),
   workerToken: listenOptions.workerToken,
+  templateEnv,
   ...workerTuning,
   cacheDir: folderOptions.cacheDir,
   ...metricsOptions,

@@ -51,6 +51,14 @@ test("a worker registers, runs commands with rendered input and reports them", a
   expect(worker.status).toMatchObject({ state: "working", isConnected: true });
 });
 
+test("templates of tasks read the variables that the operator names, and no others", async () => {
+  const platform = await start();
+  platform.runWorker({ env: { REGION: "eu" } });
+  const input = { region: "{{ env.REGION }}", home: "{{ env.HOME }}" };
+  const id = await platform.queue([task("t", { do: "give" }, { input })]);
+  expect(await platform.outcome(id)).toMatchObject({ value: { region: "eu", home: null } });
+});
+
 test("a hundred commands on two slots run once each", async () => {
   const platform = await start();
   platform.runWorker();

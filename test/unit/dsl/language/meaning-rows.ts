@@ -134,8 +134,12 @@ const rows: readonly (readonly [string, string])[] = [
     `${MEANING} › a payload is merged over the workload, deep for maps, and never evaluated`,
   ],
   [
-    "Names: workload keys, `workload`, `ctx`, steps, `steps`, `execution_id`, `job.*`, `path`, `version`, `_attempt`, `env`",
+    "Names: workload keys, `workload`, `ctx`, steps, `steps`, `execution_id`, `job.*`, `path`, `version`, `_attempt`",
     `${MEANING} › names in scope`,
+  ],
+  [
+    "… `env.NAME` that the operator allows",
+    "integration/worker/worker.test.ts › templates of tasks read the variables that the operator names, and no others",
   ],
   ["… sibling labels, `results`, `_prev`", `${PIPELINE} › scope of a task`],
   [
