@@ -31,9 +31,11 @@ export type PullEnd = Place & CallEnd & { readonly value: Json };
 export function advanceCursor(draft: Draft, visit: Visit, cursor: CursorProgress): void {
   const step = draft.stepOf(visit);
   const error = errorOf(step, cursor);
+  // While the execution drains nothing new starts, and what has gone well is acknowledged.
+  const isStopping = error !== undefined || isHeld(draft.state);
   for (const [number, puller] of cursor.pullers.entries()) {
-    if (visit.failing === undefined && !isHeld(draft.state)) {
-      advancePuller(draft, visit, { number, puller, isStopping: error !== undefined });
+    if (visit.failing === undefined) {
+      advancePuller(draft, visit, { number, puller, isStopping });
     }
   }
   if (visit.failing !== undefined) {

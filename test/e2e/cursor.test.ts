@@ -20,7 +20,8 @@ const CLAIM = `UPDATE work SET status = 'claimed', claim_id = '{{ __claim_id }}'
   WHERE queue = '{{ queue }}' AND id IN (
     SELECT id FROM work
     WHERE queue = '{{ queue }}'
-      AND (status = 'pending' OR status = 'claimed' AND claim_id = '{{ __claim_id }}')
+      AND (status = 'claimed' AND claim_id = '{{ __claim_id }}' OR status = 'pending' AND NOT EXISTS (
+        SELECT 1 FROM work WHERE queue = '{{ queue }}' AND claim_id = '{{ __claim_id }}'))
     ORDER BY id LIMIT {{ __frame_max_rows }} FOR UPDATE SKIP LOCKED)
   RETURNING id`;
 

@@ -294,6 +294,28 @@ describe("acknowledging", () => {
     expect(run.state.failure).toMatchObject({ message: "bad" });
   });
 
+  test("is done before the execution ends for what another branch did", () => {
+    const made = makeCursor(cursor({ rowConcurrency: 2 }));
+    const run = new Driver(
+      makePlaybook({
+        start: { next: ["rows", "other"], nextMode: "inclusive" },
+        rows: { loop: { mode: "cursor", maxInFlight: 1, cursor: made } },
+        other: {},
+      }),
+    ).start();
+    run.ok("start");
+    give(run, ["a", "b", "c"], { acks: ["A", "B", "C"] });
+    run.fail("other", "bad");
+    run.okItem("rows", 0);
+    run.okItem("rows", 1);
+    expect(run.openSteps()).toEqual(["rows"]);
+    expect(tasks(pulls(run)[0])).toEqual(["acknowledge"]);
+    expect(names(run)).toMatchObject({ __frame_acks: ["A", "B"] });
+    give(run, []);
+    expect(run.state.status).toBe("failed");
+    expect(run.isSameAsReplay()).toBe(true);
+  });
+
   test("the rows of a frame are renewed while they run, and no longer", () => {
     const run = start(cursor());
     give(run, ["a", "b"], { acks: ["A", "B"] });
