@@ -24,7 +24,8 @@ export function createPermits({
   metrics,
 }: Pick<OrchestratorOptions, "store" | "metrics">): AcquirePermits {
   const acquire = createCoalescer<PermitDemand, PermitAnswer>(
-    (demands) => acquireAll(store.quick, demands),
+    // A permit that a crash of the database forgets would be given twice.
+    (demands) => acquireAll(store.durable, demands),
     { max: DEMANDS_MAX, concurrency: 1 },
   );
   return async (demands) => {
