@@ -1,7 +1,7 @@
 /**
  * A process of the system under test that can be killed, frozen and started again at any time.
  *
- * Each start waits until the process serves. A start that fails (a port still taken, PostgreSQL's
+ * One that ends though nobody told it to is started again, and remembered. Each start waits until the process serves. A start that fails (a port still taken, PostgreSQL's
  * shared memory still held by backends of the killed one) is tried again until `startMs` is over.
  */
 import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
@@ -28,6 +28,8 @@ export class Component implements AsyncDisposable {
   readonly #options: ComponentOptions;
   #child: Subprocess | undefined;
   #isFrozen = false;
+  readonly #crashes: string[] = [];
+  readonly #toldToEnd = new WeakSet<Subprocess>();
   /** The start in progress, if any. */
   #starting: Promise<void> | undefined;
 
@@ -54,6 +56,11 @@ export class Component implements AsyncDisposable {
     );
   }
 
+  /** Ends that nobody asked for: how, and the end of the log. */
+  get crashes(): readonly string[] {
+    return this.#crashes;
+  }
+
   /** Resolves once it serves. */
   start(): Promise<void> {
     this.#starting ??= this.#startUntilReady().finally(() => {
@@ -63,8 +70,12 @@ export class Component implements AsyncDisposable {
   }
 
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
-    this.#child?.kill(signal);
-    await this.#child?.exited;
+    const child = this.#child;
+    if (child !== undefined) {
+      this.#toldToEnd.add(child);
+      child.kill(signal);
+      await child.exited;
+    }
     this.#isFrozen = false;
   }
 
@@ -102,12 +113,22 @@ export class Component implements AsyncDisposable {
     while (performance.now() < deadline) {
       this.#child = this.#spawn();
       if (await this.#becomesReady(this.#child, deadline)) {
+        void this.#watch(this.#child);
         return;
       }
       await this.kill();
       await sleep(POLL_MS);
     }
     throw new Error(`${this.name} does not start; its log ends with:\n${this.log().slice(-2000)}`);
+  }
+
+  async #watch(child: Subprocess): Promise<void> {
+    await child.exited;
+    if (!this.#toldToEnd.has(child)) {
+      const how = child.signalCode ?? `exit code ${child.exitCode}`;
+      this.#crashes.push(`${this.name} ended by itself, ${how}: ${this.log().slice(-1500)}`);
+      await this.start();
+    }
   }
 
   async #becomesReady(child: Subprocess, deadline: number): Promise<boolean> {

@@ -57,8 +57,9 @@ for (let done = 0, round = 0; done < total; done += perRound, round++) {
 }
 process.exit(printSummary() ? 0 : 1);
 
-function printPoint({ fault, downMs, recoveryMs }: Point): void {
-  print(`  ${fault}: down ${seconds(downMs)}, recovered ${seconds(recoveryMs)}`);
+function printPoint({ fault, atMs, downMs, recoveryMs }: Point): void {
+  const time = new Date(atMs).toISOString().slice(11, 23);
+  print(`  ${time} ${fault}: down ${seconds(downMs)}, recovered ${seconds(recoveryMs)}`);
 }
 
 function printReport({ verdict, accepted, dir }: ChaosReport): void {

@@ -43,6 +43,9 @@ const WEIGHTS: Readonly<Record<Fault, number>> = {
   "wipe JetStream": 2,
 };
 
+/** What is broken at a time, so that work goes on in between. */
+const BROKEN_MAX = 2;
+
 /** Resolves when everything runs again. */
 export async function runNemesis(options: NemesisOptions): Promise<readonly Point[]> {
   const { cluster, random } = options;
@@ -50,11 +53,23 @@ export async function runNemesis(options: NemesisOptions): Promise<readonly Poin
     Array<Fault>(WEIGHTS[fault]).fill(fault),
   );
   const points: Promise<Point>[] = [];
+  const broken = new Set<Promise<unknown>>();
   while (points.length < options.points) {
     await sleep(random.between(200, 2500));
     const strike = prepare(random.pick(faults), cluster, random);
     if (strike !== undefined) {
-      points.push(record(strike, options));
+      const down = strike.run();
+      broken.add(down);
+      points.push(
+        record(
+          strike.fault,
+          down.finally(() => broken.delete(down)),
+          options,
+        ),
+      );
+    }
+    while (broken.size >= BROKEN_MAX) {
+      await Promise.race(broken);
     }
   }
   return Promise.all(points);
@@ -66,11 +81,14 @@ interface Strike {
   readonly run: () => Promise<number>;
 }
 
-async function record(strike: Strike, options: NemesisOptions): Promise<Point> {
+async function record(
+  fault: Fault,
+  down: Promise<number>,
+  options: NemesisOptions,
+): Promise<Point> {
   const atMs = Date.now();
-  const down = strike.run();
   const [downMs, recoveryMs] = await Promise.all([down, options.probe()]);
-  const point = { fault: strike.fault, atMs, downMs, recoveryMs };
+  const point = { fault, atMs, downMs, recoveryMs };
   options.onPoint?.(point);
   return point;
 }

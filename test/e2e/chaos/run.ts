@@ -76,12 +76,20 @@ async function runRound(options: ChaosOptions, dir: string): Promise<Omit<ChaosR
       workloads,
     });
     const checked = await checkAll(world, workloads, loaded.accepted);
-    const verdict = { ...checked, findings: [...findings, ...checked.findings] };
+    const all = [...findings, ...checked.findings, ...findCrashes(cluster)];
+    const verdict = { ...checked, findings: all };
     await options.onVerdict?.(verdict, cluster);
     return { points, accepted: loaded.accepted.length, verdict };
   } finally {
     await connection.close();
   }
+}
+
+/** Processes that ended and were not killed. */
+function findCrashes({ servers, workers, postgres, nats, outerNats }: Cluster): readonly Finding[] {
+  return [...servers, ...workers, postgres, nats.component, outerNats.component]
+    .flatMap(({ crashes }) => crashes)
+    .map((text) => ({ kind: "wrong", workload: "", text }));
 }
 
 /** To the nats-server of the playbooks; lives through its restarts. */

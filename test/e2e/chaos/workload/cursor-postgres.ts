@@ -6,12 +6,16 @@ import { RETRY, SQL_CREDENTIAL, same } from "../playbook.ts";
 import type { Outcome, Problems, Turn, Workload, World } from "../workload.ts";
 
 const ROWS = 20;
-/** Its own rows come again when it is handed out twice. */
+/**
+ * Its own rows come again when it is handed out twice. It takes no new ones then: the other might have
+ * been handed in, and a frozen worker runs its own when it wakes up.
+ */
 const CLAIM = `UPDATE chaos_work SET status = 'claimed', claim_id = '{{ __claim_id }}'
   WHERE queue = '{{ queue }}' AND id IN (
     SELECT id FROM chaos_work
     WHERE queue = '{{ queue }}'
-      AND (status = 'pending' OR status = 'claimed' AND claim_id = '{{ __claim_id }}')
+      AND (status = 'claimed' AND claim_id = '{{ __claim_id }}' OR status = 'pending' AND NOT EXISTS (
+        SELECT 1 FROM chaos_work WHERE queue = '{{ queue }}' AND claim_id = '{{ __claim_id }}'))
     ORDER BY id LIMIT {{ __frame_max_rows }} FOR UPDATE SKIP LOCKED)
   RETURNING id`;
 const PROCESS = `INSERT INTO chaos_processed (queue, id) VALUES ('{{ queue }}', {{ iter.row.id }});

@@ -4,8 +4,8 @@ import type { Sink } from "../sink.ts";
 import type { Problems, Workload, World } from "../workload.ts";
 
 const KEY = "chaos-rate";
-const PER_SECOND = 4;
-const BURST = 3;
+const PER_SECOND = 2;
+const BURST = 2;
 const ITEMS = 4;
 
 export function rate(sink: Sink): Workload {
