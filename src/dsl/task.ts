@@ -42,9 +42,9 @@ const IGNORED_KEYS = ["task", "assert", "iterator", "sink"];
 const REJECTED_KEYS = ["eval", "expr", "case"];
 /** Below `output`: where the public project keeps a result. */
 const STORE_KEYS = ["store", "inline_max_bytes", "ttl", "scope"];
-/** Kinds that the server itself knows, whatever tools the workers have. */
 /** Of a tool that does not exist: its fields are not looked at. */
 const UNKNOWN_KIND = "unknown";
+/** Kinds that the server itself knows, whatever tools the workers have. */
 export const BUILT_IN_KINDS: readonly string[] = ["noop", "playbook", WAIT_KIND, "workbook"];
 
 export interface TaskContext {
@@ -399,8 +399,22 @@ export function readOutputSelect(fields: Fields): readonly string[] {
   return [
     ...fields.textList("output_select"),
     ...output.textList("output_select"),
-    ...output.textList("select"),
+    ...readSelect(output),
   ];
+}
+
+/** The public project's `select` may hold more than names of fields. */
+function readSelect(output: Fields): readonly string[] {
+  const select = output.get("select");
+  const items: readonly Json[] = Array.isArray(select) ? select : [];
+  if (select !== undefined && !(Array.isArray(select) && items.every(isText))) {
+    output.warn("FIELD_IGNORED", "select", "only a list of names of fields has an effect");
+  }
+  return items.filter(isText);
+}
+
+function isText(value: Json): value is string {
+  return typeof value === "string";
 }
 
 /** `gpu`, `gpus`, below `resources` too, or Kubernetes' `resources.limits["nvidia.com/gpu"]`. */

@@ -160,6 +160,13 @@ export const STEP_ROWS: readonly Row[] = [
       test: `${PARSE} › options are read from their places`,
     },
     {
+      fields: "select",
+      fate: "no effect",
+      how: "anything but a list of names",
+      sample: { select: [{ path: "a", as: "b" }] },
+      finds: ["FIELD_IGNORED"],
+    },
+    {
       fields: "store inline_max_bytes ttl scope",
       fate: "no effect",
       how: "the platform chooses where a result is kept",
