@@ -104,3 +104,19 @@ test.each([
   expect(status).toBe(422);
   expect(body.error).toContain("U+0000");
 });
+
+test("warnings are in the answer, and refuse a document that is to be strict", async () => {
+  await using platform = await startPlatform();
+  const content =
+    "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {path: a}\nworkflow: [{step: a, nxt: b, tool: noop}]\n";
+  const register = async (strict: boolean) =>
+    await platform.call("POST", "/api/catalog/register", { content, strict });
+  const codes = ["FIELD_UNKNOWN", "LEGACY_FORM"];
+  const refused = await register(true);
+  expect(refused.status).toBe(422);
+  const list: readonly { readonly code: string }[] = refused.body.details.diagnostics;
+  expect(list.map(({ code }) => code)).toEqual(codes);
+  const accepted = await register(false);
+  expect(accepted.body).toMatchObject({ status: "success", version: 1 });
+  expect(accepted.body.warnings.map(({ code }: { code: string }) => code)).toEqual(codes);
+});

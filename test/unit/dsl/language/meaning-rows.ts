@@ -30,6 +30,10 @@ const rows: readonly (readonly [string, string])[] = [
     "unit/server/resources.test.ts › a refused playbook says every error in the text and in details",
   ],
   [
+    "Unknown keys and older forms are warnings in the answer; strict, they refuse it",
+    "integration/server/documents.test.ts › warnings are in the answer, and refuse a document that is to be strict",
+  ],
+  [
     "The same content again is the same version",
     "integration/store/catalog.test.ts › savePlaybook() numbers versions without gaps and keeps one for the same content",
   ],
@@ -196,12 +200,32 @@ const rows: readonly (readonly [string, string])[] = [
     "unit/engine/child.test.ts › nests to a depth of 16",
   ],
   [
+    "… a result that says error fails its step",
+    `${MEANING} › a sub-playbook whose result says error fails its step, which an arc may handle`,
+  ],
+  [
+    "Cancelling a parent cancels its children",
+    "integration/orchestrator/recovery.test.ts › cancelling a parent cancels its child and waits for it",
+  ],
+  [
+    "… not without cascade",
+    "integration/orchestrator/recovery.test.ts › cancelling without cascade leaves the child alone",
+  ],
+  [
     "`retry` keeps what went well",
     "unit/engine/retry.test.ts › runs what failed again and keeps the rest",
   ],
   [
     "`cancel` ends when all is confirmed gone",
     `${FAILURE} › ends when the last command is confirmed gone`,
+  ],
+  [
+    "`rerun` starts over",
+    "integration/orchestrator/operate.test.ts › a rerun starts over with the same version and payload",
+  ],
+  [
+    "Events answer to every spelling of their names",
+    "unit/server/executions.test.ts › GET /{id}/events pages, and filters in any spelling",
   ],
   [
     "Waits end by time or signal",
