@@ -6,9 +6,14 @@ import { join } from "node:path";
 import { withReference } from "../src/config/reference.ts";
 import { ROLES } from "../src/config/tables.ts";
 import { withLanguage } from "../test/unit/dsl/language/table.ts";
+import { withTools } from "../test/unit/tools/reference.ts";
 
 const path = join(import.meta.dir, "../README.md");
 await Bun.write(path, withReference(await Bun.file(path).text(), ROLES));
 
 const language = join(import.meta.dir, "../src/dsl/README.md");
 await Bun.write(language, withLanguage(await Bun.file(language).text()));
+
+const tools = join(import.meta.dir, "../src/tools/README.md");
+const example = join(import.meta.dir, "../test/fixtures/tools/checksum.ts");
+await Bun.write(tools, withTools(await Bun.file(tools).text(), await Bun.file(example).text()));

@@ -37,7 +37,7 @@ import {
 } from "../engine/result.ts";
 import { splitRef, walk } from "../template/ref.ts";
 import { ACTIONS, ARTIFACT } from "./artifact/description.ts";
-import { taskError, thrownFailure } from "./task-error.ts";
+import { taskError, thrownFailure, unlessStopped } from "./task-error.ts";
 import type { ResultQuery, Tool, ToolCall, ToolContext, ToolModule } from "./tool.ts";
 
 export interface ArtifactToolOptions {
@@ -74,8 +74,8 @@ export function createArtifactTool(options: ArtifactToolOptions): Tool {
     description: ARTIFACT,
     run: async (call, context) => {
       try {
-        const value = await ACT[readAction(call.config)](fieldsOf(call), context, options);
-        return { ok: true, value };
+        const acting = ACT[readAction(call.config)](fieldsOf(call), context, options);
+        return { ok: true, value: await unlessStopped(acting, context.signal) };
       } catch (error) {
         return { ok: false, failure: failureOf(error) };
       }

@@ -20,8 +20,8 @@ import type { Statement } from "./postgres/statements.ts";
 import { splitStatements } from "./postgres/statements.ts";
 import { decodeValue, toParameter } from "./postgres/values.ts";
 import { stoppedFailure } from "./stopped.ts";
+import { thrownFailure } from "./task-error.ts";
 import type { Tool, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
-import { CredentialError } from "./tool.ts";
 
 export interface PostgresToolOptions {
   /** Largest result, bytes of the values' text. */
@@ -50,10 +50,11 @@ export function createPostgresTool(options: PostgresToolOptions): Tool {
           ? { ok: false, failure: unknownTarget() }
           : await runTask(pools, target, call.config, options, context);
       } catch (error) {
-        if (error instanceof CredentialError) {
-          return { ok: false, failure: error.failure };
+        const thrown = thrownFailure(error);
+        if (thrown === undefined) {
+          throw error;
         }
-        throw error;
+        return { ok: false, failure: thrown };
       }
     },
     close: () => pools.close(),

@@ -8,7 +8,7 @@
  */
 import type { Json, JsonObject } from "../core/json.ts";
 import type { ToolDescription } from "../dsl/tool-description.ts";
-import { taskError, thrownFailure } from "./task-error.ts";
+import { taskError, thrownFailure, unlessStopped } from "./task-error.ts";
 import type { Credential, Tool, ToolContext, ToolModule, ToolOutcome } from "./tool.ts";
 
 const NAMES = ["auth", "credential", "secret", "keychain"] as const;
@@ -64,7 +64,7 @@ function nameOf(config: JsonObject): string {
 
 async function readSecret(config: JsonObject, context: ToolContext): Promise<ToolOutcome> {
   try {
-    const credential = await context.credential(nameOf(config));
+    const credential = await unlessStopped(context.credential(nameOf(config)), context.signal);
     return { ok: true, value: presentSecret(credential, fieldsOf(config)) };
   } catch (error) {
     const failure = thrownFailure(error);

@@ -19,9 +19,8 @@ import { loopNames, plainContext } from "../engine/scope.ts";
 import { presentStored } from "../engine/stored.ts";
 import type { Logger } from "../observability/log.ts";
 import type { Tools } from "../tools/registry.ts";
-import { configFailure } from "../tools/task-error.ts";
+import { configFailure, thrownFailure, unlessStopped } from "../tools/task-error.ts";
 import type { Tool, ToolCall } from "../tools/tool.ts";
-import { CredentialError } from "../tools/tool.ts";
 import type { ArtifactClient } from "./artifacts.ts";
 import { createArtifacts } from "./artifacts.ts";
 import { rawFieldsOf } from "./code-fields.ts";
@@ -123,8 +122,8 @@ async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<Ta
     signal: limit.signal,
     timeoutMs,
     log: taskLog.line,
-    credential: (name: string) => secrets.credential(name),
-    resolve: (ref: string) => refs.load(ref),
+    credential: (name: string) => unlessStopped(secrets.credential(name), limit.signal),
+    resolve: (ref: string) => unlessStopped(refs.load(ref), limit.signal),
     artifacts: secrets.maskArtifacts(createArtifacts(attempt.client, limit.signal)),
   };
   try {
@@ -173,8 +172,9 @@ function timeoutFailure(message: string): Failure {
 }
 
 function failureOf(error: unknown): Failure {
-  if (error instanceof CredentialError) {
-    return error.failure;
+  const thrown = thrownFailure(error);
+  if (thrown !== undefined) {
+    return thrown;
   }
   if (error instanceof AppError) {
     return appFailure(error);

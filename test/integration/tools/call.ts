@@ -12,6 +12,8 @@ export interface Call {
   readonly names?: JsonObject;
   readonly signal?: AbortSignal;
   readonly credentials?: Readonly<Record<string, Omit<Credential, "name">>>;
+  /** In place of `credentials`. */
+  readonly credential?: (name: string) => Promise<Credential>;
   /** Default: none, and none can be put. */
   readonly artifacts?: Artifacts;
   /** Told of each line as it arrives. */
@@ -59,6 +61,9 @@ export async function run(tool: Tool | undefined, call: Call): Promise<Ran> {
         call.onLog?.(stream, line);
       },
       credential: (name) => {
+        if (call.credential !== undefined) {
+          return call.credential(name);
+        }
         const found = call.credentials?.[name];
         return found === undefined
           ? Promise.reject(new CredentialError(noCredential(name)))
