@@ -10,14 +10,9 @@ import type { ExecutionId, TimerId } from "../core/ids.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
 import type { Admission as Admitted, Applicant } from "../store/admission.ts";
-import {
-  countHoldingAncestors,
-  dropReservation,
-  enterQueues,
-  passPlacesOn,
-  readEndedKey,
-  reservePlace,
-} from "../store/admission.ts";
+import { enterQueues, passPlacesOn } from "../store/admission.ts";
+import { countHoldingAncestors } from "../store/place.ts";
+import { giveUpReservation, readEndedKey, reservePlace } from "../store/reservation.ts";
 import { isDatabaseDown } from "../store/sqlstate.ts";
 import { createCoalescer } from "./coalescer.ts";
 import type { Feed } from "./feed.ts";
@@ -120,7 +115,7 @@ export class Admission {
     try {
       return await goOn();
     } catch (error) {
-      await dropReservation(durable, executionId);
+      await giveUpReservation(durable, executionId);
       this.release(ended.key);
       throw error;
     }

@@ -4,8 +4,6 @@ import { stepViews, variables } from "../engine/view.ts";
 import type { Orchestrator } from "../orchestrator/orchestrator.ts";
 import { openCredential, sealCredential } from "../secrets/credential.ts";
 import type { Sealer } from "../secrets/sealing.ts";
-import type { QueuePosition } from "../store/admission.ts";
-import { countQueued, readPositionsInQueue } from "../store/admission.ts";
 import { countPlaybooks, getCatalogEntry, listCatalogEntries } from "../store/catalog.ts";
 import { listCommands } from "../store/command.ts";
 import type { CredentialRow as StoredCredential } from "../store/credential.ts";
@@ -20,6 +18,8 @@ import type { ExecutionRow as StoredExecution } from "../store/execution.ts";
 import { countExecutions, getExecution, listExecutions } from "../store/execution.ts";
 import { checkSchema } from "../store/migrate.ts";
 import type { Sql } from "../store/pool.ts";
+import type { QueuePosition } from "../store/queue-position.ts";
+import { countQueued, readPositionsInQueue } from "../store/queue-position.ts";
 import { listPools, listWorkers } from "../store/worker.ts";
 import type {
   BackendHealth,

@@ -251,7 +251,6 @@ function advancedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
 
 function createdPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
   const keyed = groups.flatMap(({ create }) => (create?.dedup === undefined ? [] : [create]));
-  keyed.sort((a, b) => compare(a.dedup?.key ?? "", b.dedup?.key ?? ""));
   const rows = groups.flatMap(({ create }) => create ?? []);
   const isOwner =
     keyed.length === 0
@@ -290,7 +289,8 @@ function createdPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
 }
 
 /** Takes free or expired keys; sorted, so that two servers never wait for each other. */
-export function dedupPart(sql: Sql, rows: readonly NewExecution[]): Fragment {
+export function dedupPart(sql: Sql, keyed: readonly NewExecution[]): Fragment {
+  const rows = keyed.toSorted((a, b) => compare(a.dedup?.key ?? "", b.dedup?.key ?? ""));
   return sql`keyed AS (
     INSERT INTO noetl.dedup AS d (dedup_key, execution_id, expires_at)
     SELECT n.dedup_key, n.execution_id, now() + n.window_ms * interval '1 millisecond'

@@ -1,7 +1,6 @@
 /** Copies of finished executions, for retries that leave the first one as it is. */
 import type { ExecutionId, TimerId } from "../core/ids.ts";
 import type { ExecutionEvent } from "../engine/event.ts";
-import { dropReservation } from "./admission.ts";
 import type { Pool, Sql } from "./pool.ts";
 import { withTransaction } from "./transaction.ts";
 
@@ -27,7 +26,10 @@ export async function copyExecution(pool: Pool, copy: ExecutionCopy): Promise<bo
       return false;
     }
     const { from, to, seq, started, wakeUp } = copy;
-    await dropReservation(tx, from);
+    await tx`
+      UPDATE noetl.execution
+      SET place = NULL
+      WHERE execution_id = ${from} AND place = 'reserved'`;
     await tx`
       INSERT INTO noetl.event (execution_id, seq, type, step, occurred_at, payload)
       SELECT ${to}, seq, type, step, occurred_at,

@@ -2,8 +2,8 @@
 import type { CommandId, ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
-import { RESERVED_MS } from "./admission.ts";
 import type { QueuedCommand } from "./command.ts";
+import { RESERVED_MS } from "./place.ts";
 import type { Sql } from "./pool.ts";
 
 export interface Overdue {

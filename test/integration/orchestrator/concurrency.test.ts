@@ -5,9 +5,9 @@
 import { expect, test } from "bun:test";
 import type { ExecutionId } from "../../../src/core/ids.ts";
 import type { JsonObject } from "../../../src/core/json.ts";
-import { readPositionsInQueue } from "../../../src/store/admission.ts";
 import { getExecution } from "../../../src/store/execution.ts";
 import type { Sql } from "../../../src/store/pool.ts";
+import { readPositionsInQueue } from "../../../src/store/queue-position.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Server } from "./harness.ts";

@@ -3,13 +3,14 @@
  * of a table to find a few: the plan would stay when the table has grown.
  */
 import { expect, test } from "bun:test";
-import { enterQueues, passPlacesOn, readPositionsInQueue } from "../../../src/store/admission.ts";
+import { enterQueues, passPlacesOn } from "../../../src/store/admission.ts";
 import { appendBatch } from "../../../src/store/append.ts";
 import { claimCommands } from "../../../src/store/claim.ts";
 import { markNotified } from "../../../src/store/command.ts";
 import { readPositions } from "../../../src/store/execution.ts";
 import type { Pool, Sql } from "../../../src/store/pool.ts";
 import { connectStore } from "../../../src/store/pool.ts";
+import { readPositionsInQueue } from "../../../src/store/queue-position.ts";
 import { sweepDue } from "../../../src/store/sweep.ts";
 import { renewLeases } from "../../../src/store/worker.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
