@@ -11,8 +11,9 @@
  * earlier holders of the lock have committed. Appends take no such lock: they only ever end rows, and
  * a row that has ended meanwhile is not admitted.
  *
- * Rows that are known by id are found without the predicates of the partial indexes: the planner of a
- * young table would rather walk a whole queue than look up one key.
+ * Rows that are known by id are found without what other indexes are about (`seq = 0` stands for
+ * `status = 'pending'`): the planner of a young table would rather walk a whole queue than look up one
+ * key.
  *
  * Queued ones are served strictly in order, the more urgent first: one with a low limit holds up those
  * behind it. A queue costs rows and nothing else: admitting reads as many as there are free places.

@@ -5,7 +5,7 @@
  * On young tables a join reads all open commands to find a few, and its plan would stay. LATERAL with
  * a lock is not turned into a join. See plan.test.ts.
  *
- * `lease_until IS NULL` stands for `status = 'queued'` where rows are found by key, because the latter
+ * `lease_until IS NULL` stands for `status = 'queued'`, and not null for any other, where rows are found by key, because the latter
  * would let the planner walk all queued commands by a partial index instead.
  *
  * Everything here skips rows that are locked: an append is busy with them, and waiting for it while
@@ -89,7 +89,7 @@ async function readHeld(
     SELECT ${column} AS text
     FROM noetl.command
     WHERE execution_id = ${held.executionId} AND command_id = ${held.commandId}
-      AND attempt = ${held.attempt} AND worker_id = ${workerId} AND status <> 'queued'`;
+      AND attempt = ${held.attempt} AND worker_id = ${workerId} AND lease_until IS NOT NULL`;
   return rows[0]?.text;
 }
 

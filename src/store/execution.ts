@@ -169,12 +169,21 @@ export async function countListed(
   return row?.count ?? 0;
 }
 
+/** Not parameters: a rare status is found by its index, a frequent one along the primary key. */
+const IS_STATUS = {
+  pending: (sql: Sql) => sql`status = 'pending'`,
+  running: (sql: Sql) => sql`status = 'running'`,
+  completed: (sql: Sql) => sql`status = 'completed'`,
+  failed: (sql: Sql) => sql`status = 'failed'`,
+  cancelled: (sql: Sql) => sql`status = 'cancelled'`,
+} as const satisfies Record<ExecutionStatus, unknown>;
+
 function conditions(sql: Sql, filter: Omit<ExecutionFilter, "limit" | "offset">): Fragment {
   const path = `%${escapeLike(filter.path ?? "")}%`;
   const { status, catalogId, parentId, originId, sinceMs, untilMs } = filter;
   return sql`
       ${filter.path === undefined ? sql`` : sql`AND path ILIKE ${path}`}
-      ${status === undefined ? sql`` : sql`AND status = ${status}`}
+      ${status === undefined ? sql`` : sql`AND ${IS_STATUS[status](sql)}`}
       ${catalogId === undefined ? sql`` : sql`AND catalog_id = ${catalogId}`}
       ${parentId === undefined ? sql`` : sql`AND parent_id = ${parentId}`}
       ${originId === undefined ? sql`` : sql`AND origin_id = ${originId}`}

@@ -98,11 +98,13 @@ export async function admitQueued(sql: Sql, keys: readonly string[]): Promise<re
       FROM line
     ), locked AS (
       SELECT e.execution_id
-      FROM fitting AS f
-      JOIN noetl.execution AS e ON e.execution_id = f.execution_id
-      WHERE f.fits AND e.place = 'queued' AND e.status = 'pending'
-      ORDER BY e.execution_id
-      FOR UPDATE OF e
+      FROM (SELECT execution_id FROM fitting WHERE fits ORDER BY execution_id) AS f
+      CROSS JOIN LATERAL (
+        SELECT execution_id
+        FROM noetl.execution
+        WHERE execution_id = f.execution_id AND place = 'queued' AND seq = 0
+        FOR UPDATE
+      ) AS e
     )
     UPDATE noetl.execution AS e
     SET place = 'held', place_since = clock_timestamp()
@@ -168,7 +170,7 @@ export async function chooseVictims(
       SET cancels = h.execution_id
       FROM takers AS t
       JOIN holders AS h ON h.key = t.key AND h.n = t.n
-      WHERE e.execution_id = t.execution_id AND e.place = 'queued' AND e.status = 'pending'
+      WHERE e.execution_id = t.execution_id AND e.place = 'queued' AND e.seq = 0
       RETURNING e.execution_id, e.cancels
     ), told AS (
       INSERT INTO noetl.timer (execution_id, timer_id, due_at, input)

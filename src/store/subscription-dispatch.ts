@@ -4,6 +4,7 @@
  * and one that comes again is known.
  */
 import type { ExecutionId } from "../core/ids.ts";
+import { idFloor } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
 import type { ExecutionStatus } from "../engine/decision.ts";
@@ -33,7 +34,8 @@ export interface AcceptOptions {
   readonly identityMs: number;
   /** Which messages share a dispatch; each in one, in order. */
   readonly group: (messages: readonly TakenMessage[]) => readonly (readonly TakenMessage[])[];
-  readonly newId: () => Promise<string>;
+  /** For the dispatches, at most one for each message: made before, so that nothing waits inside. */
+  readonly ids: readonly string[];
 }
 
 export interface Accepted {
@@ -64,10 +66,10 @@ export async function acceptMessages(
     const good = fresh.filter(({ problem }) => problem === undefined);
     const dead = fresh.filter(({ problem }) => problem !== undefined);
     const groups = options.group(good);
-    const rows: NewDispatch[] = [];
-    for (const group of [...groups, ...dead.map((message) => [message])]) {
-      rows.push({ dispatchId: await options.newId(), group });
-    }
+    const rows = [...groups, ...dead.map((message) => [message])].map((group, index) => ({
+      dispatchId: options.ids[index] ?? "",
+      group,
+    }));
     await addDispatches(sql, options.subscriptionId, rows);
     return {
       dispatches: rows.slice(0, groups.length).map(({ dispatchId, group }) => ({
@@ -238,7 +240,12 @@ export async function markStarted(sql: Sql, started: readonly StartedDispatch[])
     WHERE d.dispatch_id = q.dispatch_id AND d.status <> 'started'`;
 }
 
-/** A try that failed: again after `delayMs`, or a dead letter when that is undefined. */
+/**
+ * A try that failed: again after `delayMs`, or a dead letter when that is undefined.
+ *
+ * What is neither started nor dead is accepted: said so, the planner of a young table would walk all
+ * that is accepted.
+ */
 export async function markFailed(
   sql: Sql,
   failed: {
@@ -254,7 +261,7 @@ export async function markFailed(
     SET status = ${delayMs === undefined ? "dead" : "accepted"}, attempts = ${attempts},
         error = ${error}, not_before = now() + ${delayMs ?? 0} * interval '1 millisecond',
         acted_at = now()
-    WHERE dispatch_id = ${dispatchId} AND status = 'accepted'`;
+    WHERE dispatch_id = ${dispatchId} AND status <> 'started' AND status <> 'dead'`;
 }
 
 /** Executions of the subscription that count for max_in_flight and have not ended. */
@@ -289,6 +296,13 @@ export interface DispatchRow {
   readonly actedAtMs: number | null;
 }
 
+/** Not parameters: the planner is to see where an index has just these. */
+const IS_STATUS = {
+  accepted: (sql: Sql) => sql`d.status = 'accepted'`,
+  started: (sql: Sql) => sql`d.status = 'started'`,
+  dead: (sql: Sql) => sql`d.status = 'dead'`,
+} as const satisfies Record<DispatchRow["status"], unknown>;
+
 /** Newest first; dead ones with their messages. */
 export async function listDispatches(
   sql: Sql,
@@ -308,7 +322,7 @@ export async function listDispatches(
     FROM noetl.subscription_dispatch AS d
     LEFT JOIN noetl.execution AS e ON e.execution_id = d.execution_id
     WHERE d.subscription_id = ${subscriptionId}
-      ${page.status === undefined ? sql`` : sql`AND d.status = ${page.status}`}
+      ${page.status === undefined ? sql`` : sql`AND ${IS_STATUS[page.status](sql)}`}
     ORDER BY d.dispatch_id DESC
     LIMIT ${page.limit}
     OFFSET ${page.offset}`;
@@ -347,28 +361,44 @@ export async function removeDeadLetters(
   return rows.length;
 }
 
-/** Rows that one call of {@link removeOldDispatches} looks at. */
-const REMOVE_MAX = 20_000;
+/** Rows that one call removes. */
+const REMOVE_MAX = 5000;
 
-/** Forgets started ones of long ago, oldest first, a part at a time. */
+/** Forgets started ones of long ago, oldest first. True: there are more. */
 export async function removeOldDispatches(
   sql: Sql,
-  subscriptionId: string,
-  keepMs: number,
-): Promise<void> {
-  await sql`
-    DELETE FROM noetl.subscription_dispatch
-    WHERE dispatch_id IN (
+  { keepMs, nowMs }: { readonly keepMs: number; readonly nowMs: number },
+): Promise<boolean> {
+  const rows = await sql`
+    WITH old AS MATERIALIZED (
       SELECT dispatch_id
       FROM noetl.subscription_dispatch
-      WHERE subscription_id = ${subscriptionId} AND status = 'started' AND NOT is_open
+      WHERE dispatch_id < ${idFloor(nowMs - keepMs)} AND status = 'started' AND NOT is_open
       ORDER BY dispatch_id
       LIMIT ${REMOVE_MAX}
-    ) AND created_at < now() - ${keepMs} * interval '1 millisecond'`;
+      FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM noetl.subscription_dispatch AS d
+    USING old AS o
+    WHERE d.dispatch_id = o.dispatch_id`;
+  return rows.count >= REMOVE_MAX;
 }
 
-export async function removeExpiredKeys(sql: Sql): Promise<void> {
-  await sql`DELETE FROM noetl.subscription_dedup WHERE expires_at <= now()`;
+/** Forgets keys whose time is over. True: there are more. */
+export async function removeExpiredKeys(sql: Sql): Promise<boolean> {
+  const rows = await sql`
+    WITH old AS MATERIALIZED (
+      SELECT subscription_id, dedup_key
+      FROM noetl.subscription_dedup
+      WHERE expires_at <= now()
+      LIMIT ${REMOVE_MAX}
+      -- Whoever takes the key again just now has it locked.
+      FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM noetl.subscription_dedup AS d
+    USING old AS o
+    WHERE d.subscription_id = o.subscription_id AND d.dedup_key = o.dedup_key`;
+  return rows.count >= REMOVE_MAX;
 }
 
 /** True if the error says that another subscription has the hook path. */

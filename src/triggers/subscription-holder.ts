@@ -45,9 +45,13 @@ export class SubscriptionHolder {
         this.#round = undefined;
       });
     });
+    let hasMore = false;
     for (let count = 1; !signal.aborted; count++) {
       await sleep(this.#leaseMs / RENEWALS_PER_LEASE, signal);
-      await this.#renew(count % HOUSEKEEPING_EVERY === 0);
+      await this.#renew();
+      if (hasMore || count % HOUSEKEEPING_EVERY === 0) {
+        hasMore = await this.#keepHouse();
+      }
     }
     stop();
     await this.#round;
@@ -107,7 +111,7 @@ export class SubscriptionHolder {
     this.#options.metrics.subscriptionSpoolBytes.set(this.#spoolChars, "nats");
   }
 
-  async #renew(isCleaning: boolean): Promise<void> {
+  async #renew(): Promise<void> {
     const { store, serverId, log } = this.#options;
     const ids = [...this.#runners.keys()];
     if (ids.length === 0) {
@@ -121,14 +125,24 @@ export class SubscriptionHolder {
         this.#runners.delete(id);
         await runner?.stop();
       }
-      for (const id of isCleaning ? kept : []) {
-        await removeOldDispatches(store.quick, id, KEEP_MS);
-      }
-      if (isCleaning) {
-        await removeExpiredKeys(store.quick);
-      }
     } catch (error) {
       log.warn("subscriptions not renewed", { error: errorMessage(error) });
+    }
+  }
+
+  /** Of all subscriptions, hooks among them, which nobody holds. True: there is more to do. */
+  async #keepHouse(): Promise<boolean> {
+    const { store, log } = this.#options;
+    try {
+      const old = { keepMs: KEEP_MS, nowMs: Date.now() };
+      const rounds = [
+        await removeOldDispatches(store.quick, old),
+        await removeExpiredKeys(store.quick),
+      ];
+      return rounds.some(Boolean);
+    } catch (error) {
+      log.warn("old messages not forgotten", { error: errorMessage(error) });
+      return false;
     }
   }
 

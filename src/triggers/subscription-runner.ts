@@ -52,6 +52,8 @@ export class SubscriptionRunner {
   #timer: Timer | undefined;
   readonly #waiting: IncomingMessage[] = [];
   #waitingSinceMs = 0;
+  #hasBegun = false;
+  /** False: the table may have accepted dispatches that the dispatcher does not. */
   #isLoaded = false;
   #isDrained = false;
 
@@ -112,6 +114,9 @@ export class SubscriptionRunner {
   }
 
   #next(): (() => Promise<void>) | undefined {
+    if (!this.#hasBegun) {
+      return () => this.#begin();
+    }
     if (!this.#isLoaded && this.#dispatcher.room > 0) {
       return () => this.#load();
     }
@@ -158,15 +163,19 @@ export class SubscriptionRunner {
     return spec.source.kind === "nats" && state === "active" && !this.#dispatcher.isOpen;
   }
 
-  /** What the last holder had accepted, or a person wants to be tried again. */
-  async #load(): Promise<void> {
-    const { store } = this.#options;
-    const { subscriptionId } = this.row;
+  /** Its own circuit is closed, whatever the last holder's was. */
+  async #begin(): Promise<void> {
     await this.#dispatcher.begin();
     if (this.row.circuit !== "closed") {
-      await noteCondition(store.quick, subscriptionId, { circuit: "closed" });
+      const { store } = this.#options;
+      await noteCondition(store.quick, this.row.subscriptionId, { circuit: "closed" });
     }
-    const rows = await loadAccepted(store.durable, subscriptionId, LOAD_MAX);
+    this.#hasBegun = true;
+  }
+
+  /** What the last holder had accepted, or this one without knowing, or a person wants to be tried again. */
+  async #load(): Promise<void> {
+    const rows = await loadAccepted(this.#options.store.durable, this.row.subscriptionId, LOAD_MAX);
     const addedCount = this.#dispatcher.add(rows);
     this.#isLoaded = rows.length < LOAD_MAX || addedCount === 0;
   }
@@ -241,7 +250,11 @@ export class SubscriptionRunner {
     const patience = isRepeated
       ? AbortSignal.any([this.#stop.signal, AbortSignal.timeout(source.ackWaitMs / 2)])
       : this.#stop.signal;
-    const { dispatches } = await takeIn(this.#options, this.row, messages, patience);
+    const onDoubt = (): void => {
+      this.#isLoaded = false;
+    };
+    const options = { ...this.#options, patience, onDoubt };
+    const { dispatches } = await takeIn(options, this.row, messages);
     this.#dispatcher.add(dispatches);
   }
 

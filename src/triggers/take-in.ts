@@ -26,19 +26,24 @@ const AGAIN_MS = 1000;
 
 const NOTHING: Accepted = { dispatches: [], deadLetterCount: 0, duplicateCount: 0 };
 
+export interface TakeInOptions extends TriggerOptions {
+  /** How long a database that is away is waited for. */
+  readonly patience: AbortSignal;
+  /** The answer to a commit got lost: the table may have dispatches that nobody is told of. */
+  readonly onDoubt: () => void;
+}
+
 /**
  * Acknowledges what is durable or not wanted, and gives the rest back.
  *
- * @param patience how long a database that is away is waited for.
  * @returns what is to be dispatched; the database has it.
  */
 export async function takeIn(
-  options: TriggerOptions,
+  options: TakeInOptions,
   { subscriptionId, spec }: SubscriptionRow,
   incoming: readonly IncomingMessage[],
-  patience: AbortSignal,
 ): Promise<Accepted> {
-  const { store, orchestrator, metrics } = options;
+  const { store, orchestrator, metrics, patience, onDoubt } = options;
   metrics.subscriptionReceived.add(incoming.length, "nats");
   const ids = await Promise.all(incoming.map(() => orchestrator.newId()));
   const judged = incoming.map((one, index) => {
@@ -57,9 +62,9 @@ export async function takeIn(
                 windowMs: spec.dedup?.windowMs ?? 0,
                 identityMs: IDENTITY_MS,
                 group: (messages) => inBatches(messages, spec),
-                newId: () => orchestrator.newId(),
+                ids,
               }),
-            { ...BACKOFF, signal: patience, isRetryable: isPassing },
+            { ...BACKOFF, signal: patience, isRetryable: isPassing, onRetry: onDoubt },
           );
     for (const { one } of judged) {
       one.ack();
@@ -67,6 +72,7 @@ export async function takeIn(
     count(options, spec, judged, accepted);
     return accepted;
   } catch (error) {
+    onDoubt();
     for (const { one } of judged) {
       one.nak(AGAIN_MS);
     }

@@ -3,14 +3,21 @@
  * of a table to find a few: the plan would stay when the table has grown.
  */
 import { expect, test } from "bun:test";
+import type { CommandId, ExecutionId } from "../../../src/core/ids.ts";
 import { enterQueues, passPlacesOn } from "../../../src/store/admission.ts";
 import { appendBatch } from "../../../src/store/append.ts";
 import { claimCommands } from "../../../src/store/claim.ts";
-import { markNotified } from "../../../src/store/command.ts";
-import { readPositions } from "../../../src/store/execution.ts";
+import { markNotified, readHeldPayload, readHeldStep } from "../../../src/store/command.ts";
+import { listExecutions, readPositions } from "../../../src/store/execution.ts";
 import type { Pool, Sql } from "../../../src/store/pool.ts";
 import { connectStore } from "../../../src/store/pool.ts";
 import { readPositionsInQueue } from "../../../src/store/queue-position.ts";
+import {
+  listDispatches,
+  markFailed,
+  markStarted,
+  removeOldDispatches,
+} from "../../../src/store/subscription-dispatch.ts";
 import { sweepDue } from "../../../src/store/sweep.ts";
 import { renewLeases } from "../../../src/store/worker.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
@@ -21,12 +28,19 @@ import {
   group,
   insert,
   insertCommands,
+  newId,
   starting,
   WORKER,
 } from "./factory.ts";
 
 /** Tables that grow with the number of executions. */
-const GROWING: ReadonlySet<unknown> = new Set(["execution", "command", "timer", "event"]);
+const GROWING: ReadonlySet<unknown> = new Set([
+  "command",
+  "event",
+  "execution",
+  "subscription_dispatch",
+  "timer",
+]);
 
 interface PlanNode {
   readonly "Node Type": string;
@@ -40,7 +54,7 @@ interface Explained {
   readonly "QUERY PLAN": readonly [{ readonly Plan: PlanNode }];
 }
 
-/** How rows of the growing tables are found by the statements that `run` prepares. */
+/** How, and by which columns, rows of the growing tables are found by the statements that `run` prepares. */
 async function accessPaths(run: (sql: Sql) => Promise<unknown>): Promise<readonly string[]> {
   await using db = await createTestDatabase();
   await using store = connectStore(db.url, { name: "plan-test", max: 1 });
@@ -70,7 +84,9 @@ function isScan(node: PlanNode): boolean {
 }
 
 function describe(node: PlanNode): string {
-  const how = node["Index Cond"] === undefined ? "all of" : "by key in";
+  const condition = node["Index Cond"] ?? "";
+  const columns = [...condition.matchAll(/\((\w+) [<=>]/g)].map(([, column]) => column);
+  const how = columns.length === 0 ? "all of" : `by ${columns.join(", ")} in`;
   return `${node["Node Type"]} ${how} ${node["Index Name"] ?? node["Relation Name"]}`;
 }
 
@@ -85,9 +101,11 @@ test("appendBatch() finds heads and commands by key", async () => {
     await appendBatch(sql, [group({ executionId, expectedSeq: 3, newSeq: 3, isPurged: true })]);
   });
   expect(paths).toEqual([
-    "Index Scan by key in command_pkey",
-    "Index Scan by key in execution_pkey",
-    "Index Scan by key in timer_pkey",
+    // What an execution that ends leaves open goes as a whole.
+    "Index Scan by execution_id in command_pkey",
+    "Index Scan by execution_id in execution_pkey",
+    "Index Scan by execution_id in timer_pkey",
+    "Index Scan by execution_id, command_id in command_pkey",
   ]);
 });
 
@@ -107,8 +125,8 @@ test("claims, marks and renewals find commands by key", async () => {
     await renewLeases(sql, beat, 1000);
   });
   expect(paths).toEqual([
-    "Index Only Scan by key in command_urgent",
-    "Index Scan by key in command_pkey",
+    "Index Only Scan by available_at in command_urgent",
+    "Index Scan by execution_id, command_id in command_pkey",
   ]);
 });
 
@@ -121,8 +139,8 @@ test("a sweep reads only indexes of what may be overdue", async () => {
     // Of all that was not passed on, or not started, which is mostly none.
     "Index Scan all of execution_freed",
     "Index Scan all of execution_unstarted",
-    "Index Scan by key in command_unnotified",
-    "Index Scan by key in timer_due",
+    "Index Scan by available_at in command_unnotified",
+    "Index Scan by due_at in timer_due",
   ]);
 });
 
@@ -136,14 +154,14 @@ test("places are given and passed on by key, in the order of the queue", async (
     await readPositionsInQueue(pool, ids);
   });
   expect(paths).toEqual([
-    "Index Only Scan by key in execution_held",
-    "Index Only Scan by key in execution_queued",
-    "Index Scan by key in execution_freed",
-    "Index Scan by key in execution_held",
-    "Index Scan by key in execution_pkey",
-    "Index Scan by key in execution_queued",
-    "Index Scan by key in execution_status",
-    "Index Scan by key in execution_taking",
+    "Index Only Scan by concurrency_key in execution_held",
+    "Index Only Scan by concurrency_key in execution_queued",
+    "Index Scan by concurrency_key in execution_freed",
+    "Index Scan by concurrency_key in execution_held",
+    "Index Scan by concurrency_key in execution_queued",
+    "Index Scan by concurrency_key in execution_taking",
+    "Index Scan by execution_id in execution_pkey",
+    "Index Scan by status, execution_id in execution_status",
   ]);
 });
 
@@ -153,5 +171,36 @@ test("positions are read by key", async () => {
     await sql`DEALLOCATE ALL`.simple();
     await readPositions(sql, [executionId]);
   });
-  expect(paths).toEqual(["Index Scan by key in execution_pkey"]);
+  expect(paths).toEqual(["Index Scan by execution_id in execution_pkey"]);
+});
+
+test("what a worker holds is read by key", async () => {
+  const paths = await accessPaths(async (sql) => {
+    const held = { executionId: newId<ExecutionId>(), commandId: newId<CommandId>(), attempt: 1 };
+    await readHeldStep(sql, WORKER, held);
+    await readHeldPayload(sql, WORKER, held);
+  });
+  expect(paths).toEqual(["Index Scan by execution_id, command_id in command_pkey"]);
+});
+
+test("executions of a rare status are found by it", async () => {
+  const paths = await accessPaths(async (sql) => {
+    await listExecutions(sql, { status: "running", limit: 1, offset: 0 });
+  });
+  expect(paths).toEqual(["Index Scan by status in execution_status"]);
+});
+
+test("dispatches are marked and forgotten by key, dead letters are found among themselves", async () => {
+  const paths = await accessPaths(async (sql) => {
+    const dispatchId = newId();
+    await markStarted(sql, [{ dispatchId, executionId: newId<ExecutionId>(), isCounted: true }]);
+    await markFailed(sql, { dispatchId, attempts: 1, error: "", delayMs: 1 });
+    await removeOldDispatches(sql, { keepMs: 1, nowMs: Date.now() });
+    await listDispatches(sql, newId(), { status: "dead", limit: 1, offset: 0 });
+  });
+  expect(paths).toEqual([
+    "Index Scan by dispatch_id in subscription_dispatch_pkey",
+    "Index Scan by execution_id in execution_pkey",
+    "Index Scan by subscription_id in subscription_dispatch_dead",
+  ]);
 });

@@ -11,6 +11,7 @@ import { createOrchestrator } from "../../../src/orchestrator/orchestrator.ts";
 import { createSealer, KEY_BYTES } from "../../../src/secrets/sealing.ts";
 import { createHttpServer } from "../../../src/server/app.ts";
 import { createReader } from "../../../src/server/reader.ts";
+import type { Store } from "../../../src/store/pool.ts";
 import { connectStore } from "../../../src/store/pool.ts";
 import { createTriggers } from "../../../src/triggers/triggers.ts";
 import { startNats } from "../../support/nats.ts";
@@ -45,12 +46,12 @@ export interface Answer {
   readonly body: any;
 }
 
-/** One server; sweeps ten times a second. */
-export async function startServer({ db, nats }: World) {
+/** One server; sweeps ten times a second. `wrap` may put something between it and the database. */
+export async function startServer({ db, nats }: World, wrap = (store: Store): Store => store) {
   const serverId = `server-${++count}`;
   await using stack = new AsyncDisposableStack();
   const bus = stack.use(await connectBus({ url: nats.url, name: serverId, log }));
-  const store = stack.use(connectStore(db.url, { max: 4, name: serverId }));
+  const store = wrap(stack.use(connectStore(db.url, { max: 4, name: serverId })));
   const registry = createRegistry({ hasProcessMetrics: false });
   const metrics = createServerMetrics(registry, "1.0.0");
   const secrets = createSealer(new Uint8Array(KEY_BYTES).fill(5));

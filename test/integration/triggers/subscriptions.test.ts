@@ -1,6 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import type { JetStreamClient, NatsConnection } from "nats";
 import { connect, headers } from "nats";
+import type { TransactionSql } from "postgres";
+import type { Pool, Store } from "../../../src/store/pool.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Server, World } from "./harness.ts";
 import { createWorld, executionsOf, playbook, startServer } from "./harness.ts";
@@ -170,6 +172,39 @@ test("what was accepted by a server that died before it started it is started by
   expect(started.execution_id).toBe(before?.executionId);
   expect(await executionsOf(world, PATH)).toHaveLength(1);
 });
+
+test("messages whose commit was not answered are dispatched all the same", async () => {
+  await using world = await createWorld();
+  await using nats = await publisher(world);
+  const answers = { lost: 0, toLose: 0 };
+  await using server = await startServer(world, (store) => losing(store, answers));
+  await server.register(playbook(PATH));
+  await server.register(subscription({}));
+  await nats.stream.publish("orders.new", '{"n": 0}');
+  await waitFor("the first", async () => (await executionsOf(world, PATH)).length === 1);
+  answers.toLose = 1;
+  await nats.stream.publish("orders.new", '{"n": 1}');
+  await waitFor("the second", async () => (await executionsOf(world, PATH)).length === 2);
+  await waitFor("acknowledgements", async () => (await pendingCount(nats, DURABLE)) === 0);
+  expect(answers.lost).toBe(1);
+  expect(await numbersOf(world)).toEqual([0, 1]);
+});
+
+/** Loses the connection right after transactions have committed. */
+function losing(store: Store, answers: { lost: number; toLose: number }): Store {
+  const { durable } = store;
+  const begin = async (run: (sql: TransactionSql) => Promise<unknown>): Promise<unknown> => {
+    const value = await durable.begin(run);
+    if (answers.lost === answers.toLose) {
+      return value;
+    }
+    answers.lost++;
+    throw Object.assign(new Error("the connection is gone"), { code: "CONNECTION_CLOSED" });
+  };
+  const get = (target: Pool, name: string | symbol): unknown =>
+    name === "begin" ? begin : Reflect.get(target, name);
+  return { ...store, durable: new Proxy(durable, { get }) };
+}
 
 test("filter, dedup by key and header, directives", async () => {
   await using world = await createWorld();
