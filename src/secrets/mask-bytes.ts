@@ -12,9 +12,13 @@ export async function* maskBytes(
 ): AsyncGenerator<Uint8Array> {
   // One character a byte, so that positions agree whatever the encoding.
   const forms = secretForms(secrets).map((form) => Buffer.from(form).toString("latin1"));
+  if (forms.length === 0) {
+    yield* source;
+    return;
+  }
   const longestFirst = forms.toSorted((a, b) => b.length - a.length);
   const pattern = new RegExp(longestFirst.map((form) => RegExp.escape(form)).join("|"), "g");
-  const kept = (longestFirst[0]?.length ?? 1) - 1;
+  const kept = (longestFirst[0]?.length ?? 0) - 1;
   let rest = "";
   for await (const piece of source) {
     const text = rest + Buffer.from(piece).toString("latin1");

@@ -68,7 +68,7 @@ function pattern(anywhere: readonly string[], words: readonly string[]): RegExp 
 
 function formsOf(secret: string): readonly string[] {
   const bytes = Buffer.from(secret);
-  const percent = encodeURIComponent(secret);
+  const percent = encodeURIComponent(secret.toWellFormed());
   const strict = percent.replaceAll(/[!'()*]/g, (sign) => `%${sign.charCodeAt(0).toString(16)}`);
   const pieces = [
     ...base64Pieces(bytes),

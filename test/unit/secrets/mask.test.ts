@@ -90,6 +90,16 @@ test("bytes lose their secrets wherever the pieces are cut", async () => {
   }
 });
 
+test("bytes stay as they are when the only secrets are too short to be hidden", async () => {
+  const bytes = new TextEncoder().encode("a text that passes");
+  const passed = await Array.fromAsync(maskBytes(["abc"], [bytes]));
+  expect(Buffer.concat(passed).toString()).toBe("a text that passes");
+});
+
+test("half a surrogate pair in a secret is hidden, too", () => {
+  expect(createMask(["pass\ud83dword"]).text("pass\ud83dword!")).toBe("***!");
+});
+
 test("each line of a key is hidden, in whatever way it is printed", () => {
   const key = "-----BEGIN KEY-----\nMIIabcdefgh12345678\nsecondline87654321\n-----END KEY-----\n";
   const mask = createMask(secretValues({ private_key: key }));
