@@ -1,11 +1,12 @@
 /**
- * `bun run docs`: writes the table of options into README.md, and those of the language into
- * src/dsl/README.md. Unit tests check that they are current.
+ * `bun run docs`: writes the tables of options, of the language, of tools and of their tests into the
+ * README.md of those who have them. Unit tests check that they are current.
  */
 import { join } from "node:path";
 import { withReference } from "../src/config/reference.ts";
 import { ROLES } from "../src/config/tables.ts";
 import { withLanguage } from "../test/unit/dsl/language/table.ts";
+import { withMatrix } from "../test/unit/tools/matrix-table.ts";
 import { withTools } from "../test/unit/tools/reference.ts";
 
 const path = join(import.meta.dir, "../README.md");
@@ -17,3 +18,6 @@ await Bun.write(language, withLanguage(await Bun.file(language).text()));
 const tools = join(import.meta.dir, "../src/tools/README.md");
 const example = join(import.meta.dir, "../test/fixtures/tools/checksum.ts");
 await Bun.write(tools, withTools(await Bun.file(tools).text(), await Bun.file(example).text()));
+
+const tests = join(import.meta.dir, "../test/README.md");
+await Bun.write(tests, withMatrix(await Bun.file(tests).text()));

@@ -97,7 +97,7 @@ export async function startPlatform(options: PlatformOptions = {}) {
   });
   const rpc = await createRpcServer({ worker: orchestrator, control: noControl, log });
   const port = await rpc.start("127.0.0.1", 0);
-  const tools = createTools({ selfCommand: ["bun", "src/main.ts"], env: { ...processPath() } });
+  const tools = createTools({ selfCommand: [process.execPath, "src/main.ts"], env: processPath() });
   const client = connectWorkerClient({ addresses: [`127.0.0.1:${port}`] });
   const worker = createWorker({
     workerId: `worker-${process.pid}-${count}` as WorkerId,

@@ -181,6 +181,13 @@ describe("failures", () => {
     expect(failure.stderr).toContain("(task.js:4:");
   });
 
+  test("an exception in TypeScript too", async () => {
+    const config = { code: "const n: number = 1;\nthrow new RangeError('bad ' + n);" };
+    const failure = await failureFrom(tools.get("typescript"), { config });
+    expect(failure).toMatchObject({ kind: "exit_code", message: "RangeError: bad 1" });
+    expect(failure.stderr).toContain("(task.ts:");
+  });
+
   test("a syntax error says where", async () => {
     const failure = await failed("let a = 1;\nlet b = = 2;");
     expect(failure.code).toBe("SyntaxError");
