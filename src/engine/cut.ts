@@ -2,16 +2,16 @@
  * Cuts an execution's data down to the names that a step's templates mention: what the worker gets
  * with a command, and what guards and `set` see. Parts are shared with the state, never copied.
  */
-import { AppError } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import type { Arc, Step, Task } from "../dsl/playbook.ts";
-import { mentionedNames } from "../template/render.ts";
+import { mentionedPaths } from "../template/mentions.ts";
+import { parseTarget } from "./assign.ts";
 import type { LoopItem, ScopeData, StepValue } from "./command.ts";
 import type { ExecutionState } from "./state.ts";
 import { startOf } from "./state.ts";
 
-/** `all`: code that asks for `context` may read anything. */
+/** Names, and `workload.x` for one name of a map. `all`: code that asks for `context` may read anything. */
 type Mentions = ReadonlySet<string> | "all";
 
 interface StepMentions {
@@ -86,7 +86,9 @@ function pick(map: JsonObject, names: Mentions, whole: string): JsonObject {
     return map;
   }
   const picked: [string, Json][] = [];
-  for (const name of names) {
+  const prefix = `${whole}.`;
+  for (const mention of names) {
+    const name = mention.startsWith(prefix) ? mention.slice(prefix.length) : mention;
     const value = Object.hasOwn(map, name) ? map[name] : undefined;
     if (value !== undefined) {
       picked.push([name, value]);
@@ -98,7 +100,8 @@ function pick(map: JsonObject, names: Mentions, whole: string): JsonObject {
 function pickSteps(state: ExecutionState, names: Mentions): Readonly<Record<string, StepValue>> {
   const isWhole = names === "all" || names.has("steps");
   const picked: [string, StepValue][] = [];
-  for (const name of isWhole ? state.steps.keys() : names) {
+  for (const mention of isWhole ? state.steps.keys() : names) {
+    const name = !isWhole && mention.startsWith("steps.") ? mention.slice(6) : mention;
     const value = state.steps.get(name)?.value;
     if (value !== undefined) {
       picked.push([name, value]);
@@ -125,8 +128,22 @@ function taskMentions(step: Step): Mentions {
       return "all";
     }
     collect(task, names);
+    for (const { target } of [
+      ...task.set,
+      ...(task.policy?.rules ?? []).flatMap(({ set }) => set),
+    ]) {
+      collectTarget(target, names);
+    }
   }
   return names;
+}
+
+/** Writing a part of a value of ctx needs the rest of it. */
+function collectTarget(target: string, names: Set<string>): void {
+  const { space, names: path } = parseTarget(target);
+  if (space === "ctx" && path.length > 1) {
+    names.add(`ctx.${path[0]}`);
+  }
 }
 
 function routingMentions(step: Step): Mentions {
@@ -162,16 +179,16 @@ function collect(value: unknown, names: Set<string>, key = ""): void {
   }
 }
 
-/** A template that cannot be read mentions nothing; whoever renders it says what is wrong. */
+/** Maps of which only the mentioned names are taken. */
+const MAPS = new Set(["ctx", "steps", "workload"]);
+
+/** First names of paths; `workload.x` where only that is read of a map. */
 function namesIn(template: string): ReadonlySet<string> {
-  try {
-    return mentionedNames(template);
-  } catch (error) {
-    if (error instanceof AppError) {
-      return new Set();
-    }
-    throw error;
-  }
+  return new Set(
+    mentionedPaths(template).map(({ root, steps: [first] }) =>
+      MAPS.has(root) && typeof first === "string" ? `${root}.${first}` : root,
+    ),
+  );
 }
 
 const errorGuards = new WeakMap<Arc, boolean>();

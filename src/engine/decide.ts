@@ -27,6 +27,7 @@ import type { EventOf, Place, TimerPurpose } from "./event.ts";
 import { exitFailed, exitOk } from "./exit.ts";
 import { failure, templateFailure } from "./failure.ts";
 import { advanceLoop } from "./loop.ts";
+import { StoreNeededError } from "./offload.ts";
 import type { OpenTimer, Visit } from "./record.ts";
 import { placeKey, runKey, visitKey } from "./record.ts";
 import { onLeaseExpired, onReport } from "./report.ts";
@@ -50,7 +51,8 @@ import { startWorkload } from "./workload.ts";
  * Decides what follows from `input` and applies it to `state`. The caller commits all of it or drops
  * the state.
  *
- * @throws RefNeededError when a template needs a stored result: the state is unusable then too.
+ * @throws RefNeededError when a template needs a stored result, StoreNeededError when a part is too
+ *   large for a command: the state is unusable then too.
  */
 export function decide(
   state: ExecutionState,
@@ -65,7 +67,7 @@ export function decide(
     }
     return draft.decision(accepted);
   } catch (error) {
-    if (error instanceof RefNeededError) {
+    if (error instanceof RefNeededError || error instanceof StoreNeededError) {
       throw error;
     }
     endByBug(draft, error);

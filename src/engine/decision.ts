@@ -3,7 +3,7 @@
 import type { TimeMs } from "../core/clock.ts";
 import type { CommandId, ExecutionId, NewId, TimerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
-import type { Resolved } from "../template/scope.ts";
+import type { Resolved, ResultRef } from "../template/scope.ts";
 import type { CommandPayload, CommandReport } from "./command.ts";
 import type { ExecutionEvent, ExecutionOrigin, TimerPurpose } from "./event.ts";
 import type { Failure } from "./failure.ts";
@@ -82,6 +82,8 @@ export interface Environment {
   readonly env: Readonly<Record<string, string>>;
   /** Stored results that templates touch in this decision, by `$ref`; see {@link RefNeededError}. */
   readonly resolved: Resolved;
+  /** Large parts that are stored apart, by key; see offload.ts. Absent: commands carry them whole. */
+  readonly stored?: ReadonlyMap<string, ResultRef>;
 }
 
 /** Everything one decision changes. The orchestrator commits it all at once, or nothing. */

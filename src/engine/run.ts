@@ -13,6 +13,7 @@ import { loopItem } from "./draft.ts";
 import type { CursorPhase } from "./event.ts";
 import { templateFailure } from "./failure.ts";
 import { cursorOf } from "./fold-cursor.ts";
+import { offloaded } from "./offload.ts";
 import type { PipelineRun } from "./pipeline.ts";
 import { currentTask, taskScope } from "./pipeline.ts";
 import { readsOf } from "./reads.ts";
@@ -100,7 +101,7 @@ function issueCommand(
     payload: {
       step: stepPayload(draft.state.playbook, step),
       pipeline,
-      scope,
+      scope: offloaded(draft, scope),
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
       ...frameOf(step, phase),
     },

@@ -1,54 +1,46 @@
 /** How loaded values look: as they would if they had never been stored apart. */
 import type { Json } from "../core/json.ts";
-import { splitRef } from "../template/ref.ts";
+import { isJsonObject } from "../core/json.ts";
 import { isResultRef } from "../template/scope.ts";
 import type { ScopeData, StepValue } from "./command.ts";
-import { isList, presentTask, presentValue } from "./value.ts";
+import { isList, presentValue } from "./value.ts";
 
-/** By `$ref`: what the value is of. */
-type Origins = ReadonlyMap<string, StepValue>;
+/** By `$ref`: how the loaded value looks. */
+type Views = ReadonlyMap<string, (loaded: Json) => Json>;
 
-const known = new WeakMap<ScopeData["steps"], Origins>();
+const known = new WeakMap<ScopeData["steps"], Views>();
 
-/** The value of a step, an item of a loop or a task in a pipeline as others see it. */
+/** The value of a step, of items of a loop or of a task in a pipeline as others see it. */
 export function presentStored({ steps }: ScopeData, ref: string, loaded: Json): Json {
-  const origins = known.get(steps) ?? findOrigins(steps);
-  known.set(steps, origins);
-  const origin = origins.get(ref);
-  if (origin !== undefined) {
-    return presentValue({ ...origin, value: loaded });
-  }
-  const { base, pointer } = splitRef(ref);
-  const isLabel = pointer.length === 1 && origins.get(base)?.shape === "pipeline";
-  return isLabel ? presentTask(loaded) : loaded;
+  const views = known.get(steps) ?? findViews(steps);
+  known.set(steps, views);
+  return views.get(ref)?.(loaded) ?? loaded;
 }
 
-function findOrigins(steps: ScopeData["steps"]): Origins {
-  const origins = new Map<string, StepValue>();
+function findViews(steps: ScopeData["steps"]): Views {
+  const views = new Map<string, (loaded: Json) => Json>();
   for (const stored of Object.values(steps)) {
-    const { value } = stored;
-    if (isResultRef(value)) {
-      origins.set(value.$ref, stored);
-    } else {
-      addParts(origins, stored);
-    }
+    addView(views, stored);
   }
-  return origins;
+  return views;
 }
 
-function addParts(origins: Map<string, StepValue>, { value, shape, itemShape }: StepValue): void {
-  if (typeof value !== "object" || value === null || shape === "task") {
+function addView(views: Map<string, (loaded: Json) => Json>, stored: StepValue): void {
+  const { value, shape, itemShape } = stored;
+  if (isResultRef(value)) {
+    views.set(value.$ref, (loaded) => presentValue({ ...stored, value: loaded }));
     return;
   }
-  const results = shape === "loop" && "results" in value ? value["results"] : undefined;
-  const parts = isList(results) ? results : Object.values(shape === "pipeline" ? value : {});
-  const partShape = shape === "loop" ? (itemShape ?? "task") : "task";
-  for (const part of parts) {
-    const stored: StepValue = { value: part, status: "ok", shape: partShape };
-    if (isResultRef(part)) {
-      origins.set(part.$ref, stored);
-    } else if (partShape === "pipeline") {
-      addParts(origins, stored);
-    }
+  if (!isJsonObject(value) || shape === "task") {
+    return;
+  }
+  const part = { status: "ok", shape: shape === "loop" ? (itemShape ?? "task") : "task" } as const;
+  const results = shape === "loop" ? value["results"] : undefined;
+  if (isResultRef(results)) {
+    const present = (item: Json): Json => presentValue({ ...part, value: item });
+    views.set(results.$ref, (loaded) => (isList(loaded) ? loaded.map(present) : loaded));
+  }
+  for (const inner of isList(results) ? results : Object.values(shape === "loop" ? {} : value)) {
+    addView(views, { ...part, value: inner });
   }
 }

@@ -75,7 +75,7 @@ function fieldsOf(value: Json): Json {
 function presentLoop(value: Json, presentItem: (item: Json) => Json): Json {
   const results = isJsonObject(value) ? value["results"] : undefined;
   if (!isJsonObject(value) || !isList(results)) {
-    return value;
+    return isJsonObject(value) && isResultRef(results) ? { ...value, data: results } : value;
   }
   const items = results.map(presentItem);
   return { ...value, results: items, data: items };
@@ -128,6 +128,12 @@ export function stepAliased(stored: StepValue, okWord: OkWord, resolved: Resolve
   if (isResultRef(shown)) {
     return refAliased(shown, stored, okWord, resolved);
   }
+  const items = stored.shape === "loop" ? storedItems(stored.value) : undefined;
+  const loaded = items === undefined ? undefined : findLoaded(items, resolved);
+  if (loaded !== undefined && isJsonObject(stored.value)) {
+    const value = { ...stored.value, results: loaded };
+    return stepAliased({ ...stored, value }, okWord, resolved);
+  }
   const list = stored.shape === "loop" ? itemsAliased(shown, stored, resolved) : undefined;
   const labels = stored.shape === "pipeline" ? stored.value : undefined;
   const alias = (name: string): unknown => {
@@ -156,8 +162,14 @@ export function stepAliased(stored: StepValue, okWord: OkWord, resolved: Resolve
   };
   // The plain list of a loop's own value knows nothing of the aliases of its items.
   const isAliasFirst = list !== undefined && list.operand !== list.value;
-  const self: Aliased = new Aliased(shown, alias, list?.operand ?? shown, isAliasFirst);
+  const self: Aliased = new Aliased(shown, alias, list?.operand ?? items ?? shown, isAliasFirst);
   return self;
+}
+
+/** All results of a loop as one list that is stored apart. */
+function storedItems(value: Json): ResultRef | undefined {
+  const results = isJsonObject(value) ? value["results"] : undefined;
+  return isResultRef(results) ? results : undefined;
 }
 
 /** The results of a loop; what is stored apart resolves itself item by item. */

@@ -20,10 +20,13 @@ import type {
 } from "../engine/decision.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
+import type { LargePart } from "../engine/offload.ts";
+import { StoreNeededError } from "../engine/offload.ts";
 import { resultOf } from "../engine/view.ts";
 import type { Applicant } from "../store/admission.ts";
 import type { CatalogKey } from "../store/catalog.ts";
 import type { ExecutionHead } from "../store/execution.ts";
+import type { ResultRef } from "../template/scope.ts";
 import { RefNeededError, UnreadableRef } from "../template/scope.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import { EventTooLargeError, GroupDraft } from "./group-draft.ts";
@@ -62,6 +65,8 @@ export interface DeciderOptions
   readonly clock: DatabaseClock;
   /** The value behind a `$ref`. @throws AppError `not_found`, or RESULT_TOO_LARGE_HERE. */
   readonly loadResult: (ref: string) => Promise<{ readonly value: Json; readonly size: number }>;
+  /** Stores what is too large for commands. */
+  readonly storePart: (executionId: ExecutionId, part: LargePart) => Promise<ResultRef>;
   /** Of commands that are handed out with the answer to a report. */
   readonly leaseMs: number;
   /** Asks for the place of a child that needs one. Returns at once. */
@@ -152,6 +157,7 @@ export class Decider {
         gpuPool,
         env,
         resolved: entry.resolved,
+        stored: entry.stored,
       },
       leaseMs: this.#options.leaseMs,
       answers: [],
@@ -283,6 +289,8 @@ export class Decider {
     this.#options.cache.drop(executionId);
     if (error instanceof RefNeededError && restart < RESTARTS_MAX) {
       await this.#resolve(entry, error.ref);
+    } else if (error instanceof StoreNeededError && restart < RESTARTS_MAX) {
+      entry.stored.set(error.part.key, await this.#options.storePart(executionId, error.part));
     } else if (error instanceof OversizeError && restart < RESTARTS_MAX) {
       shrink(error);
     } else if (error instanceof AppError) {
@@ -337,6 +345,9 @@ export class Decider {
     if (entry !== undefined) {
       for (const [ref, value] of known.resolved) {
         entry.resolved.set(ref, value);
+      }
+      for (const [key, ref] of known.stored) {
+        entry.stored.set(key, ref);
       }
       entry.resolvedBytes = known.resolvedBytes;
       entry.bytes += known.resolvedBytes * 2;

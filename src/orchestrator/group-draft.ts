@@ -5,7 +5,7 @@
  */
 import type { TimeMs } from "../core/clock.ts";
 import type { CatalogId, CommandId, ExecutionId, NewId, TimerId } from "../core/ids.ts";
-import type { GrantedCommand } from "../engine/command.ts";
+import type { CommandPayload, GrantedCommand } from "../engine/command.ts";
 import type { Decision, ExecutionStatus, NewCommand } from "../engine/decision.ts";
 import type { EventOf, ExecutionEvent, RecordedEvent } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
@@ -49,6 +49,8 @@ export interface DraftOptions {
 /** JSON text of one event, in characters, at most. */
 const EVENT_CHARS_MAX = 16 * 1024 * 1024;
 
+/** Of one command: several of them, with characters of three bytes, fit into a message to a worker. */
+const COMMAND_CHARS_MAX = 16 * 1024 * 1024;
 const CTX_CHARS_MAX = 16 * 1024 * 1024;
 
 /** An input whose event would be over the limit. */
@@ -280,7 +282,7 @@ export class GroupDraft {
       delayMs: this.#delay(availableAtMs),
       isCancelling: false,
       grant: undefined,
-      payload: JSON.stringify(payload),
+      payload: toText(command.step, payload),
     });
   }
 
@@ -353,6 +355,16 @@ export class GroupDraft {
   #delay(atMs: TimeMs): number {
     return Math.max(0, atMs - this.#options.nowMs);
   }
+}
+
+/** @throws EventTooLargeError: the command would never reach a worker. */
+function toText(step: string, payload: CommandPayload): string {
+  const text = JSON.stringify(payload);
+  if (text.length > COMMAND_CHARS_MAX) {
+    const message = `What the templates of step ${step} read has ${text.length} characters of JSON, a command may have ${COMMAND_CHARS_MAX}: let it read less, or store large values as artifacts`;
+    throw new EventTooLargeError(message, "COMMAND_TOO_LARGE");
+  }
+  return text;
 }
 
 /** @throws EventTooLargeError */

@@ -19,6 +19,7 @@ import type {
 } from "../engine/command.ts";
 import type { ExecutionStatus, Signal } from "../engine/decision.ts";
 import type { RecordedEvent } from "../engine/event.ts";
+import type { LargePart } from "../engine/offload.ts";
 import type { NewResult, ResultInfo } from "../engine/result.ts";
 import type { ExecutionState } from "../engine/state.ts";
 import { stepValueAt } from "../engine/view.ts";
@@ -192,9 +193,10 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     now: () => clock.now(),
   });
   const loadResult = (ref: string) => results.load(ref);
+  const storePart = (id: ExecutionId, part: LargePart) => results.storePart(id, part);
   const decider = new Decider({
     ...options,
-    ...{ cache, playbooks, ids, clock, loadResult, leaseMs },
+    ...{ cache, playbooks, ids, clock, loadResult, storePart, leaseMs },
     enterChild: (applicant) => admission.enterChild(applicant),
   });
   const notifier = new Notifier(options);

@@ -10,8 +10,11 @@
 import { AppError } from "../core/errors.ts";
 import type { ExecutionId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
+import type { LargePart } from "../engine/offload.ts";
+import { withOutline } from "../engine/outline.ts";
 import type { NewResult, ResultAddress, ResultInfo } from "../engine/result.ts";
 import { contentRef, decodeResult, JSON_TYPE, parseAddress } from "../engine/result.ts";
+import { isList } from "../engine/value.ts";
 import { rootOf } from "../store/execution.ts";
 import type { Store } from "../store/pool.ts";
 import type { ResultBody, ResultKey, ResultName, ResultRow } from "../store/result.ts";
@@ -82,6 +85,8 @@ export interface ResultPage {
 const LOOSE_MS = 600_000;
 const TOUCH_INTERVAL_MS = 60_000;
 const NAME_CHARS_MAX = 200;
+const OUTLINE_BYTES = 2048;
+const PIECE_CHARS = 256 * 1024;
 
 export class Results {
   readonly #options: ResultOptions;
@@ -188,6 +193,13 @@ export class Results {
     this.#quota.checkTemplateSize(text, info.size);
     const value = await readJson(read(), info.contentType);
     return { value: walk(value, pointer) ?? null, size: info.size };
+  }
+
+  /** Stores a part of an execution's state, piece by piece, with an outline. */
+  async storePart(executionId: ExecutionId, { name, value }: LargePart): Promise<ResultRef> {
+    const title = name.slice(0, NAME_CHARS_MAX);
+    const { ref } = await this.put({ executionId, name: title }, jsonPieces(value));
+    return withOutline(value, { ref, reads: [], select: [], spareBytes: OUTLINE_BYTES });
   }
 
   /** Values of scope `workflow` belong to the outermost execution. */
@@ -412,6 +424,27 @@ function inlineResult(executionId: ExecutionId, step: string, value: Json): Open
     },
     read: ({ begin, end } = { begin: 0, end: size }) => each([bytes.subarray(begin, end)]),
   };
+}
+
+/** JSON text of a list or map, some entries at a time; what is inside them is small. */
+function* jsonPieces(value: Json): Generator<Uint8Array> {
+  const encoder = new TextEncoder();
+  if (typeof value !== "object" || value === null) {
+    yield encoder.encode(JSON.stringify(value));
+    return;
+  }
+  const isArray = isList(value);
+  let text = isArray ? "[" : "{";
+  let separator = "";
+  for (const [name, inner] of Object.entries(value)) {
+    text += `${separator}${isArray ? "" : `${JSON.stringify(name)}:`}${JSON.stringify(inner)}`;
+    separator = ",";
+    if (text.length > PIECE_CHARS) {
+      yield encoder.encode(text);
+      text = "";
+    }
+  }
+  yield encoder.encode(text + (isArray ? "]" : "}"));
 }
 
 async function* each(parts: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {

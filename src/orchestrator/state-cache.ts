@@ -12,7 +12,7 @@ import { readEvents } from "../store/event.ts";
 import type { ExecutionHead } from "../store/execution.ts";
 import { readHeads } from "../store/execution.ts";
 import type { Pool } from "../store/pool.ts";
-import type { UnreadableRef } from "../template/scope.ts";
+import type { ResultRef, UnreadableRef } from "../template/scope.ts";
 import type { PlaybookCache } from "./playbook-cache.ts";
 
 export interface CacheEntry {
@@ -25,6 +25,8 @@ export interface CacheEntry {
   readonly resolved: Map<string, Json | UnreadableRef>;
   /** Bytes of their JSON texts; part of `bytes` once they are kept. */
   resolvedBytes: number;
+  /** Parts of the state that commands get by reference; see src/engine/offload.ts. */
+  readonly stored: Map<string, ResultRef>;
   /** True right after a read: nothing can be more recent than this. */
   isFresh: boolean;
 }
@@ -105,6 +107,7 @@ export function newEntry(head: ExecutionHead, playbook: Playbook | undefined): C
     state: playbook === undefined ? undefined : createState(playbook),
     bytes: ENTRY_BYTES,
     resolved: new Map(),
+    stored: new Map(),
     resolvedBytes: 0,
     isFresh: true,
   };

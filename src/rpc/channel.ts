@@ -3,7 +3,8 @@ import type { ChannelOptions } from "@grpc/grpc-js";
 
 /** A stopped peer (SIGSTOP, pulled cable) is noticed within twice this. */
 const KEEPALIVE_MS = 2000;
-const MESSAGE_BYTES_MAX = 32 * 1024 * 1024;
+/** A claim may bring several large commands at once; what one of them may have is limited elsewhere. */
+const MESSAGE_BYTES_MAX = 256 * 1024 * 1024;
 
 export const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.keepalive_time_ms": KEEPALIVE_MS,

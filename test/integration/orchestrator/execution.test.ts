@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import type { CommandId, ExecutionId, WorkerId } from "../../../src/core/ids.ts";
 import { isTerminal, snapshot } from "../../../src/engine/state.ts";
 import { getExecution, listExecutions } from "../../../src/store/execution.ts";
+import type { ResultRef } from "../../../src/template/scope.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
 import { waitFor } from "../../support/wait.ts";
 import {
@@ -263,6 +264,68 @@ test("a guard that looks into a stored result gets it", async () => {
   expect(second.payload.step.name).toBe("second");
   await report(server, second, ok("end"));
   expect((await watchToEnd(server, executionId)).at(-1)?.event).toMatchObject({ result: "end" });
+});
+
+test("commands get large collections and inputs by reference, and only what is read of maps", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url);
+  const steps = `  - step: start
+    loop: { in: "{{ range(6) | list }}", iterator: n, spec: { mode: parallel, max_in_flight: 6 } }
+    tool: { kind: python, code: result = 1 }
+    next: { arcs: [{ step: read }] }
+  - step: read
+    tool:
+      kind: python
+      input: { five: "{{ start.results[5].n }}", rows: "{{ workload.rows | length }}" }
+      code: result = five
+`;
+  const content = playbook("test/large", steps);
+  const { path } = await server.orchestrator.registerPlaybook({ content, isStrict: false });
+  const rows = Array.from({ length: 400 }, (_, n) => ({ n, text: "y".repeat(1000) }));
+  const payload = { rows, unread: "z".repeat(1000) };
+  await server.orchestrator.start({ path, payload });
+  for (let n = 0; n < 6; n++) {
+    const command = await claimNext(server);
+    const index = command.payload.scope.loop?.index ?? 0;
+    await report(server, command, ok({ n: index, text: "x".repeat(60_000) }));
+  }
+  const { payload: read } = await claimNext(server);
+  const { workload, steps: values } = read.scope;
+  expect(workload).toMatchObject({ rows: { type: "array", length: 400 } });
+  expect(workload).not.toHaveProperty("unread");
+  expect(values["start"]?.value).toMatchObject({ results: { type: "array", length: 6 } });
+  expect(JSON.stringify(read).length).toBeLessThan(4000);
+  const list = values["start"]?.value as { readonly results: ResultRef };
+  const parts: Uint8Array[] = [];
+  for await (const part of (await server.orchestrator.openResult(list.results.$ref)).read()) {
+    parts.push(part);
+  }
+  const items = JSON.parse(Buffer.concat(parts).toString()) as readonly { n: number }[];
+  expect(items.map(({ n }) => n)).toEqual([0, 1, 2, 3, 4, 5]);
+});
+
+test("a command that is too large all the same fails its execution instead of waiting for ever", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url, { ctxChars: 16e6 });
+  const steps = `  - step: start
+    tool: { kind: python, code: result = 1 }
+    set: { ctx.a: "{{ output.text * 3 }}" }
+    next: { arcs: [{ step: more }] }
+  - step: more
+    tool: { kind: python, code: result = 1 }
+    set: { ctx.b: "{{ output.text * 3 }}" }
+    next: { arcs: [{ step: read }] }
+  - step: read
+    tool: { kind: python, input: { a: "{{ ctx.a }}", b: "{{ ctx.b }}" }, code: result = 1 }
+`;
+  const executionId = await startPlaybook(server, playbook("test/huge", steps));
+  await report(server, await claimNext(server), ok({ text: "x".repeat(3_000_000) }));
+  await report(server, await claimNext(server), ok({ text: "x".repeat(3_000_000) }));
+  const last = (await watchToEnd(server, executionId)).at(-1)?.event;
+  expect(last).toMatchObject({
+    type: "playbook.failed",
+    error: { kind: "limit", code: "COMMAND_TOO_LARGE" },
+  });
 });
 
 test("a set that makes a value of ctx too large fails the step and names the setting", async () => {

@@ -221,6 +221,27 @@ describe("values with references inside", () => {
     expect(list.map(isResultRef)).toEqual([false, true, true]);
   });
 
+  test("of a loop's whole list: its length is known, the rest is loaded once", () => {
+    const items = [{ fetch: { n: 0 } }, { fetch: { n: 1 } }];
+    const results = { $ref: $REF, size: 9, type: "array", length: 2 };
+    const value = { results, stats: { total: 2, succeeded: 2, failed: 0 } };
+    const step = { value, shape: "loop", itemShape: "pipeline" } as const;
+    const apart = scopeOf({ start: step });
+    expect(
+      renderValue("{{ [start | length, start.results | length, start.stats.total] }}", apart),
+    ).toEqual([2, 2, 2]);
+    expect(() => renderValue("{{ start.results[1].n }}", apart)).toThrow(RefNeededError);
+    const loaded = scopeOf({ start: step }, new Map([[$REF, items]]));
+    expect(
+      renderValue("{{ [start.results[1].n, start[0].n, start.data[1].fetch.n] }}", loaded),
+    ).toEqual([1, 0, 1]);
+    const data = { steps: { start: step } } as unknown as ScopeData;
+    expect(presentStored(data, $REF, items)).toEqual([
+      { n: 0, fetch: { n: 0 } },
+      { n: 1, fetch: { n: 1 } },
+    ]);
+  });
+
   test("of a loop over pipelines look like pipelines", () => {
     const value = {
       results: [{ fetch: outlineOf(BIG), note: { text: "hi" } }],
