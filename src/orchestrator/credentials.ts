@@ -156,7 +156,7 @@ async function checkNamed(
 }
 
 /**
- * Renews a keychain value ahead of its end. What fails for now is tried again with the next sweep.
+ * Renews a keychain value ahead of its end. What fails for now is tried again a little later.
  *
  * @param stop called when it fails for good: then tasks fetch the value when they need it.
  */

@@ -34,6 +34,7 @@ import type { ResolvedCredential, SecretQuestion } from "./credentials.ts";
 import { createDatabaseClock } from "./database-clock.ts";
 import { Decider } from "./decider.ts";
 import { Feed } from "./feed.ts";
+import { createHousekeeping } from "./housekeeping.ts";
 import type { IntakeInput, Outcome } from "./intake.ts";
 import { Intake } from "./intake.ts";
 import { appendLogs } from "./logs.ts";
@@ -150,6 +151,8 @@ const HEARTBEAT_INTERVAL_MS = 2500;
 const SWEEP_INTERVAL_MS = 1000;
 const CACHE_BYTES = 128 * 1024 * 1024;
 const INTAKE_LIMIT = 20_000;
+/** Housekeeping takes place once in the time of so many sweeps. */
+const HOUSEKEEPING_SWEEPS = 60;
 /** Sweeps missed in a row that count as an outage. */
 const OUTAGE_SWEEPS = 4;
 /** After an outage each worker gets the time of so many heartbeats to renew its leases. */
@@ -237,10 +240,15 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
         listener(overdue);
       }
     },
-    keepHouse: () => housekeeper.keep(),
     intervalMs,
     outageMs: intervalMs * OUTAGE_SWEEPS,
     amnestyMs: heartbeatIntervalMs * AMNESTY_HEARTBEATS,
+  });
+  const housekeeping = createHousekeeping({
+    ...options,
+    housekeeper,
+    everyMs: intervalMs * HOUSEKEEPING_SWEEPS,
+    againMs: intervalMs,
   });
   overdueListeners.add(({ freedKeys }) => {
     for (const key of freedKeys) {
@@ -329,7 +337,14 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
       await ids.acquire();
       return ids.newId();
     },
-    services: () => [ids.service, wheel.service, intake.service, relay.service, sweeper.service],
+    services: () => [
+      ids.service,
+      wheel.service,
+      intake.service,
+      relay.service,
+      sweeper.service,
+      housekeeping,
+    ],
   };
 }
 

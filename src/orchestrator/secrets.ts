@@ -4,7 +4,7 @@ import type { JsonObject } from "../core/json.ts";
 import type { ExecutionState } from "../engine/state.ts";
 import { isTerminal } from "../engine/state.ts";
 import { createProviders } from "../secrets/providers.ts";
-import { stopRenewing } from "../store/keychain.ts";
+import { claimRenewal, stopRenewing } from "../store/keychain.ts";
 import type { DueKeychain } from "../store/sweep.ts";
 import type { ResolvedCredential, SecretQuestion } from "./credentials.ts";
 import { renewKeychain, resolveCredential } from "./credentials.ts";
@@ -22,11 +22,18 @@ export interface SecretsOptions
   readonly playbooks: Pick<PlaybookCache, "find">;
 }
 
+/** Renewals under way at a time; the others are found by the next sweep. */
+const RENEWALS_MAX = 32;
+/** How soon a renewal that failed, or whose server died, is tried again. */
+const RENEWAL_AGAIN_MS = 10_000;
+
 export class Secrets {
   readonly #options: SecretsOptions;
   readonly #cache: KeychainCache;
   readonly #source: SecretSource;
   readonly #keychain: Keychain;
+  /** Keys of values whose renewal is under way here. */
+  readonly #renewing = new Set<string>();
 
   constructor(options: SecretsOptions) {
     const providers = options.providers ?? createProviders({});
@@ -55,15 +62,21 @@ export class Secrets {
     return await rotateSecrets(store.durable, { secrets, log });
   }
 
-  /** Renews values ahead of their end; never rejects. */
+  /** Renews values ahead of their end, each once at a time; never rejects. */
   async renew(due: readonly DueKeychain[]): Promise<void> {
-    await Promise.all(due.map((one) => this.#renewOne(one)));
+    const room = Math.max(0, RENEWALS_MAX - this.#renewing.size);
+    const free = due.filter(({ cacheKey }) => !this.#renewing.has(cacheKey)).slice(0, room);
+    await Promise.all(free.map((one) => this.#renewOne(one)));
   }
 
   async #renewOne({ executionId, name, scope, cacheKey }: DueKeychain): Promise<void> {
     const { store, state, log, metrics } = this.#options;
     const stop = async (): Promise<void> => await stopRenewing(store.quick, cacheKey);
+    this.#renewing.add(cacheKey);
     try {
+      if (!(await claimRenewal(store.quick, cacheKey, RENEWAL_AGAIN_MS))) {
+        return;
+      }
       const execution = await state(executionId);
       if (execution === undefined || (scope === "local" && isTerminal(execution))) {
         await stop();
@@ -71,7 +84,9 @@ export class Secrets {
       }
       await renewKeychain({ keychain: this.#keychain, log, metrics }, { executionId, name }, stop);
     } catch {
-      // The database is away: the next sweep finds the same row.
+      // The database is away: a later sweep finds the same row.
+    } finally {
+      this.#renewing.delete(cacheKey);
     }
   }
 }

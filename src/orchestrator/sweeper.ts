@@ -9,12 +9,8 @@
 import { sleep } from "../core/clock.ts";
 import { errorMessage } from "../core/errors.ts";
 import type { Service } from "../core/service.ts";
-import { removeExpiredDedup } from "../store/execution.ts";
-import { removeExpiredKeychain } from "../store/keychain.ts";
-import { removeIdleRates } from "../store/rate.ts";
 import type { Overdue } from "../store/sweep.ts";
 import { sweepDue } from "../store/sweep.ts";
-import { removeSilentWorkers } from "../store/worker.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import type { Feed } from "./feed.ts";
 import type { Notifier } from "./notifier.ts";
@@ -27,10 +23,6 @@ const NOTIFY_GRACE_MS = 2000;
 const LIMIT = 500;
 /** After an outage of NATS all queued commands may be among them. */
 const NOTIFY_LIMIT = 5000;
-/** Workers silent for so long are forgotten. */
-const SILENT_MS = 300_000;
-/** Sweeps between two rounds of housekeeping. */
-const HOUSEKEEPING_EVERY = 60;
 /** Sweeps of several servers spread out. */
 const JITTER = 0.2;
 
@@ -41,8 +33,6 @@ export interface SweeperOptions extends Pick<OrchestratorOptions, "store" | "met
   readonly relay: Relay;
   /** Told what is due besides executions. */
   readonly onOverdue: (overdue: Overdue) => void;
-  /** Removes what is old; true if there is more to do at once. */
-  readonly keepHouse: () => Promise<boolean>;
   readonly intervalMs: number;
   /** A gap between sweeps that counts as an outage. */
   readonly outageMs: number;
@@ -62,16 +52,9 @@ export class Sweeper {
 
   async #run(signal: AbortSignal): Promise<void> {
     const { intervalMs, log } = this.#options;
-    let hasMore = false;
-    for (let round = 0; !signal.aborted; round++) {
+    while (!signal.aborted) {
       try {
         await this.sweep();
-        if (round % HOUSEKEEPING_EVERY === 0) {
-          await this.#keepHouse();
-        }
-        if (hasMore || round % HOUSEKEEPING_EVERY === 1) {
-          hasMore = await this.#options.keepHouse();
-        }
       } catch (error) {
         log.warn("sweep failed", { error: errorMessage(error) });
       }
@@ -123,16 +106,5 @@ export class Sweeper {
     metrics.sweepRows.add(leases.length, "lease");
     metrics.sweepRows.add(pending.length, "child");
     metrics.sweepRows.add(freedKeys.length, "place");
-  }
-
-  async #keepHouse(): Promise<void> {
-    const { store, metrics, log } = this.#options;
-    for (const { workerId, pool } of await removeSilentWorkers(store.quick, SILENT_MS)) {
-      metrics.workersLost.inc(pool);
-      log.warn("worker forgotten", { workerId, pool });
-    }
-    await removeExpiredDedup(store.quick);
-    await removeIdleRates(store.quick);
-    await removeExpiredKeychain(store.quick);
   }
 }

@@ -79,8 +79,22 @@ export async function findByDedupKey(sql: Sql, key: string): Promise<ExecutionId
   return rows[0]?.executionId;
 }
 
-export async function removeExpiredDedup(sql: Sql): Promise<void> {
-  await sql`DELETE FROM noetl.dedup WHERE expires_at < now()`;
+const DEDUP_MAX = 10_000;
+
+/** Those that somebody takes again just now are locked, and left alone. True: there are more. */
+export async function removeExpiredDedup(sql: Sql): Promise<boolean> {
+  const rows = await sql`
+    WITH old AS MATERIALIZED (
+      SELECT dedup_key
+      FROM noetl.dedup
+      WHERE expires_at < now()
+      LIMIT ${DEDUP_MAX}
+      FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM noetl.dedup AS d
+    USING old AS o
+    WHERE d.dedup_key = o.dedup_key`;
+  return rows.count >= DEDUP_MAX;
 }
 
 /** An execution as lists and pages show it. */

@@ -125,6 +125,19 @@ export async function releaseKeychain(sql: Sql, cacheKey: string): Promise<void>
     UPDATE noetl.keychain SET lease_until = NULL WHERE cache_key = ${cacheKey}`;
 }
 
+/**
+ * Takes the renewal of a value that is due. Whatever becomes of it, the next try is not before
+ * `againMs`. False: somebody else was first.
+ */
+export async function claimRenewal(sql: Sql, cacheKey: string, againMs: number): Promise<boolean> {
+  const rows = await sql`
+    UPDATE noetl.keychain
+    SET renew_at = now() + ${againMs} * interval '1 millisecond'
+    WHERE cache_key = ${cacheKey} AND renew_at <= now()
+    RETURNING 1`;
+  return rows.length > 0;
+}
+
 /** Nobody renews the value ahead any more. */
 export async function stopRenewing(sql: Sql, cacheKey: string): Promise<void> {
   await sql`
@@ -192,17 +205,20 @@ export async function removeKeychain(sql: Sql, cacheKey: string): Promise<boolea
   return rows.length > 0;
 }
 
-const EXPIRED_MAX = 1000;
+const EXPIRED_MAX = 5000;
 
-/** Forgets values that expired a while ago. */
-export async function removeExpiredKeychain(sql: Sql): Promise<void> {
-  await sql`
-    DELETE FROM noetl.keychain
-    WHERE cache_key IN (
+/** Forgets values that expired a while ago. True: there are more. */
+export async function removeExpiredKeychain(sql: Sql): Promise<boolean> {
+  const rows = await sql`
+    WITH old AS MATERIALIZED (
       SELECT cache_key
       FROM noetl.keychain
       WHERE expires_at < now() - interval '1 hour'
-      ORDER BY expires_at
       LIMIT ${EXPIRED_MAX}
-    )`;
+      FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM noetl.keychain AS k
+    USING old AS o
+    WHERE k.cache_key = o.cache_key`;
+  return rows.count >= EXPIRED_MAX;
 }

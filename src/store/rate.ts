@@ -120,9 +120,20 @@ export async function addRateKeys(sql: Sql, keys: readonly string[]): Promise<vo
     ON CONFLICT (rate_key) DO NOTHING`;
 }
 
-/** Rows that say no more than none would. */
-export async function removeIdleRates(sql: Sql): Promise<void> {
-  await sql`
-    DELETE FROM noetl.rate
-    WHERE greatest(spent_until, line_until) < extract(epoch FROM now()) * 1000`;
+const IDLE_MAX = 10_000;
+
+/** Rows that say no more than none would, and that nobody uses just now. True: there are more. */
+export async function removeIdleRates(sql: Sql): Promise<boolean> {
+  const rows = await sql`
+    WITH idle AS MATERIALIZED (
+      SELECT rate_key
+      FROM noetl.rate
+      WHERE greatest(spent_until, line_until) < extract(epoch FROM now()) * 1000
+      LIMIT ${IDLE_MAX}
+      FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM noetl.rate AS r
+    USING idle AS i
+    WHERE r.rate_key = i.rate_key`;
+  return rows.count >= IDLE_MAX;
 }

@@ -81,3 +81,14 @@ test("many servers at once never give more than the limit", async () => {
     expect(ms - (earlier ?? Number.NEGATIVE_INFINITY)).toBeGreaterThan(stepMs - 0.5);
   }
 });
+
+test("idle keys are forgotten without waiting for those that somebody uses", async () => {
+  await using db = await createTestDatabase();
+  await addRateKeys(db.sql, ["a", "b", "c"]);
+  await db.sql.begin(async (sql) => {
+    await sql`SELECT 1 FROM noetl.rate WHERE rate_key = 'b' FOR UPDATE`;
+    expect(await removeIdleRates(db.sql)).toBe(false);
+  });
+  const rows = await db.sql<{ key: string }[]>`SELECT rate_key AS key FROM noetl.rate`;
+  expect(rows.map(({ key }) => key)).toEqual(["b"]);
+});
