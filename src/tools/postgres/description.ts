@@ -15,7 +15,7 @@ export const POSTGRES: ToolDescription = {
     database: { type: "scalar", about: "name of the database" },
     user: { type: "scalar", about: "role" },
     password: { type: "scalar", about: "better: a credential, by `auth`" },
-    pool: { type: ["map", "text"], about: "as a text: the pool of workers; a map has no effect" },
+    pool: { type: "any", about: "as a text: the pool of workers; else without effect" },
     credential: { type: ["text", "list", "map"], about: "older name of `auth`" },
   },
   result: SQL_RESULT,
