@@ -3,7 +3,7 @@ import { sleep } from "../../../src/core/clock.ts";
 import { errorMessage } from "../../../src/core/errors.ts";
 import type { Sql } from "./sql.ts";
 import type { Finding, Tally, Verdict } from "./verdict.ts";
-import type { Accepted, End, Workload, World } from "./workload.ts";
+import type { Accepted, End, Problems, Workload, World } from "./workload.ts";
 
 const QUIET_MS = 60_000;
 /** Reservations of places last half a minute. */
@@ -214,11 +214,14 @@ async function checkWorkload(
 ): Promise<readonly Finding[]> {
   const own = accepted.filter((one) => one.workload === workload.name);
   const findings: Finding[] = [];
-  for (const one of own) {
-    const execution = executions.get(one.executionId);
-    if (execution !== undefined) {
-      findings.push(...(await checkOne(world, workload, { accepted: one, execution })));
+  for (const execution of executions.values()) {
+    if (workloadOf(execution.path) === workload.name) {
+      findings.push(...checkEnd(workload, execution));
     }
+  }
+  for (const one of own) {
+    const problems = await verifyOne(world, workload, one, executions.get(one.executionId));
+    findings.push(...toWrong(workload, problems));
   }
   const problems = await Promise.try(async () => await workload.check?.(world, own)).catch(
     (error: unknown) => [`its check failed: ${errorMessage(error)}`],
@@ -230,31 +233,36 @@ function toWrong({ name }: Workload, problems: readonly string[]): readonly Find
   return problems.map((text) => ({ kind: "wrong", workload: name, text }));
 }
 
-interface Ended {
-  readonly accepted: Accepted;
-  readonly execution: Execution;
-}
-
-async function checkOne(
-  world: World,
-  workload: Workload,
-  { accepted, execution }: Ended,
-): Promise<readonly Finding[]> {
-  const { id, error } = execution;
-  const status = workload.ends.find((end) => end === execution.status);
-  if (status === undefined) {
-    const text = `${accepted.dedupKey}, ${id} is ${execution.status}: ${JSON.stringify(error)}`;
-    const isExhausted = Object(error).kind === "worker_lost";
-    return [{ kind: isExhausted ? "exhausted" : "wrong", workload: workload.name, text }];
-  }
-  if (workload.verify === undefined) {
+function checkEnd(
+  { name, ends }: Workload,
+  { id, path, status, error }: Execution,
+): readonly Finding[] {
+  if (ends.some((end) => end === status)) {
     return [];
   }
-  const steps = await world.client.steps(id);
-  const results = Object.fromEntries(steps.map(({ step, result }) => [step, result]));
-  const problems = await workload.verify({ world, accepted, status, results });
-  return toWrong(
-    workload,
-    problems.map((text) => `${accepted.dedupKey}, ${id}: ${text}`),
-  );
+  const isExhausted = Object(error).kind === "worker_lost";
+  const text = `${path} ${id} is ${status}: ${JSON.stringify(error)}`;
+  return [{ kind: isExhausted ? "exhausted" : "wrong", workload: name, text }];
+}
+
+/** Of one that has ended as it may. */
+async function verifyOne(
+  world: World,
+  { verify, ends }: Workload,
+  accepted: Accepted,
+  execution: Execution | undefined,
+): Promise<Problems> {
+  const status = ends.find((end) => end === execution?.status);
+  if (verify === undefined || status === undefined) {
+    return [];
+  }
+  const label = `${accepted.dedupKey}, ${accepted.executionId}`;
+  try {
+    const steps = await world.client.steps(accepted.executionId);
+    const results = Object.fromEntries(steps.map(({ step, result }) => [step, result]));
+    const problems = await verify({ world, accepted, status, results });
+    return problems.map((text) => `${label}: ${text}`);
+  } catch (error) {
+    return [`${label} cannot be verified: ${errorMessage(error)}`];
+  }
 }

@@ -6,7 +6,7 @@ import { ApiError } from "../../bench/api.ts";
 const RETRY_MS = 200;
 const POLL_MS = 400;
 /** No server is away for so long. */
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 60_000;
 /** An execution that takes longer is reported as stuck, if it still is so in the end. */
 const END_MS = 120_000;
 const TERMINAL = /^(COMPLETED|FAILED|CANCELLED)$/;

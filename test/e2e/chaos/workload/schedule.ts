@@ -1,5 +1,6 @@
 /** Schedules: each due time has one execution, whatever servers are killed when it comes. */
 import { waitFor } from "../../../support/wait.ts";
+import { RETRY } from "../playbook.ts";
 import type { Problems, Workload, World } from "../workload.ts";
 
 /** Seconds between two due times. */
@@ -10,7 +11,7 @@ type Overlap = keyof typeof NAMES;
 
 export function schedule(): Workload {
   const code = "import time\ntime.sleep(0.3)\nresult = due";
-  const tool = { kind: "python", input: { due: "{{ workload.due }}" }, code };
+  const tool = { kind: "python", input: { due: "{{ workload.due }}" }, code, spec: RETRY };
   const overlaps = Object.keys(NAMES) as Overlap[];
   return {
     name: "schedule",
