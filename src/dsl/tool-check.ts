@@ -29,7 +29,7 @@ export function checkRendered(
   description: ToolDescription,
   config: JsonObject,
 ): readonly ToolProblem[] {
-  return problemsOf(description, config, () => false);
+  return problemsOf(description, config, undefined);
 }
 
 /** Of fields as they are written: what a template will give is not judged. */
@@ -40,21 +40,24 @@ export function checkWritten(
   return problemsOf(description, config, (value) => typeof value === "string" && isTemplate(value));
 }
 
-/** @param isOpen whether a value is not known yet. */
+/** @param isOpen whether a value is not known yet; undefined: all are known, however large. */
 function problemsOf(
   description: ToolDescription,
   config: JsonObject,
-  isOpen: (value: Json) => boolean,
+  isOpen: ((value: Json) => boolean) | undefined,
 ): readonly ToolProblem[] {
   const { needs = [], check } = description;
   const problems = [
     ...needs.flatMap((need) => checkNeed(need, description.kind, config)),
     ...Object.entries(config).flatMap(([name, value]) =>
-      isOpen(value) ? [] : checkField(description, name, value),
+      isOpen?.(value) === true ? [] : checkField(description, name, value),
     ),
   ];
-  if (problems.length > 0 || check === undefined || hasOpen(description, config, isOpen)) {
+  if (problems.length > 0 || check === undefined) {
     return problems;
+  }
+  if (isOpen !== undefined && hasOpen(description, config, isOpen)) {
+    return [];
   }
   return check(config).map((message) => ({
     code: "TOOL_INVALID",
