@@ -4,28 +4,16 @@
  * limit) means to read the state again and start over.
  */
 import { AppError, errorMessage } from "../core/errors.ts";
-import type { CatalogId, CommandId, ExecutionId } from "../core/ids.ts";
+import type { CommandId, ExecutionId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
-import { isJsonObject, parseJson } from "../core/json.ts";
-import type { Playbook } from "../dsl/playbook.ts";
 import type { CommandReport } from "../engine/command.ts";
-import { concurrencyOf } from "../engine/concurrency.ts";
 import { decide } from "../engine/decide.ts";
-import type {
-  ChildEnd,
-  Decision,
-  EngineInput,
-  Environment,
-  ExecutionStart,
-} from "../engine/decision.ts";
+import type { ChildEnd, Decision, EngineInput, Environment } from "../engine/decision.ts";
 import type { Failure } from "../engine/failure.ts";
-import { failure } from "../engine/failure.ts";
 import type { LargePart } from "../engine/offload.ts";
 import { StoreNeededError } from "../engine/offload.ts";
 import { resultOf } from "../engine/view.ts";
 import type { Applicant } from "../store/admission.ts";
-import type { CatalogKey } from "../store/catalog.ts";
-import type { ExecutionHead } from "../store/execution.ts";
 import type { ResultRef } from "../template/scope.ts";
 import { RefNeededError, UnreadableRef } from "../template/scope.ts";
 import type { DatabaseClock } from "./database-clock.ts";
@@ -35,8 +23,9 @@ import { isSettled, settle } from "./intake.ts";
 import type { NodeIds } from "./node-ids.ts";
 import type { OrchestratorOptions } from "./options.ts";
 import type { PlaybookCache } from "./playbook-cache.ts";
+import type { Unstarted } from "./start-gate.ts";
+import { createdEntry, endWaiting, StartGate, startOf } from "./start-gate.ts";
 import type { CacheEntry, StateCache } from "./state-cache.ts";
-import { newEntry } from "./state-cache.ts";
 
 /** What the engine said to one execution's inputs. */
 export interface DecidedGroup {
@@ -76,15 +65,6 @@ export interface DeciderOptions
 /** Times that one group starts over, for stored results and oversized events. */
 const RESTARTS_MAX = 100;
 
-/** An execution before its first event. */
-type Unstarted =
-  /** It starts now. */
-  | { readonly playbook: { readonly catalogId: CatalogId; readonly version: number } }
-  /** It never will. */
-  | { readonly problem: Failure }
-  /** It waits for a place; `applicant`: and must ask for it first. */
-  | { readonly isWaiting: true; readonly applicant?: Applicant };
-
 /** One pass over a group's inputs. */
 interface Pass {
   readonly entry: CacheEntry;
@@ -97,11 +77,11 @@ interface Pass {
 
 export class Decider {
   readonly #options: DeciderOptions;
-  /** Children whose start the engine could not decide: they are failed without it. */
-  readonly #broken = new Set<ExecutionId>();
+  readonly #gate: StartGate;
 
   constructor(options: DeciderOptions) {
     this.#options = options;
+    this.#gate = new StartGate(options);
   }
 
   /**
@@ -135,7 +115,7 @@ export class Decider {
   async #pass(known: CacheEntry, items: readonly IntakeItem[]): Promise<DecidedGroup | undefined> {
     const create = items[0]?.create?.row;
     const { entry, unstarted } =
-      create === undefined ? await this.#prepare(known) : { entry: known };
+      create === undefined ? await this.#gate.prepare(known) : { entry: known };
     const { clock, ids, defaultPool, gpuPool, env } = this.#options;
     const nowMs = clock.now();
     const pass: Pass = {
@@ -171,75 +151,6 @@ export class Decider {
     const { draft, answers } = pass;
     const open = answers.map(({ item }) => item);
     return { id: entry.head.executionId, items: open, entry, draft, answers };
-  }
-
-  /**
-   * An execution that has not started gets its state here, or the reason why it never will, or waits.
-   * One that has passes unchanged.
-   */
-  async #prepare(entry: CacheEntry): Promise<{
-    readonly entry: CacheEntry;
-    readonly unstarted?: Unstarted;
-  }> {
-    const { head, state } = entry;
-    if (head.status !== "pending" || (state?.seq ?? head.seq) > 0) {
-      return { entry };
-    }
-    if (this.#broken.delete(head.executionId)) {
-      const message = "The engine could not start the execution";
-      return { entry, unstarted: { problem: failure("internal", message) } };
-    }
-    const { catalogId, version, place } = head;
-    if (state === undefined || place === null) {
-      return await this.#withPlaybook(entry);
-    }
-    return {
-      entry,
-      unstarted:
-        place === "held" && catalogId !== null && version !== null
-          ? { playbook: { catalogId, version } }
-          : { isWaiting: true },
-    };
-  }
-
-  /** A child right after its parent made it. */
-  async #withPlaybook(entry: CacheEntry): Promise<{
-    readonly entry: CacheEntry;
-    readonly unstarted: Unstarted;
-  }> {
-    const { head } = entry;
-    const { playbooks } = this.#options;
-    const key = await playbooks.find({ path: head.path, version: head.version ?? undefined });
-    const playbook = key === undefined ? undefined : await playbooks.load(key.catalogId);
-    if (key === undefined || playbook === undefined) {
-      const version = head.version === null ? "" : ` in version ${head.version}`;
-      const message = `There is no playbook ${head.path}${version}`;
-      const problem = failure("not_found", message, { code: "PLAYBOOK_NOT_FOUND" });
-      return { entry, unstarted: { problem } };
-    }
-    const { catalogId, version } = key;
-    const known = newEntry({ ...head, catalogId, version }, playbook);
-    return { entry: known, unstarted: this.#needsPlace(known.head, playbook, key) };
-  }
-
-  #needsPlace(head: ExecutionHead, playbook: Playbook, key: CatalogKey): Unstarted {
-    const { clock, env } = this.#options;
-    try {
-      const options = { nowMs: clock.now(), resolved: new Map(), env };
-      const claim = concurrencyOf(playbook, startOf(head, key), options);
-      if (claim === undefined) {
-        return { playbook: key };
-      }
-      const { executionId } = head;
-      const priority = head.priority ?? playbook.executor.priority;
-      const applicant = { ...claim, executionId, priority, create: undefined, playbook: key };
-      return { isWaiting: true, applicant };
-    } catch (error) {
-      if (error instanceof AppError) {
-        return { problem: failure("client_error", error.message, { code: error.code }) };
-      }
-      throw error;
-    }
   }
 
   #begin(pass: Pass): void {
@@ -303,7 +214,7 @@ export class Decider {
         stack: error instanceof Error ? error.stack : undefined,
       });
       if (items[0]?.create === undefined && entry.head.status === "pending") {
-        this.#broken.add(executionId);
+        this.#gate.noteBroken(executionId);
         return;
       }
       const answer = new AppError("internal", "ENGINE_ERROR", "The engine failed", {
@@ -391,33 +302,12 @@ function decideAny(pass: Pass, item: IntakeItem, input: IntakeItem["input"]): De
     return UNCHANGED;
   }
   if (isWaiting || input.kind === "refuse_pending") {
-    return { ...UNCHANGED, isStale: !(isWaiting && !isOver(pass) && endWaiting(pass, input)) };
+    return {
+      ...UNCHANGED,
+      isStale: !(isWaiting && !isOver(pass) && endWaiting(pass.draft, input)),
+    };
   }
   return decideOne(pass, item, input);
-}
-
-/** What can happen to an execution that waits for its place; false: nothing. */
-function endWaiting({ draft }: Pass, input: IntakeItem["input"]): boolean {
-  switch (input.kind) {
-    case "cancel":
-      draft.endUnstarted({ type: "playbook.cancelled", reason: input.reason });
-      return true;
-    case "refuse_pending":
-      draft.endUnstarted({ type: "playbook.failed", error: input.error });
-      return true;
-    case "finalize":
-      draft.endUnstarted(
-        input.status === "completed"
-          ? { type: "playbook.completed", result: null }
-          : {
-              type: "playbook.failed",
-              error: failure("cancelled", input.reason, { code: "FINALIZED" }),
-            },
-      );
-      return true;
-    default:
-      return false;
-  }
 }
 
 function decideOne(pass: Pass, item: IntakeItem, input: EngineInput): Decided {
@@ -487,46 +377,6 @@ function shrink({ item, failure: error }: OversizeError): void {
   }
   const refusal = new AppError("invalid", "EVENT_TOO_LARGE", error.message);
   settle(item, () => item.reject(refusal));
-}
-
-function createdEntry({ row, playbook }: NonNullable<IntakeItem["create"]>): CacheEntry {
-  const head: ExecutionHead = {
-    executionId: row.executionId,
-    catalogId: row.catalogId ?? null,
-    path: row.path,
-    version: row.version ?? null,
-    parentId: row.parentId ?? null,
-    rootId: row.rootId,
-    depth: row.depth,
-    returnStep: row.returnStep ?? null,
-    isWaited: row.isWaited,
-    status: "pending",
-    seq: 0,
-    payload: row.payload,
-    pool: row.pool ?? null,
-    priority: row.priority ?? null,
-    concurrencyKey: null,
-    place: null,
-    originId: row.origin?.executionId ?? null,
-    originKind: row.origin?.kind ?? null,
-  };
-  return newEntry(head, playbook);
-}
-
-function startOf(head: ExecutionHead, { version }: { readonly version: number }): ExecutionStart {
-  const payload = parseJson(head.payload);
-  const { executionId, path, pool, parentId, depth, originId, originKind } = head;
-  return {
-    executionId,
-    path,
-    version,
-    payload: isJsonObject(payload) ? payload : {},
-    ...(pool === null ? {} : { pool }),
-    ...(parentId === null ? {} : { parent: { executionId: parentId, depth } }),
-    ...(originId === null || originKind === null
-      ? {}
-      : { origin: { executionId: originId, kind: originKind } }),
-  };
 }
 
 function childEnd(
