@@ -118,8 +118,8 @@ export function createState(playbook: Playbook): ExecutionState {
   };
 }
 
-export function isTerminal(state: ExecutionState): boolean {
-  return state.status !== "pending" && state.status !== "running";
+export function isTerminal({ status }: Pick<ExecutionState, "status">): boolean {
+  return status !== "pending" && status !== "running";
 }
 
 /** True once everything that runs is being stopped. */

@@ -12,6 +12,7 @@ import type { ChildEnd, Decision, EngineInput, Environment } from "../engine/dec
 import type { Failure } from "../engine/failure.ts";
 import type { LargePart } from "../engine/offload.ts";
 import { StoreNeededError } from "../engine/offload.ts";
+import { isTerminal } from "../engine/state.ts";
 import { resultOf } from "../engine/view.ts";
 import type { Applicant } from "../store/admission.ts";
 import type { ResultRef } from "../template/scope.ts";
@@ -170,7 +171,7 @@ export class Decider {
   #askForPlace(pass: Pass): void {
     const { unstarted } = pass;
     const applicant = unstarted && "applicant" in unstarted ? unstarted.applicant : undefined;
-    if (applicant !== undefined && !isOver(pass)) {
+    if (applicant !== undefined && !isTerminal(pass.draft)) {
       this.#options.enterChild(applicant);
     }
   }
@@ -179,12 +180,12 @@ export class Decider {
   #tellParent({ entry, draft }: Pass): void {
     const { parentId, isWaited } = entry.head;
     const last = draft.recorded.at(-1)?.event;
+    const { status } = draft;
     if (parentId === null || !isWaited || last === undefined) {
       return;
     }
-    const child = childEnd(entry, last.type === "playbook.failed" ? last.error : undefined);
-    const status = draft.status;
-    if (status === "completed" || status === "failed" || status === "cancelled") {
+    if (status !== "pending" && status !== "running") {
+      const child = childEnd(entry, last.type === "playbook.failed" ? last.error : undefined);
       draft.wakeParent(parentId, { kind: "child_done", child: { ...child, status } });
     }
   }
@@ -304,7 +305,7 @@ function decideAny(pass: Pass, item: IntakeItem, input: IntakeItem["input"]): De
   if (isWaiting || input.kind === "refuse_pending") {
     return {
       ...UNCHANGED,
-      isStale: !(isWaiting && !isOver(pass) && endWaiting(pass.draft, input)),
+      isStale: !(isWaiting && !isTerminal(pass.draft) && endWaiting(pass.draft, input)),
     };
   }
   return decideOne(pass, item, input);
@@ -342,16 +343,12 @@ function grantNext(
 
 function decideInto(pass: Pass, input: EngineInput, isCascading = true): Decision | undefined {
   const { state } = pass.entry;
-  if (state === undefined || (isOver(pass) && input.kind !== "retry")) {
+  if (state === undefined || (isTerminal(pass.draft) && input.kind !== "retry")) {
     return undefined;
   }
   const decision = decide(state, input, pass.environment);
   pass.draft.add(isCascading ? decision : { ...decision, cancelChildren: [] });
   return decision;
-}
-
-function isOver({ draft }: Pass): boolean {
-  return draft.status !== "pending" && draft.status !== "running";
 }
 
 /** A cancel that leaves children alone: the parent takes them for gone and waits no longer. */

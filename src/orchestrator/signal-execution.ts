@@ -1,12 +1,11 @@
 /** Signals to running executions. */
 import { AppError } from "../core/errors.ts";
 import type { ExecutionId } from "../core/ids.ts";
-import { isId } from "../core/ids.ts";
-import type { ExecutionStatus, Signal } from "../engine/decision.ts";
+import type { Signal } from "../engine/decision.ts";
+import { isTerminal } from "../engine/state.ts";
 import { isSignalName, SIGNAL_NAME_CHARS_MAX } from "../engine/wait.ts";
-import { readHeads } from "../store/execution.ts";
 import type { Pool } from "../store/pool.ts";
-import { databaseError } from "../store/sqlstate.ts";
+import { findEnded } from "./find-ended.ts";
 import type { IntakeInput, Outcome } from "./intake.ts";
 import type { OrchestratorOptions } from "./options.ts";
 
@@ -53,18 +52,6 @@ export async function signalExecution(
   }
 }
 
-/** Spares the server the whole log of an execution that takes no signals any more. */
-async function findEnded(pool: Pool, id: ExecutionId): Promise<Outcome | undefined> {
-  try {
-    const [head] = isId(id) ? await readHeads(pool, [id]) : [];
-    return head !== undefined && isOver(head.status)
-      ? { isStale: true, status: head.status }
-      : undefined;
-  } catch (error) {
-    throw databaseError(error);
-  }
-}
-
 function answerOf(executionId: ExecutionId, outcome: Outcome): SignalAnswer {
   const { status, refusal, isStale, waitCount = 0 } = outcome;
   if (status === undefined) {
@@ -73,7 +60,7 @@ function answerOf(executionId: ExecutionId, outcome: Outcome): SignalAnswer {
   if (refusal !== undefined) {
     throw new AppError("conflict", refusal.code, `Execution ${executionId}: ${refusal.message}`);
   }
-  if (isStale && isOver(status)) {
+  if (isStale && isTerminal({ status })) {
     const message = `Execution ${executionId} has ended (${status}): no step of it waits any more`;
     throw new AppError("conflict", "EXECUTION_FINISHED", message);
   }
@@ -85,10 +72,6 @@ function answerOf(executionId: ExecutionId, outcome: Outcome): SignalAnswer {
     return { executionId, status: "duplicate", waitCount: 0 };
   }
   return { executionId, status: waitCount > 0 ? "delivered" : "kept", waitCount };
-}
-
-function isOver(status: ExecutionStatus): boolean {
-  return status !== "pending" && status !== "running";
 }
 
 function checkSignal({ name, payload, sender, dedupKey }: Signal): void {

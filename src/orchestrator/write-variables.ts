@@ -1,12 +1,10 @@
 /** Writes to the ctx of running executions, from outside. */
 import { AppError } from "../core/errors.ts";
 import type { ExecutionId } from "../core/ids.ts";
-import { isId } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
-import type { ExecutionStatus } from "../engine/decision.ts";
-import { readHeads } from "../store/execution.ts";
+import { isTerminal } from "../engine/state.ts";
 import type { Pool } from "../store/pool.ts";
-import { databaseError } from "../store/sqlstate.ts";
+import { findEnded } from "./find-ended.ts";
 import type { IntakeInput, Outcome } from "./intake.ts";
 
 export const VARIABLE_NAME_CHARS_MAX = 200;
@@ -45,23 +43,11 @@ function checkName(name: string): void {
   }
 }
 
-/** Spares the server the whole log of an execution that is over. */
-async function findEnded(pool: Pool, id: ExecutionId): Promise<Outcome | undefined> {
-  try {
-    const [head] = isId(id) ? await readHeads(pool, [id]) : [];
-    return head !== undefined && isOver(head.status)
-      ? { isStale: true, status: head.status }
-      : undefined;
-  } catch (error) {
-    throw databaseError(error);
-  }
-}
-
 function checkOutcome(id: ExecutionId, { status, isStale }: Outcome): void {
   if (status === undefined) {
     throw new AppError("not_found", "EXECUTION_NOT_FOUND", `There is no execution ${id}`);
   }
-  if (isStale && isOver(status)) {
+  if (isStale && isTerminal({ status })) {
     const message = `Execution ${id} has ended (${status}): its variables stay as they are. \`retry\` or \`rerun\` it, or give values as payload when starting`;
     throw new AppError("conflict", "EXECUTION_FINISHED", message);
   }
@@ -69,8 +55,4 @@ function checkOutcome(id: ExecutionId, { status, isStale }: Outcome): void {
     const message = `Execution ${id} has not started yet: write its variables again later`;
     throw new AppError("conflict", "EXECUTION_NOT_STARTED", message);
   }
-}
-
-function isOver(status: ExecutionStatus): boolean {
-  return status !== "pending" && status !== "running";
 }
