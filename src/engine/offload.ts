@@ -42,8 +42,10 @@ export function offloaded(draft: Draft, data: ScopeData): ScopeData {
     return data;
   }
   const workload = mapValues(data.workload, (name, value) => {
-    const part = { key: `workload.${name}`, name: `workload.${name}`, value };
-    return isLarge(value) ? refTo(stored, part) : value;
+    if (!isLarge(value)) {
+      return value;
+    }
+    return refTo(stored, { key: `workload.${name}`, name: `workload.${name}`, value });
   });
   const steps = mapValues(data.steps, (name, value) => smallStep(draft, stored, name, value));
   return workload === data.workload && steps === data.steps ? data : { ...data, workload, steps };
@@ -90,11 +92,16 @@ function mapValues<T extends JsonObject | Readonly<Record<string, StepValue>>>(
   map: T,
   change: (name: string, value: T[string]) => unknown,
 ): T {
-  let hasChanged = false;
-  const entries = Object.entries(map).map(([name, value]) => {
-    const changed = change(name, value as T[string]);
-    hasChanged ||= changed !== value;
-    return [name, changed] as const;
-  });
-  return hasChanged ? (Object.fromEntries(entries) as T) : map;
+  const changed = new Map<string, unknown>();
+  for (const [name, value] of Object.entries(map)) {
+    const next = change(name, value as T[string]);
+    if (next !== value) {
+      changed.set(name, next);
+    }
+  }
+  if (changed.size === 0) {
+    return map;
+  }
+  const entries = Object.entries(map).map(([name, value]) => [name, changed.get(name) ?? value]);
+  return Object.fromEntries(entries) as T;
 }

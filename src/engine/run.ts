@@ -119,14 +119,18 @@ function frameOf({ loop }: Step, phase: CursorPhase | undefined): Pick<CommandPa
 const payloads = new WeakMap<Step, CommandPayload["step"]>();
 
 function stepPayload(playbook: Playbook, step: Step): CommandPayload["step"] {
+  const known = payloads.get(step);
+  if (known !== undefined) {
+    return known;
+  }
   const { name, tasks, isPipeline, input, outputSelect } = step;
   const reads = readsOf(playbook, name);
-  const known = payloads.get(step) ?? {
+  const payload = {
     ...{ name, tasks, isPipeline, input, outputSelect },
     ...(reads.length === 0 ? {} : { reads }),
   };
-  payloads.set(step, known);
-  return known;
+  payloads.set(step, payload);
+  return payload;
 }
 
 /** What is left of the step's time when the command becomes available. */

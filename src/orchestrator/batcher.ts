@@ -196,9 +196,10 @@ export class Batcher {
   }
 
   #resolve({ answers, draft }: DecidedGroup): void {
-    for (const { item, granted: next, ...answer } of answers) {
+    const { status } = draft;
+    for (const { item, granted: next, isStale, refusal, waitCount } of answers) {
       const granted = next && draft.granted(next);
-      settle(item, () => item.resolve({ ...answer, status: draft.status, granted }));
+      settle(item, () => item.resolve({ isStale, status, granted, refusal, waitCount }));
     }
   }
 

@@ -82,6 +82,7 @@ function toOutcome({ commandId }: HeldCommand, row: ClaimRow): Grant {
   if (row.status !== "claimed") {
     return { commandId, ...row };
   }
-  const { status, pool: _pool, waitedMs: _waitedMs, ...command } = row;
+  const { status, executionId, attempt, payload, claimedAtMs } = row;
+  const command = { executionId, commandId: row.commandId, attempt, payload, claimedAtMs };
   return { commandId, status, command };
 }

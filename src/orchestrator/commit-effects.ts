@@ -1,5 +1,7 @@
 /** What follows a commit at once, in this process. All of it would also be found by a sweep. */
-import type { AppendResult } from "../store/append.ts";
+import type { ExecutionId } from "../core/ids.ts";
+import { isTerminal } from "../engine/state.ts";
+import type { AppendResult, IssuedCommand } from "../store/append.ts";
 import type { QueuedCommand } from "../store/command.ts";
 import type { Admission } from "./admission.ts";
 import type { DecidedGroup } from "./decider.ts";
@@ -49,7 +51,7 @@ export class CommitEffects {
   /** What is over leaves the cache, nobody decides on it again, and passes its place on. */
   #keep({ id, entry, draft }: DecidedGroup): void {
     const { cache, admission } = this.#options;
-    if (draft.status !== "pending" && draft.status !== "running") {
+    if (isTerminal(draft)) {
       cache.drop(id);
       if (entry.head.concurrencyKey !== null) {
         admission.release(entry.head.concurrencyKey);
@@ -67,7 +69,7 @@ export class CommitEffects {
       metrics.eventsIngested.inc(event.type, "ok");
     }
     const last = draft.recorded.at(-1);
-    if (last !== undefined && draft.status !== "pending" && draft.status !== "running") {
+    if (last !== undefined && isTerminal(draft)) {
       metrics.executionsFinished.inc(draft.status);
       const seconds = (last.timeMs - (entry.state?.startedAtMs ?? last.timeMs)) / 1000;
       metrics.executionSeconds.observe(seconds);
@@ -77,11 +79,12 @@ export class CommitEffects {
   #announce({ id, draft }: DecidedGroup, result: AppendResult): void {
     const { notifier, feed, watch } = this.#options;
     watch.publish(id, draft.recorded);
-    for (const { isCancelling, delayMs, grant, ...command } of draft.issued.values()) {
+    for (const command of draft.issued.values()) {
+      const { isCancelling, delayMs, grant } = command;
       if (grant !== undefined) {
         continue;
       }
-      const queued: QueuedCommand = { executionId: id, ...command };
+      const queued = toQueued(id, command);
       if (isCancelling) {
         feed.confirmCancelled({ ...queued, workerId: undefined });
       } else {
@@ -117,4 +120,12 @@ export class CommitEffects {
       feed.start(childId);
     }
   }
+}
+
+/** Field by field: what waits to be announced need not keep the payload. */
+function toQueued(
+  executionId: ExecutionId,
+  { commandId, attempt, eventSeq, step, pool }: IssuedCommand,
+): QueuedCommand {
+  return { executionId, commandId, attempt, eventSeq, step, pool };
 }

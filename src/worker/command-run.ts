@@ -24,7 +24,7 @@ import type { LogShipper } from "./log-shipper.ts";
 import type { WorkerLimits, WorkerOptions } from "./options.ts";
 import { DEFAULT_LIMITS } from "./options.ts";
 import type { PermitOptions } from "./rate-limit.ts";
-import { takePermit } from "./rate-limit.ts";
+import { GO, takePermit } from "./rate-limit.ts";
 import type { RefStore } from "./ref-store.ts";
 import { CommandRefs } from "./ref-store.ts";
 import { reopenSecrets } from "./reopen-secrets.ts";
@@ -114,7 +114,9 @@ class CommandRun {
         return this.#yield(0);
       }
       const task = currentTask(this.#run);
-      const permit = await takePermit(this.#permitOptions, task);
+      const { rateLimit } = task;
+      const permit =
+        rateLimit === undefined ? GO : await takePermit(this.#permitOptions, task, rateLimit);
       if (permit.kind === "stopped") {
         return this.stopped();
       }

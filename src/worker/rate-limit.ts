@@ -6,7 +6,7 @@
 import { retry } from "../core/backoff.ts";
 import { sleep } from "../core/clock.ts";
 import { AppError, errorMessage } from "../core/errors.ts";
-import type { Task } from "../dsl/playbook.ts";
+import type { RateLimit, Task } from "../dsl/playbook.ts";
 import type { PermitAnswer, PermitDemand } from "../engine/command.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure, templateFailure } from "../engine/failure.ts";
@@ -28,7 +28,7 @@ export type Permit =
   /** The command was stopped meanwhile. */
   | { readonly kind: "stopped" };
 
-const GO: Permit = { kind: "go" };
+export const GO: Permit = { kind: "go" };
 const STOPPED: Permit = { kind: "stopped" };
 
 export interface PermitOptions extends Pick<WorkerOptions, "client" | "workerId"> {
@@ -37,12 +37,12 @@ export interface PermitOptions extends Pick<WorkerOptions, "client" | "workerId"
   readonly stop: AbortSignal;
 }
 
-/** Never rejects for what a playbook does. */
-export async function takePermit(options: PermitOptions, task: Task): Promise<Permit> {
-  const { rateLimit } = task;
-  if (rateLimit === undefined) {
-    return GO;
-  }
+/** Of a task that has a limit. Never rejects for what a playbook does. */
+export async function takePermit(
+  options: PermitOptions,
+  task: Task,
+  rateLimit: RateLimit,
+): Promise<Permit> {
   const key = await readKey(options, task, rateLimit.key);
   if (typeof key !== "string") {
     return { kind: "failed", failure: key };

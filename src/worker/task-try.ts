@@ -124,7 +124,9 @@ async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<Ta
     log: taskLog.line,
     credential: (name: string) => unlessStopped(secrets.credential(name), limit.signal),
     resolve: (ref: string) => unlessStopped(refs.load(ref), limit.signal),
-    artifacts: secrets.maskArtifacts(createArtifacts(attempt.client, limit.signal)),
+    get artifacts() {
+      return secrets.maskArtifacts(createArtifacts(attempt.client, limit.signal));
+    },
   };
   try {
     return await Promise.race([tool.run(call, context), leftBehind.outcome]);
