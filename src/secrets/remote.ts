@@ -27,7 +27,7 @@ export interface RemoteAnswer {
 const TIMEOUT_MS = 5000;
 const TRIES = 3;
 const BACKOFF = { minMs: 100, maxMs: 1000 };
-const ANSWER_CHARS_MAX = 1024 * 1024;
+const ANSWER_BYTES_MAX = 1024 * 1024;
 
 /**
  * The answer, of whatever status below 500 but 429.
@@ -60,10 +60,13 @@ async function tryRemote({ url, method, headers, body, ca }: RemoteRequest): Pro
       ...(body === undefined ? {} : { body }),
       ...(ca === undefined ? {} : { tls: { ca } }),
     });
-    const text = (await response.text()).slice(0, ANSWER_CHARS_MAX);
+    const text = await readText(response);
     const { status } = response;
-    return status === 429 || status >= 500
-      ? { problem: `answers HTTP ${status}` }
+    if (status === 429 || status >= 500) {
+      return { problem: `answers HTTP ${status}` };
+    }
+    return text === undefined
+      ? { problem: `answers more than ${ANSWER_BYTES_MAX} bytes` }
       : { status, body: readBody(text) };
   } catch (error) {
     const isLate = error instanceof Error && error.name === "TimeoutError";
@@ -73,6 +76,20 @@ async function tryRemote({ url, method, headers, body, ca }: RemoteRequest): Pro
         : `cannot be reached: ${errorMessage(error)}`,
     };
   }
+}
+
+/** Undefined, and the rest is not read, if it is too long. */
+async function readText({ body }: Response): Promise<string | undefined> {
+  const pieces: Uint8Array[] = [];
+  let byteCount = 0;
+  for await (const piece of body ?? []) {
+    byteCount += piece.length;
+    if (byteCount > ANSWER_BYTES_MAX) {
+      return undefined;
+    }
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces).toString();
 }
 
 function readBody(text: string): JsonObject {

@@ -7,6 +7,7 @@ import type { Reference } from "../../../src/secrets/reference.ts";
 import { fetchGoogleToken } from "../../../src/secrets/token/google.ts";
 import { fetchOauth2Token } from "../../../src/secrets/token/oauth2.ts";
 import { makeScratchDir } from "../../support/scratch.ts";
+import { waitFor } from "../../support/wait.ts";
 import { json, startRemote } from "./remote.ts";
 
 const ref = (fields: Record<string, string>): Reference => fields as Reference;
@@ -130,6 +131,27 @@ test("a source that is down is asked again, and then is a failure that may pass"
     message: "Vault answers HTTP 500 (3 tries)",
   });
   expect(outcomes).toEqual(["vault ok", "vault error"]);
+});
+
+test("an answer that does not end is not read to its end", async () => {
+  let isCancelled = false;
+  const endless = (): Response =>
+    new Response(
+      new ReadableStream({
+        pull: (controller) => controller.enqueue(new Uint8Array(256 * 1024)),
+        cancel: () => {
+          isCancelled = true;
+        },
+      }),
+    );
+  using remote = startRemote({ "/v1/secret/data/db": endless });
+  const login = { kind: "token", token: "t0ken" } as const;
+  const { read } = createProviders({ vault: { url: remote.url, login } });
+  await expect(read(ref({ provider: "vault", path: "db" }))).rejects.toMatchObject({
+    code: "SECRET_SOURCE_UNAVAILABLE",
+    message: expect.stringContaining("more than 1048576 bytes"),
+  });
+  await waitFor("the end of the answer", () => isCancelled);
 });
 
 test("a service account signs for an access token, or for an id token with an audience", async () => {
