@@ -153,12 +153,17 @@ function consumePlain(
   let waiting: IncomingMessage[] = [];
   let wanted = 0;
   let isScheduled = false;
+  let droppedCount = 0;
   const answers = { ack: () => undefined, nak: () => undefined };
   const deliver = (): void => {
     isScheduled = false;
     const taken = waiting.slice(0, wanted);
     waiting = waiting.slice(wanted);
     wanted -= taken.length;
+    if (droppedCount > 0 && waiting.length < PLAIN_WAITING_MAX) {
+      log.warn("messages were dropped: nobody took them", { subject, count: droppedCount });
+      droppedCount = 0;
+    }
     if (taken.length > 0) {
       onMessages(taken);
     }
@@ -172,7 +177,10 @@ function consumePlain(
   const subscription = connection.subscribe(subject, {
     callback: (error, message) => {
       if (error !== null || waiting.length >= PLAIN_WAITING_MAX) {
-        log.warn("message dropped", { subject, waiting: waiting.length });
+        droppedCount++;
+        if (droppedCount === 1) {
+          log.warn("dropping messages", { subject, waiting: waiting.length });
+        }
         return;
       }
       waiting.push(readMessage(message, answers));

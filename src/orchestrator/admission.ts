@@ -12,6 +12,7 @@ import { failure } from "../engine/failure.ts";
 import type { Admission as Admitted, Applicant } from "../store/admission.ts";
 import { enterQueues, passPlacesOn } from "../store/admission.ts";
 import { countHoldingAncestors } from "../store/place.ts";
+import type { EndedKey } from "../store/reservation.ts";
 import { giveUpReservation, readEndedKey, reservePlace } from "../store/reservation.ts";
 import { isDatabaseDown } from "../store/sqlstate.ts";
 import { createCoalescer } from "./coalescer.ts";
@@ -37,10 +38,17 @@ const BACKOFF = { minMs: 50, maxMs: 1000 };
 /** Requests whose statement is under way or waits for another's. */
 const ENTERING_MAX = 20_000;
 
+/** An ended execution that is to go on. */
+interface Ended {
+  readonly id: ExecutionId;
+  readonly key: EndedKey;
+}
+
 export class Admission {
   readonly #options: Pick<OrchestratorOptions, "store" | "metrics" | "log">;
   readonly #feed: Feed;
   readonly #enter: (applicant: Applicant) => Promise<Entry>;
+  readonly #reserve: (ended: Ended) => Promise<boolean>;
   readonly #freed = new Set<string>();
   #entering = 0;
   #isPassing = false;
@@ -52,6 +60,11 @@ export class Admission {
       max: APPLICANTS_MAX,
       concurrency: 1,
     });
+    // One at a time: what waits for a key's lock must not take all connections.
+    this.#reserve = createCoalescer<Ended, boolean>(
+      (all) => Promise.all(all.map((one) => reservePlace(options.store.durable, one.id, one.key))),
+      { max: 1, concurrency: 1 },
+    );
   }
 
   /** Durable when it resolves. @throws AppError unavailable ADMISSION_FULL; what the database threw. */
@@ -107,7 +120,7 @@ export class Admission {
     if (ended === undefined) {
       return await goOn();
     }
-    if (!(await reservePlace(durable, executionId, ended))) {
+    if (!(await this.#reserve({ id: executionId, key: ended }))) {
       const { key, limit } = ended;
       const message = `Concurrency key ${JSON.stringify(key)} is at its limit of ${limit}: retry when one of its executions has ended`;
       throw new AppError("conflict", "CONCURRENCY_LIMIT", message, { details: { key, limit } });

@@ -26,6 +26,9 @@ import { encodeJson, toWorkerId } from "./wire-value.ts";
 import type { WorkMethods } from "./work-link.ts";
 import { serveWork } from "./work-link.ts";
 
+/** Stored values that one answer describes at most. */
+const LISTED_MAX = 1000;
+
 export function createWorkerService(
   handlers: WorkerHandlers,
   context: CallContext,
@@ -60,7 +63,8 @@ export function createWorkerService(
       return { info: encodeInfo(info) };
     }),
     listResults: unary(context, "ListResults", async ({ executionId, name, limit, offset }) => {
-      const page = { limit, offset, name: name === "" ? undefined : name };
+      const count = Math.min(limit, LISTED_MAX);
+      const page = { limit: count, offset, name: name === "" ? undefined : name };
       const infos = await handlers.listResults(decodeExecutionId(executionId), page);
       return { infos: infos.map(encodeInfo) };
     }),

@@ -389,7 +389,7 @@ CREATE TABLE noetl.subscription_dispatch (
   CHECK ((status = 'started') = (execution_id IS NOT NULL))
 ) WITH (fillfactor = 70);
 
--- Serves listDispatches and removeOldDispatches.
+-- Serves listDispatches; removeOldDispatches goes along the primary key.
 CREATE INDEX subscription_dispatch_by_subscription
   ON noetl.subscription_dispatch (subscription_id, dispatch_id);
 -- Serves loadAccepted.
