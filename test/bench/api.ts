@@ -85,13 +85,21 @@ export class Api {
     return this.execution(id);
   }
 
-  async call(method: string, path: string, body?: unknown): Promise<unknown> {
+  async call(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<unknown> {
     const response = await fetch(`${this.#base}${path}`, {
       method,
       signal: AbortSignal.timeout(10_000),
       ...(body === undefined
-        ? {}
-        : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+        ? { headers }
+        : {
+            body: JSON.stringify(body),
+            headers: { "content-type": "application/json", ...headers },
+          }),
     });
     const text = await response.text();
     if (!response.ok) {

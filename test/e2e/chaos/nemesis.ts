@@ -11,6 +11,8 @@ export type Fault =
   | "kill postgres"
   | "kill runner"
   | "freeze worker"
+  | "freeze server"
+  | "freeze nats-server"
   | "wipe JetStream";
 
 export interface Point {
@@ -40,6 +42,8 @@ const WEIGHTS: Readonly<Record<Fault, number>> = {
   "kill postgres": 3,
   "kill runner": 4,
   "freeze worker": 2,
+  "freeze server": 1,
+  "freeze nats-server": 1,
   "wipe JetStream": 2,
 };
 
@@ -114,7 +118,11 @@ function prepare(fault: Fault, cluster: Cluster, random: Random): Strike | undef
         return pause();
       });
     case "freeze worker":
-      return freeze(random.pick(cluster.workers), random.between(12_000, 20_000));
+      return freeze(fault, random.pick(cluster.workers), random.between(12_000, 20_000));
+    case "freeze server":
+      return freeze(fault, random.pick(cluster.servers), random.between(8000, 16_000));
+    case "freeze nats-server":
+      return freeze(fault, cluster.nats.component, random.between(4000, 12_000));
     case "kill runner":
       return killRunner(cluster, random);
     default:
@@ -122,18 +130,18 @@ function prepare(fault: Fault, cluster: Cluster, random: Random): Strike | undef
   }
 }
 
-/** Long enough that the leases of what it runs expire: it wakes up as somebody who lost its work. */
-function freeze(worker: Component, ms: number): Strike | undefined {
-  if (!worker.isUp) {
+/** Mostly so long that its leases expire: it wakes up as somebody who lost its work. */
+function freeze(fault: Fault, component: Component, ms: number): Strike | undefined {
+  if (!component.isUp) {
     return undefined;
   }
   const run = async (): Promise<number> => {
-    worker.freeze();
+    component.freeze();
     await sleep(ms);
-    worker.thaw();
+    component.thaw();
     return ms;
   };
-  return { fault: "freeze worker", run };
+  return { fault, run };
 }
 
 function killRunner(cluster: Cluster, random: Random): Strike | undefined {

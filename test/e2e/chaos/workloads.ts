@@ -8,6 +8,7 @@ import { cursorPostgres } from "./workload/cursor-postgres.ts";
 import { duckdb } from "./workload/duckdb.ts";
 import { effects } from "./workload/effects.ts";
 import { endless } from "./workload/endless.ts";
+import { family } from "./workload/family.ts";
 import { fan } from "./workload/fan.ts";
 import { flaky } from "./workload/flaky.ts";
 import { keychain } from "./workload/keychain.ts";
@@ -21,6 +22,8 @@ import { signal } from "./workload/signal.ts";
 import { slow } from "./workload/slow.ts";
 import { sql } from "./workload/sql.ts";
 import { squares } from "./workload/squares.ts";
+import { subscription } from "./workload/subscription.ts";
+import { timeout } from "./workload/timeout.ts";
 import { transfer } from "./workload/transfer.ts";
 import { wait } from "./workload/wait.ts";
 import type { Workload, World } from "./workload.ts";
@@ -39,7 +42,7 @@ export function makeWorkloads(
     ...[probe(), chain(), squares(), fan(sink), flaky(sink), parent(), effects(sink), sql()],
     ...[broken(), slow(), endless(), cursorPostgres(), cursorNats(stream), wait(), signal()],
     ...[concurrency(), rate(sink), schedule(), large(), retry(sink), transfer(sink), duckdb()],
-    keychain(sink),
+    ...[keychain(sink), timeout(), family(sink), subscription()],
   ];
   const names = all.map(({ name }) => name);
   const unknown = (only ?? []).filter((name) => !names.includes(name));
