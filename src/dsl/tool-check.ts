@@ -32,6 +32,32 @@ export function checkRendered(
   return problemsOf(description, config, undefined);
 }
 
+/**
+ * The same fields in the types that the tool wants: `"false"` is a truth value and a number a text,
+ * because templates and YAML do not always give what was meant. For fields that are in order.
+ */
+export function withTypes(
+  { fields }: Pick<ToolDescription, "fields">,
+  config: JsonObject,
+): JsonObject {
+  const changed = Object.entries(config).flatMap(([name, value]): [string, Json][] => {
+    const field = findField(fields, name);
+    const wanted = field === undefined ? value : inType(typesOf(field), value);
+    return wanted === value ? [] : [[name, wanted]];
+  });
+  return changed.length === 0 ? config : { ...config, ...Object.fromEntries(changed) };
+}
+
+function inType(types: readonly ValueType[], value: Json): Json {
+  if (types.some((type) => TYPES[type].isExact?.(value) ?? TYPES[type].holds(value))) {
+    return value;
+  }
+  if (types.includes("boolean")) {
+    return flagOf(value) ?? value;
+  }
+  return types.includes("text") && typeof value !== "object" ? String(value) : value;
+}
+
 /** Of fields as they are written: what a template will give is not judged. */
 export function checkWritten(
   description: ToolDescription,
@@ -135,11 +161,20 @@ export function typeText(field: OwnField): string {
   return names.length > 1 ? `${names.slice(0, -1).join(", ")} or ${last}` : last;
 }
 
-const TYPES: Readonly<
-  Record<ValueType, { readonly text: string; readonly holds: (value: Json) => boolean }>
-> = {
+interface TypeCheck {
+  readonly text: string;
+  readonly holds: (value: Json) => boolean;
+  /** Whether the tool can take it as it is; absent: whatever holds. */
+  readonly isExact?: (value: Json) => boolean;
+}
+
+const TYPES: Readonly<Record<ValueType, TypeCheck>> = {
   any: { text: "any value", holds: () => true },
-  boolean: { text: "true or false", holds: (value) => typeof value === "boolean" },
+  boolean: {
+    text: "true or false",
+    holds: (value) => flagOf(value) !== undefined,
+    isExact: (value) => typeof value === "boolean",
+  },
   duration: {
     text: "a duration: seconds, or 30s, 5m, 2h",
     holds: (value) => parseDuration(value) !== undefined,
@@ -149,12 +184,30 @@ const TYPES: Readonly<
   map: { text: "a map", holds: isJsonObject },
   number: { text: "a number", holds: (value) => Number.isFinite(numberOf(value)) },
   scalar: { text: "a text or number", holds: (value) => typeof value !== "object" },
-  text: { text: "a text", holds: (value) => typeof value === "string" },
+  text: {
+    text: "a text",
+    holds: (value) => typeof value !== "object",
+    isExact: (value) => typeof value === "string",
+  },
   time: {
     text: "a time such as 2026-01-31T08:00:00Z, or seconds since 1970",
     holds: (value) => parseInstant(value) !== undefined,
   },
 };
+
+/** True and false, and the texts that look the same: templates and quoted YAML give those. */
+function flagOf(value: Json): boolean | undefined {
+  switch (typeof value === "string" ? value.trim().toLowerCase() : value) {
+    case true:
+    case "true":
+      return true;
+    case false:
+    case "false":
+      return false;
+    default:
+      return undefined;
+  }
+}
 
 /** Not a number: NaN. */
 function numberOf(value: Json): number {

@@ -1,7 +1,7 @@
 /** One try of a task in a test: answered by a stub, or really run where the test says so. */
 import type { JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
-import { checkRendered } from "../dsl/tool-check.ts";
+import { checkRendered, withTypes } from "../dsl/tool-check.ts";
 import { readsContext } from "../engine/cut.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure, templateFailure } from "../engine/failure.ts";
@@ -152,7 +152,7 @@ async function runLive(
   const { data, pipeline, step } = run;
   const call = {
     label: task.label,
-    config,
+    config: withTypes(tool.description, config),
     input,
     context: readsContext(task) ? plainContext(data, pipeline) : {},
     names: loopNames(data.loop),

@@ -7,7 +7,7 @@
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
-import { checkRendered } from "../dsl/tool-check.ts";
+import { checkRendered, withTypes } from "../dsl/tool-check.ts";
 import type { ScopeData } from "../engine/command.ts";
 import { readsContext } from "../engine/cut.ts";
 import type { Failure } from "../engine/failure.ts";
@@ -72,7 +72,11 @@ export async function tryTask(attempt: TaskTry): Promise<TaskOutcome> {
 async function tryOnce(attempt: TaskTry, tool: Tool): Promise<TaskOutcome> {
   const call = await attempt.secrets.during(() => prepare(attempt, tool));
   const problems = checkRendered(tool.description, call.config);
-  return problems.length > 0 ? failed(configFailure(problems)) : await runTool(attempt, tool, call);
+  if (problems.length > 0) {
+    return failed(configFailure(problems));
+  }
+  const config = withTypes(tool.description, call.config);
+  return await runTool(attempt, tool, { ...call, config });
 }
 
 function isUnauthorized(outcome: TaskOutcome): boolean {

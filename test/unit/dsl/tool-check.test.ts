@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Json, JsonObject } from "../../../src/core/json.ts";
-import { checkRendered, checkWritten } from "../../../src/dsl/tool-check.ts";
+import { checkRendered, checkWritten, withTypes } from "../../../src/dsl/tool-check.ts";
 import type { ValueType } from "../../../src/dsl/tool-description.ts";
 import { describeTool, toolsNamed } from "../../support/tools.ts";
 import { documentOf, findings, parse } from "./document.ts";
@@ -29,14 +29,14 @@ const written = (config: JsonObject): readonly string[] =>
 describe("values", () => {
   test.each<[ValueType, readonly Json[], readonly Json[]]>([
     ["any", [1, "x", [], {}, false], []],
-    ["boolean", [true, false], ["true", 0, []]],
+    ["boolean", [true, false, "true", "False"], ["yes", 0, []]],
     ["duration", [0, 1.5, "30s", "1h30m", "2"], ["soon", -1, true, []]],
     ["integer", [1, -3, "12", " 7 "], [1.5, "x", "1.5", true, []]],
     ["list", [[], [1]], [{}, "x", 1]],
     ["map", [{}, { a: 1 }], [[], "x", 1]],
     ["number", [1, 1.5, "1e3", "2"], ["x", true, [], {}]],
     ["scalar", ["x", 1, true], [[], {}]],
-    ["text", ["x", "1"], [1, true, [], {}]],
+    ["text", ["x", "1", 1, true], [[], {}]],
     ["time", ["2026-01-31", "2026-01-31T08:00:00Z", 0], ["soon", true, []]],
   ])("of type %s", (type, good, bad) => {
     const tool = describeTool("probe", { fields: { it: { type, about: "it" } } });
@@ -44,6 +44,22 @@ describe("values", () => {
     expect(good.filter((value) => !isFine(value))).toEqual([]);
     expect(bad.filter(isFine)).toEqual([]);
     expect([null, ""].every(isFine)).toBe(true);
+  });
+
+  test("tools get the types that they want", () => {
+    const tool = describeTool("probe", {
+      fields: {
+        flag: { type: "boolean", about: "flag" },
+        key: { type: "text", about: "key" },
+        last: { type: ["boolean", "text"], about: "last" },
+        port: { type: "scalar", about: "port" },
+        name: { sameAs: "key" },
+      },
+    });
+    const config = { flag: "False", key: 7, name: true, last: "x", port: 1, other: 2 };
+    const wanted = { flag: false, key: "7", name: "true", last: "x", port: 1, other: 2 };
+    expect(withTypes(tool, config)).toEqual(wanted);
+    expect(withTypes(tool, wanted)).toBe(wanted);
   });
 
   test("messages say what is wanted and what is there", () => {
@@ -110,10 +126,9 @@ describe("templates", () => {
 
 describe("at registration", () => {
   test.each([
-    ["{kind: http, url: x, method: 5}", "TOOL_FIELD_INVALID workflow[0].tool.method 5"],
+    ["{kind: http, url: x, method: [5]}", "TOOL_FIELD_INVALID workflow[0].tool.method 5"],
     ["{kind: http, url: x, files: 3}", "TOOL_FIELD_INVALID workflow[0].tool.files 5"],
     ["{kind: http, url: x, timeout: abc}", "DURATION_INVALID workflow[0].tool.timeout 5"],
-    ["{kind: http, url: x, auth: 7}", "TOOL_FIELD_INVALID workflow[0].tool.auth 5"],
     ["{kind: http, url: ' '}", "TOOL_FIELD_MISSING workflow[0].tool 5"],
     ["{kind: http, url: x, paginate: {mode: all}}", "TOOL_INVALID workflow[0].tool.paginate 5"],
     ["{kind: nats, operation: kv_gt}", "TOOL_FIELD_INVALID workflow[0].tool.operation 5"],
@@ -135,7 +150,7 @@ describe("at registration", () => {
   });
 
   test("a kind that only its name is known of takes anything", () => {
-    const { diagnostics } = parse(documentOf("- {step: a, tool: {kind: container, image: 1.5}}"));
+    const { diagnostics } = parse(documentOf("- {step: a, tool: {kind: container, image: [1.5]}}"));
     expect(diagnostics.map(({ code }) => code)).toEqual(["TOOL_FIELD_INVALID"]);
     expect(checkWritten(toolsNamed("novel").get("novel") ?? TOOL, { any: [1] })).toEqual([]);
   });

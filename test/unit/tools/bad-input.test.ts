@@ -9,11 +9,15 @@ import { describeTool } from "../../support/tools.ts";
 
 /** By kind: fields that will not do. Nothing at all will not do either, where a kind has needs. */
 const BAD: Readonly<Record<string, readonly JsonObject[]>> = {
-  artifact: [{ action: "steal" }, { name: 5 }, { action: "put", ttl: "soon" }],
+  artifact: [{ action: "steal" }, { name: [5] }, { action: "put", ttl: "soon" }],
   duckdb: [{ command: " " }, { query: "SELECT 1", database: { a: 1 } }],
-  ducklake: [{ command: [" "] }, { query: "SELECT 1", catalog_connection: 5 }],
-  http: [{ url: "" }, { url: "http://x", method: 5 }, { url: "http://x", paginate: { mode: "x" } }],
-  javascript: [{ code: 5 }, { script: { type: "gcs", uri: "gs://b/x.js" } }],
+  ducklake: [{ command: [" "] }, { query: "SELECT 1", catalog_connection: [5] }],
+  http: [
+    { url: "" },
+    { url: "http://x", method: [5] },
+    { url: "http://x", paginate: { mode: "x" } },
+  ],
+  javascript: [{ code: [5] }, { script: { type: "gcs", uri: "gs://b/x.js" } }],
   mcp: [{ server: "github" }, { endpoint: "nowhere" }, { url: "http://x", method: "tools/call" }],
   nats: [{ operation: "peek" }, { operation: "kv_get", bucket: "b" }],
   playbook: [{ path: "" }, { path: ["p"] }],
