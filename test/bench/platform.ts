@@ -139,6 +139,8 @@ export interface WorkerOptions {
   readonly natsUrl: string;
   /** Of the files that tasks name; workers on one machine may share it. */
   readonly filesDir: string;
+  /** Further settings. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Asked whether the worker has registered. */
   readonly sql: postgres.Sql;
 }
@@ -147,7 +149,7 @@ export const POOL = "cpu-01";
 
 /** `noetl worker` of the pool {@link POOL}, not started. */
 export function workerComponent(options: WorkerOptions): Component {
-  const { dir, name, grpcPorts, slots, natsUrl, filesDir, sql } = options;
+  const { dir, name, grpcPorts, slots, natsUrl, filesDir, env, sql } = options;
   const servers = grpcPorts.map((port) => `127.0.0.1:${port}`).join(",");
   const component: Component = new Component({
     name,
@@ -155,7 +157,7 @@ export function workerComponent(options: WorkerOptions): Component {
       ...[...noetlCommand(), "worker", "--pool", POOL, "--slots", String(slots)],
       ...["--name", name, "--server", servers],
     ],
-    env: { NATS_URL: natsUrl, NOETL_FILES_DIR: filesDir },
+    env: { NATS_URL: natsUrl, NOETL_FILES_DIR: filesDir, ...env },
     logFile: join(dir, `${name}.log`),
     isReady: () => isRegistered(sql, component.pid),
   });

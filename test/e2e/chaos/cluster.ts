@@ -85,6 +85,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       slots,
       natsUrl: nats.url,
       filesDir: `${dir}/files`,
+      env: { NOETL_GRACE_TIME: "4s" },
       sql,
     }),
   );

@@ -46,13 +46,15 @@ export class Component implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** Started, alive, not frozen and not about to start. */
+  /** Started, alive, not frozen, not told to end and not about to start. */
   get isUp(): boolean {
+    const child = this.#child;
     return (
       this.#starting === undefined &&
       !this.#isFrozen &&
-      this.#child?.exitCode === null &&
-      this.#child.signalCode === null
+      child?.exitCode === null &&
+      child.signalCode === null &&
+      !this.#toldToEnd.has(child)
     );
   }
 
@@ -72,6 +74,7 @@ export class Component implements AsyncDisposable {
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     const child = this.#child;
     if (child !== undefined) {
+      // From now on it is not up, however long it takes.
       this.#toldToEnd.add(child);
       child.kill(signal);
       await child.exited;
@@ -79,10 +82,23 @@ export class Component implements AsyncDisposable {
     this.#isFrozen = false;
   }
 
-  /** Kills it, runs `meanwhile`, starts it and gives the time until it served again. */
-  async restart(meanwhile: () => Promise<void> = () => Promise.resolve()): Promise<number> {
+  /** Asks it to end, as an operator does; one that does not end well has crashed. */
+  async stop(): Promise<void> {
+    await this.kill("SIGTERM");
+    const { exitCode = 0, signalCode = null } = this.#child ?? {};
+    if (exitCode !== 0 || signalCode !== null) {
+      const how = signalCode ?? `exit code ${exitCode}`;
+      this.#crashes.push(`${this.name} was to stop, ${how}: ${this.log().slice(-1500)}`);
+    }
+  }
+
+  /** Ends it, runs `meanwhile`, starts it and gives the time until it served again. */
+  async restart(
+    meanwhile: () => Promise<void> = () => Promise.resolve(),
+    end: "kill" | "stop" = "kill",
+  ): Promise<number> {
     const start = performance.now();
-    await this.kill();
+    await this[end]();
     await meanwhile();
     await this.start();
     return performance.now() - start;

@@ -10,6 +10,8 @@ export type Fault =
   | "kill nats-server"
   | "kill postgres"
   | "kill runner"
+  | "stop server"
+  | "stop worker"
   | "freeze worker"
   | "freeze server"
   | "freeze nats-server"
@@ -41,6 +43,8 @@ const WEIGHTS: Readonly<Record<Fault, number>> = {
   "kill nats-server": 3,
   "kill postgres": 3,
   "kill runner": 4,
+  "stop server": 2,
+  "stop worker": 2,
   "freeze worker": 2,
   "freeze server": 1,
   "freeze nats-server": 1,
@@ -101,8 +105,12 @@ async function record(
 function prepare(fault: Fault, cluster: Cluster, random: Random): Strike | undefined {
   const pauseMs = random.between(0, 1500);
   const pause = (): Promise<void> => sleep(pauseMs);
-  const restart = (component: Component, meanwhile = pause): Strike | undefined =>
-    component.isUp ? { fault, run: () => component.restart(meanwhile) } : undefined;
+  const restart = (
+    component: Component,
+    meanwhile = pause,
+    end: "kill" | "stop" = "kill",
+  ): Strike | undefined =>
+    component.isUp ? { fault, run: () => component.restart(meanwhile, end) } : undefined;
   switch (fault) {
     case "kill server":
       return restart(random.pick(cluster.servers));
@@ -117,6 +125,10 @@ function prepare(fault: Fault, cluster: Cluster, random: Random): Strike | undef
         cluster.nats.wipe();
         return pause();
       });
+    case "stop server":
+      return restart(random.pick(cluster.servers), pause, "stop");
+    case "stop worker":
+      return restart(random.pick(cluster.workers), pause, "stop");
     case "freeze worker":
       return freeze(fault, random.pick(cluster.workers), random.between(12_000, 20_000));
     case "freeze server":

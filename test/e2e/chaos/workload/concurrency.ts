@@ -22,10 +22,10 @@ const CLOCK_SLACK_MS = 50;
 export function concurrency(): Workload {
   return {
     name: "concurrency",
-    weight: 3,
+    weight: 2,
     playbooks: onLimits().map(makePlaybook),
     ends: ["COMPLETED", "CANCELLED"],
-    turn: startOne,
+    turn: startSome,
     watch: countPlaces,
     verify: checkEnd,
     check: findCrowds,
@@ -53,10 +53,24 @@ function makePlaybook(onLimit: OnLimit): Playbook {
   };
 }
 
-async function startOne({ world, random, start }: Turn): Promise<void> {
-  const onLimit = random.pick(onLimits());
+/** One more than there are places. */
+async function startSome(turn: Turn): Promise<void> {
+  const onLimit = turn.random.pick(onLimits());
+  const count = LIMITS[onLimit] + 1;
+  await Promise.all(Array.from({ length: count }, () => startOne(turn, onLimit)));
+}
+
+async function startOne(
+  { world: { client }, random, start }: Turn,
+  onLimit: OnLimit,
+): Promise<void> {
   try {
-    await world.client.ended(await start({ path: pathOf(onLimit), payload: { onLimit } }));
+    const executionId = await start({ path: pathOf(onLimit), payload: { onLimit } });
+    if ((await client.ended(executionId)) === "CANCELLED" && random.chance(0.5)) {
+      // A conflict: there is no place for it, or an earlier try has made it go on.
+      await client.call("POST", `/api/executions/${executionId}/retry`, {}, [409]);
+      await client.ended(executionId);
+    }
   } catch (error) {
     if (onLimit !== "reject" || !(error instanceof ApiError) || error.status !== 409) {
       throw error;
