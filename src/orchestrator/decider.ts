@@ -15,6 +15,7 @@ import { StoreNeededError } from "../engine/offload.ts";
 import { isTerminal } from "../engine/state.ts";
 import { resultOf } from "../engine/view.ts";
 import type { Applicant } from "../store/admission.ts";
+import { isDatabaseDown } from "../store/sqlstate.ts";
 import type { ResultRef } from "../template/scope.ts";
 import { RefNeededError, UnreadableRef } from "../template/scope.ts";
 import type { DatabaseClock } from "./database-clock.ts";
@@ -205,7 +206,7 @@ export class Decider {
       entry.stored.set(error.part.key, await this.#options.storePart(executionId, error.part));
     } else if (error instanceof OversizeError && restart < RESTARTS_MAX) {
       shrink(error);
-    } else if (error instanceof AppError) {
+    } else if (error instanceof AppError || isDatabaseDown(error)) {
       throw error;
     } else {
       this.#options.log.error("engine failed", {

@@ -307,3 +307,31 @@ test("log lines of a lost attempt are refused", async () => {
   expect(await server.orchestrator.appendLogs(lines)).toBe(1);
   expect(server.bus.lines).toMatchObject([{ attempt }]);
 });
+
+test("a child whose start meets a database that goes away starts when it is back", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url);
+  await server.orchestrator.registerPlaybook({
+    content: playbook("test/child", ONE_STEP),
+    isStrict: true,
+  });
+  const workflow = `${ONE_STEP}    next: { arcs: [{ step: child }] }
+  - step: child
+    tool: { kind: playbook, path: test/child }
+`;
+  const executionId = await startPlaybook(server, playbook("test/parent", workflow));
+  const command = await claimNext(server);
+  await db.sql.begin(async (tx) => {
+    await tx`LOCK TABLE noetl.catalog IN ACCESS EXCLUSIVE MODE`;
+    await report(server, command, ok(1));
+    await waitFor("the start of the child to be cut off", async () => {
+      const rows = await db.sql`
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'
+          AND query LIKE '%noetl.catalog%' AND pid <> pg_backend_pid()`;
+      return rows.length > 0;
+    });
+  });
+  await report(server, await claimNext(server), ok(2));
+  expect((await watchToEnd(server, executionId)).at(-1)?.event.type).toBe("playbook.completed");
+});
