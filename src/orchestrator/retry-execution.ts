@@ -10,7 +10,7 @@ import { refusalOfRetry } from "../engine/resume.ts";
 import type { ExecutionState } from "../engine/state.ts";
 import { startOf } from "../engine/state.ts";
 import { copyExecution } from "../store/copy-execution.ts";
-import { readHeads } from "../store/execution.ts";
+import { findByDedupKey, readHeads } from "../store/execution.ts";
 import type { Pool } from "../store/pool.ts";
 import { databaseError } from "../store/sqlstate.ts";
 import type { Admission } from "./admission.ts";
@@ -18,11 +18,14 @@ import type { IntakeInput, Outcome } from "./intake.ts";
 import type { NodeIds } from "./node-ids.ts";
 import type { OrchestratorOptions } from "./options.ts";
 import type { StartedExecution, StartRequest } from "./start-execution.ts";
+import { DEDUP_WINDOW_MS } from "./start-execution.ts";
 import { encodeWakeUp } from "./wake-up.ts";
 
 export interface RetryOptions extends Pick<RetryRequest, "steps" | "reason"> {
   /** True: a new execution continues, with the earlier results; the finished one stays as it is. */
   readonly isNew: boolean;
+  /** Of a new execution: the same key again gives the one that is there. */
+  readonly dedup?: { readonly key: string };
 }
 
 export interface RetriedExecution {
@@ -61,11 +64,20 @@ export class ExecutionRetrier {
    * Continues a failed or cancelled execution from the steps that failed or were cut off.
    *
    * @throws AppError not_found EXECUTION_NOT_FOUND; conflict EXECUTION_RUNNING, EXECUTION_COMPLETED,
-   * NOTHING_TO_RETRY, EXECUTION_CHANGED or CONCURRENCY_LIMIT; invalid STEP_NOT_RETRYABLE.
+   * NOTHING_TO_RETRY, EXECUTION_CHANGED, DEDUP_KEY_TAKEN or CONCURRENCY_LIMIT; invalid
+   * STEP_NOT_RETRYABLE.
    */
-  async retry(id: ExecutionId, { isNew, ...request }: RetryOptions): Promise<RetriedExecution> {
+  async retry(
+    id: ExecutionId,
+    { isNew, dedup, ...request }: RetryOptions,
+  ): Promise<RetriedExecution> {
     const { admission, metrics } = this.#parts;
-    const goOn = () => (isNew ? this.#retryCopy(id, request) : this.#retryItself(id, request));
+    const known = isNew && dedup !== undefined ? await this.#findCopy(id, dedup.key) : undefined;
+    if (known !== undefined) {
+      return known;
+    }
+    const goOn = () =>
+      isNew ? this.#retryCopy(id, request, dedup?.key) : this.#retryItself(id, request);
     const retried = isId(id)
       ? await this.#read(() => admission.whileReserved(id, goOn))
       : await goOn();
@@ -101,9 +113,23 @@ export class ExecutionRetrier {
     return toRetried(id, id, await this.#parts.submit({ executionId: id, input }));
   }
 
+  /** What an earlier ask with this key has made. */
+  async #findCopy(id: ExecutionId, key: string): Promise<RetriedExecution | undefined> {
+    const { pool } = this.#parts;
+    const executionId = await this.#read(() => findByDedupKey(pool, key));
+    const [head] =
+      executionId === undefined ? [] : await this.#read(() => readHeads(pool, [executionId]));
+    if (head !== undefined && head.originId !== id) {
+      const message = `Dedup key ${key} stands for execution ${head.executionId}, which is no retry of ${id}`;
+      throw new AppError("conflict", "DEDUP_KEY_TAKEN", message);
+    }
+    return head && { executionId: head.executionId, status: head.status, originId: id };
+  }
+
   async #retryCopy(
     id: ExecutionId,
     request: Pick<RetryRequest, "steps" | "reason">,
+    key: string | undefined,
   ): Promise<RetriedExecution> {
     const { ids, pool, submit, state: readState } = this.#parts;
     await ids.acquire();
@@ -117,7 +143,13 @@ export class ExecutionRetrier {
     }
     const retry = { kind: "retry", ...request, atSeq: state.seq } as const;
     const copy = copyOf(state, ids.newId, encodeWakeUp(retry));
-    if (!(await this.#read(() => copyExecution(pool, copy)))) {
+    const dedup = key === undefined ? {} : { dedup: { key, windowMs: DEDUP_WINDOW_MS } };
+    const copied = await this.#read(() => copyExecution(pool, { ...copy, ...dedup }));
+    const known = copied === "taken" ? await this.#findCopy(id, key ?? "") : undefined;
+    if (known !== undefined) {
+      return known;
+    }
+    if (copied !== "copied") {
       throw new AppError("conflict", "EXECUTION_CHANGED", `Execution ${id} has gone on since`);
     }
     const { to, wakeUp } = copy;

@@ -56,7 +56,7 @@ export interface StartedExecution {
   readonly status: "started" | "queued" | "duplicate";
 }
 
-const DEDUP_WINDOW_MS = 24 * 60 * 60_000;
+export const DEDUP_WINDOW_MS = 24 * 60 * 60_000;
 const DEDUP_WINDOW_MS_MAX = 10 * 365 * DEDUP_WINDOW_MS;
 const DEDUP_KEY_CHARS_MAX = 1000;
 const INT4_MAX = 2 ** 31 - 1;

@@ -34,6 +34,7 @@ export interface ServerOrchestrator {
       readonly isNew: boolean;
       readonly steps?: readonly string[];
       readonly reason?: string;
+      readonly dedup?: { readonly key: string };
     },
   ): Promise<RetriedExecution>;
   /** Starts the same playbook over; the payload is merged over the first one's. */

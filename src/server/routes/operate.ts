@@ -27,11 +27,14 @@ const SignalQuery = t.Object({
   sender: t.Optional(t.String()),
 });
 
+const Dedup = t.Optional(t.Nullable(t.Object({ key: t.String({ minLength: 1, maxLength: 512 }) })));
+
 const RetryBody = t.Object(
   {
     new_execution: t.Optional(t.Nullable(t.Boolean())),
     steps: t.Optional(t.Nullable(t.Array(t.String(), { maxItems: 1000 }))),
     reason: t.Optional(t.Nullable(t.String({ maxLength: 2000 }))),
+    dedup: Dedup,
   },
   { additionalProperties: true },
 );
@@ -46,7 +49,7 @@ const RerunBody = t.Object(
   {
     payload: t.Optional(Any),
     workload: t.Optional(Any),
-    dedup: t.Optional(t.Nullable(t.Object({ key: t.String({ minLength: 1, maxLength: 512 }) }))),
+    dedup: Dedup,
   },
   { additionalProperties: true },
 );
@@ -91,10 +94,12 @@ function againRoutes({ orchestrator, reader, metrics }: RouteContext) {
   return new Elysia({ normalize: false })
     .post(
       "/:id/retry",
-      async ({ params, body }) => {
+      async ({ params, body, headers }) => {
         const id = readId<ExecutionId>(params.id, "execution id");
+        const key = body.dedup?.key ?? headers["idempotency-key"];
         const { executionId, originId, status } = await orchestrator.retry(id, {
           isNew: body.new_execution ?? false,
+          ...(key ? { dedup: { key } } : {}),
           ...(body.steps ? { steps: body.steps } : {}),
           ...(body.reason ? { reason: body.reason } : {}),
         });
@@ -114,8 +119,8 @@ function againRoutes({ orchestrator, reader, metrics }: RouteContext) {
           description:
             "From the steps that failed or were cut off; what went well is kept, also items of loops. " +
             "`steps` retries only these. `new_execution` continues in a copy that is linked to the " +
-            "first. A sub-playbook that failed is started anew; a parent that has learned of the " +
-            "failure is not told again.",
+            "first, once for the same `dedup.key` or `Idempotency-Key` header. A sub-playbook that " +
+            "failed is started anew; a parent that has learned of the failure is not told again.",
           answer: RetryAnswer,
           errors: {
             ...NOT_FOUND,

@@ -209,6 +209,22 @@ test("a retry as a new execution keeps the results and leaves the old one alone"
   expect(await db.sql`SELECT timer_id FROM noetl.timer`).toHaveLength(0);
 });
 
+test("one dedup key makes one new execution, however often and wherever it is asked for", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url);
+  await using other = startServer(db.url);
+  const [id, stranger] = [await failFork(server), await failFork(server)];
+  const ask = (asked: Server) =>
+    asked.orchestrator.retry(id, { isNew: true, dedup: { key: "again" } });
+  const answers = await Promise.all([ask(server), ask(other), ask(server), ask(other)]);
+  const ids = new Set(answers.map(({ executionId }) => executionId));
+  expect(ids.size).toBe(1);
+  expect(answers.every(({ originId }) => originId === id)).toBe(true);
+  expect(await db.sql`SELECT 1 FROM noetl.execution WHERE origin_id = ${id}`).toHaveLength(1);
+  const taken = server.orchestrator.retry(stranger, { isNew: true, dedup: { key: "again" } });
+  await expect(taken).rejects.toMatchObject({ code: "DEDUP_KEY_TAKEN" });
+});
+
 test("a copy that nobody continued is continued by a sweep", async () => {
   await using db = await createTestDatabase();
   const first = startServer(db.url);
@@ -226,7 +242,7 @@ test("a copy that nobody continued is continued by a sweep", async () => {
     started: started?.event as never,
     wakeUp: { timerId: timerId as never, input },
   });
-  expect(copied).toBe(true);
+  expect(copied).toBe("copied");
   await first.stop();
   await using second = startServer(db.url);
   await waitFor("the copy to go on", async () => (await statusOf(second, to)) === "running");

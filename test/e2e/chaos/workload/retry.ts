@@ -74,17 +74,21 @@ async function failAndRetry(turn: Turn): Promise<void> {
 }
 
 /** Retries it and waits for its end; gives the id of the one that went on. */
-async function goOn({ world }: Turn, executionId: string, isNew: boolean): Promise<string> {
-  const { client } = world;
+async function goOn(
+  { world: { client }, name }: Turn,
+  executionId: string,
+  isNew: boolean,
+): Promise<string> {
   // A conflict: an earlier try, whose answer was lost, has made it go on.
   const path = `/api/executions/${executionId}/retry`;
-  const answer = await client.call("POST", path, { new_execution: isNew }, [409]);
+  const request = { new_execution: isNew, dedup: { key: `${name}-copy` } };
+  const answer = await client.call("POST", path, request, [409]);
   const next = String(Object(answer).execution_id ?? executionId);
   await client.ended(next);
   return next;
 }
 
-/** Those that were retried in place, and copies: also one that was made by an ask without an answer. */
+/** Those that were retried in place, and copies: one each, also of asks without an answer. */
 async function findUnfinished(world: World, accepted: readonly Accepted[]): Promise<Problems> {
   const firsts = accepted.map(({ executionId }) => executionId);
   const copies = await world.sql<{ id: string; origin: string }>(
@@ -95,10 +99,11 @@ async function findUnfinished(world: World, accepted: readonly Accepted[]): Prom
   const origins = new Set(copies.map(({ origin }) => origin));
   const finals = [...copies.map(({ id }) => id), ...firsts.filter((id) => !origins.has(id))];
   const problems = await Promise.all(finals.map((id) => checkFinal(world, id)));
-  const uncopied = accepted
-    .filter(({ executionId, payload }) => payload["isNew"] === true && !origins.has(executionId))
-    .map(({ executionId }) => `${executionId} has no new execution`);
-  return [...problems.flat(), ...uncopied];
+  const wrong = accepted.flatMap(({ executionId, payload }) => {
+    const count = copies.filter(({ origin }) => origin === executionId).length;
+    return same(`${executionId}: new executions`, count, payload["isNew"] === true ? 1 : 0);
+  });
+  return [...problems.flat(), ...wrong];
 }
 
 async function checkFinal({ client }: World, executionId: string): Promise<Problems> {
