@@ -2,6 +2,7 @@
 
 import { once } from "node:events";
 import type { Writable } from "node:stream";
+import { AppError } from "../core/errors.ts";
 import { isJsonObject } from "../core/json.ts";
 import type { NewResult, ResultInfo } from "../engine/result.ts";
 import { JSON_TYPE, toScope } from "../engine/result.ts";
@@ -52,9 +53,24 @@ async function* bytesOf(
   rest: AsyncIterator<ResultChunk>,
 ): AsyncGenerator<Uint8Array> {
   yield first;
-  for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
+  for (let next = await nextOf(rest); next.done !== true; next = await nextOf(rest)) {
     yield next.value.data;
   }
+}
+
+/** @throws AppError unavailable UPLOAD_BROKEN when the other side is gone. */
+async function nextOf(chunks: AsyncIterator<ResultChunk>): Promise<IteratorResult<ResultChunk>> {
+  try {
+    return await chunks.next();
+  } catch (error) {
+    throw brokenUpload(error);
+  }
+}
+
+function brokenUpload(cause: unknown): AppError {
+  return new AppError("unavailable", "UPLOAD_BROKEN", "The stream of the value broke off", {
+    cause,
+  });
 }
 
 /** What is not understood is left out: the server then decides by itself. */
