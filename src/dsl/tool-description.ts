@@ -64,6 +64,8 @@ export interface ToolDescription {
   /** One line: what it does and gives. */
   readonly summary: string;
   readonly runsOn: "worker" | "server";
+  /** Its work outlives the worker and is found again by command and attempt, so each try has a command of its own. */
+  readonly isDurable?: boolean;
   /** Its own fields; those of every task are {@link SHARED_FIELDS}. */
   readonly fields: ToolFields;
   readonly needs?: readonly ToolNeed[];

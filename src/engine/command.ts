@@ -3,6 +3,7 @@ import type { CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { Cursor, Step } from "../dsl/playbook.ts";
 import type { Failure } from "./failure.ts";
+import type { Gpu, GpuGrant } from "./gpu.ts";
 
 /** Everything a worker needs to run one command. Stored as JSON in the command's row. */
 export interface CommandPayload {
@@ -141,6 +142,8 @@ export interface ClaimedCommand {
   readonly payload: CommandPayload;
   /** Milliseconds since 1970, by the database's clock. */
   readonly claimedAtMs: number;
+  /** Leased to it until it ends; absent: its task wants none, or a cluster chooses them. */
+  readonly gpus?: readonly GpuGrant[];
 }
 
 /** A claimed command on the server, which passes the payload's JSON text on as it is stored. */
@@ -228,6 +231,22 @@ export interface WorkerRegistration {
   readonly labels: Readonly<Record<string, string>>;
   /** Address of its metrics and probes, if it serves them. */
   readonly metricsUrl?: string;
+  /** What runs its containers, the usable ones first; absent: nothing does. */
+  readonly runtimes?: readonly RuntimeFacts[];
+  /** Absent: it has none. */
+  readonly gpus?: readonly Gpu[];
+}
+
+/** A container runtime as a worker found it at its start. */
+export interface RuntimeFacts {
+  /** `docker`, `podman`, `nerdctl`, `kubernetes`. */
+  readonly name: string;
+  readonly version: string;
+  readonly isUsable: boolean;
+  /** Why not, and what to do. */
+  readonly problem?: string;
+  /** How it gives GPUs to containers; `cluster`: its scheduler chooses them, without our leases. */
+  readonly gpus: "cdi" | "hook" | "cluster" | "none";
 }
 
 export interface Heartbeat {
@@ -241,6 +260,8 @@ export interface Heartbeat {
   readonly rssBytes: number;
   readonly cpuPercent: number;
   readonly isDraining: boolean;
+  /** All that it has, as they are now; absent: it has none. */
+  readonly gpus?: readonly Gpu[];
 }
 
 export interface LogLine {

@@ -196,6 +196,9 @@ function toolContext(
     credential: (name) => credentialOf(test, name),
     resolve: absent,
     artifacts: { describe: absent, read: absent, put: absent, list: absent, remove: absent },
+    command: { executionId: "0", commandId: "0", attempt: 1 },
+    gpus: [],
+    park: () => undefined,
   };
 }
 

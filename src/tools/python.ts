@@ -49,7 +49,9 @@ export const pythonModule: ToolModule = {
   create: (parts) => [createPythonTool(parts)],
 };
 
-export function createPythonTool(options: PythonToolOptions): Required<Tool> {
+export function createPythonTool(
+  options: PythonToolOptions,
+): Required<Omit<Tool, "stopMs" | "settled">> {
   const host = new PythonHost(options);
   const guard = new MemoryGuard(options.memoryBytes);
   return {

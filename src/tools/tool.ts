@@ -11,6 +11,7 @@ import type { ExecutionId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { ToolDescription } from "../dsl/tool-description.ts";
 import type { Failure } from "../engine/failure.ts";
+import type { GpuGrant } from "../engine/gpu.ts";
 import type { NewResult, ResultInfo } from "../engine/result.ts";
 import type { DuckdbDatabases } from "./duckdb/databases.ts";
 import type { Environment } from "./environment.ts";
@@ -23,8 +24,19 @@ export interface Tool {
   lacks?(): string | undefined;
   /** Starts what the first task would have to wait for. */
   prestart?(): void;
+  /** How long a task of it may take to end after it was told to; absent: 5 s. */
+  stopMs?(config: JsonObject): number;
+  /** The outcome of a command that ran it has arrived: what was kept to find it again may go. */
+  settled?(command: ToolCommand): Promise<void>;
   /** Ends its processes and connections; no task runs any more. */
   close?(): Promise<void>;
+}
+
+/** For whom a task runs: a try under that attempt's fence. */
+export interface ToolCommand {
+  readonly executionId: string;
+  readonly commandId: string;
+  readonly attempt: number;
 }
 
 /** What the file of a tool exports, and registry.ts lists. */
@@ -84,6 +96,11 @@ export interface ToolContext {
   readonly resolve: (ref: string) => Promise<Json>;
   /** Stored values; all calls are repeated while servers are away, and reject with AppError. */
   readonly artifacts: Artifacts;
+  readonly command: ToolCommand;
+  /** Leased to the command, with its end. */
+  readonly gpus: readonly GpuGrant[];
+  /** The work goes on outside this machine: gives the slot to others until the task has ended. */
+  readonly park: () => void;
 }
 
 /** Names a stored value: reference, canonical URI or URN; or the newest of a name. */

@@ -205,6 +205,9 @@ class CommandRun {
       secrets: this.secrets,
       taskLog,
       log,
+      command: this.#command,
+      gpus: this.#command.gpus ?? [],
+      park: () => undefined,
       stop: this.#stop,
       timeoutMs: this.#timeoutOf(task),
     });

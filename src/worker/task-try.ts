@@ -12,6 +12,7 @@ import type { ScopeData } from "../engine/command.ts";
 import { readsContext } from "../engine/cut.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure, templateFailure } from "../engine/failure.ts";
+import type { GpuGrant } from "../engine/gpu.ts";
 import type { TaskOutcome } from "../engine/output.ts";
 import type { PipelineRun } from "../engine/pipeline.ts";
 import { currentTask, renderTask } from "../engine/pipeline.ts";
@@ -20,7 +21,7 @@ import { presentStored } from "../engine/stored.ts";
 import type { Logger } from "../observability/log.ts";
 import type { Tools } from "../tools/registry.ts";
 import { configFailure, thrownFailure, unlessStopped } from "../tools/task-error.ts";
-import type { Tool, ToolCall } from "../tools/tool.ts";
+import type { Tool, ToolCall, ToolCommand } from "../tools/tool.ts";
 import type { ArtifactClient } from "./artifacts.ts";
 import { createArtifacts } from "./artifacts.ts";
 import { rawFieldsOf } from "./code-fields.ts";
@@ -39,6 +40,9 @@ export interface TaskTry {
   readonly secrets: CommandSecrets;
   readonly taskLog: TaskLog;
   readonly log: Logger;
+  readonly command: ToolCommand;
+  readonly gpus: readonly GpuGrant[];
+  readonly park: () => void;
   /** Aborted when the command is stopped from outside. */
   readonly stop: AbortSignal;
   /** For this try; undefined: no limit. */
@@ -128,6 +132,9 @@ async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<Ta
     log: taskLog.line,
     credential: (name: string) => unlessStopped(secrets.credential(name), limit.signal),
     resolve: (ref: string) => unlessStopped(refs.load(ref), limit.signal),
+    command: attempt.command,
+    gpus: attempt.gpus,
+    park: attempt.park,
     get artifacts() {
       return secrets.maskArtifacts(createArtifacts(attempt.client, limit.signal));
     },

@@ -2,7 +2,14 @@ import { AppError } from "../../../src/core/errors.ts";
 import type { Json, JsonObject } from "../../../src/core/json.ts";
 import { checkRendered } from "../../../src/dsl/tool-check.ts";
 import type { Failure } from "../../../src/engine/failure.ts";
-import type { Artifacts, Credential, Tool, ToolOutcome } from "../../../src/tools/tool.ts";
+import type { GpuGrant } from "../../../src/engine/gpu.ts";
+import type {
+  Artifacts,
+  Credential,
+  Tool,
+  ToolCommand,
+  ToolOutcome,
+} from "../../../src/tools/tool.ts";
 import { CredentialError } from "../../../src/tools/tool.ts";
 
 export interface Call {
@@ -16,6 +23,8 @@ export interface Call {
   readonly credential?: (name: string) => Promise<Credential>;
   /** Default: none, and none can be put. */
   readonly artifacts?: Artifacts;
+  readonly command?: ToolCommand;
+  readonly gpus?: readonly GpuGrant[];
   /** Told of each line as it arrives. */
   readonly onLog?: (stream: string, line: string) => void;
 }
@@ -71,6 +80,9 @@ export async function run(tool: Tool | undefined, call: Call): Promise<Ran> {
       },
       resolve: () => Promise.resolve(null),
       artifacts: call.artifacts ?? NO_ARTIFACTS,
+      command: call.command ?? { executionId: "7300000000000000001", commandId: "1", attempt: 1 },
+      gpus: call.gpus ?? [],
+      park: () => undefined,
     },
   );
   return { outcome, logs };
