@@ -20,6 +20,7 @@ import type {
   PermitDemand,
   WorkerRegistration,
 } from "../engine/command.ts";
+import type { GpuGrant } from "../engine/gpu.ts";
 import type * as wire from "./generated/noetl/v1/worker.ts";
 import { decodeOutcome } from "./outcome-codec.ts";
 import { decodeJson, encodeJson, integer, invalid, toId, toWorkerId } from "./wire-value.ts";
@@ -140,6 +141,7 @@ function encodeClaimed(command: GrantedCommand, asked: CommandId): wire.ClaimedC
     attempt: command.attempt,
     payload: Buffer.from(command.payload),
     claimedAtMs: String(Math.round(command.claimedAtMs)),
+    gpus: [...(command.gpus ?? [])],
   };
 }
 
@@ -169,7 +171,12 @@ function decodeClaimed(asked: CommandId, command: wire.ClaimedCommand): ClaimedC
     attempt: integer("attempt", command.attempt, 1),
     payload: decodePayload(decodeJson("payload", command.payload)),
     claimedAtMs: Number(command.claimedAtMs),
+    ...(command.gpus.length === 0 ? {} : { gpus: command.gpus.map(decodeGrant) }),
   };
+}
+
+function decodeGrant({ id, name, memoryMib, isShared }: wire.GpuGrant): GpuGrant {
+  return { id, name, memoryMib: integer("memory_mib", memoryMib, 0), isShared };
 }
 
 /** The server made it and stored it: only its outline is checked. */

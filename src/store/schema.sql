@@ -139,6 +139,10 @@ CREATE TABLE noetl.command (
   created_at    timestamptz NOT NULL DEFAULT now(),
   payload       json NOT NULL,                                 -- see src/engine/command.ts
   bell_id       bigint,                                        -- notification that brought it for another
+  gpu_demand    json,                                          -- a GpuDemand, see src/engine/gpu.ts
+  gpus          json,                                          -- GpuGrants that it holds, of this attempt
+  waits_for     text,                                          -- why it has no GPUs yet, for people
+  queue_until   timestamptz,                                   -- still queued then: it fails
   PRIMARY KEY (execution_id, command_id),
   CHECK ((status = 'queued') = (lease_until IS NULL)),
   CHECK (status <> 'running' OR worker_id IS NOT NULL)
@@ -155,6 +159,14 @@ CREATE INDEX command_unnotified ON noetl.command (available_at)
   WHERE status = 'queued' AND notified_at IS NULL;
 -- Serves sweepDue (expired leases) and dropLeases. The lease is not in it, so renewing stays cheap.
 CREATE INDEX command_held ON noetl.command (worker_id) WHERE status <> 'queued';
+-- Serves listLeases and claimGpus: GPUs that are not free.
+CREATE INDEX command_gpus ON noetl.command (worker_id) WHERE gpus IS NOT NULL;
+-- Serves claimGpus (who waits longer) and listGpuWaiters.
+CREATE INDEX command_gpu_queue ON noetl.command (pool, priority DESC, available_at)
+  WHERE status = 'queued' AND gpu_demand IS NOT NULL;
+-- Serves sweepDue (commands that have waited too long).
+CREATE INDEX command_queue_until ON noetl.command (queue_until)
+  WHERE status = 'queued' AND queue_until IS NOT NULL;
 
 -- Wake-ups of executions: engine timers, ends of children, cancels from a parent. The row goes in
 -- the commit that acted on it.
@@ -246,7 +258,9 @@ CREATE TABLE noetl.worker (
   lag_ms        real NOT NULL DEFAULT 0,
   rss_bytes     bigint NOT NULL DEFAULT 0,
   cpu_percent   real NOT NULL DEFAULT 0,
-  is_draining   boolean NOT NULL DEFAULT false
+  is_draining   boolean NOT NULL DEFAULT false,
+  gpus          json,                                          -- see Gpu in src/engine/gpu.ts
+  runtimes      json                                           -- RuntimeFacts, usable ones first
 ) WITH (fillfactor = 50);
 
 -- Credentials of playbooks, encrypted; see src/secrets/sealing.ts.

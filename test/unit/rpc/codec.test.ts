@@ -97,6 +97,14 @@ describe("codec", () => {
     });
   });
 
+  test("a command comes with the GPUs that are leased to it", () => {
+    const payload = '{"step":{"tasks":[]},"pipeline":{"position":0},"scope":{}}';
+    const gpus = [{ id: "GPU-1", name: "NVIDIA L4", memoryMib: 23_034, isShared: false }];
+    const command = { ...HELD, payload, claimedAtMs: 5, gpus };
+    const outcome = { commandId: HELD.commandId, status: "claimed", command } as const;
+    expect(decodeClaimOutcome(encodeClaimOutcome(outcome))).toMatchObject({ command: { gpus } });
+  });
+
   test("demands for permits are checked", () => {
     const demand = { key: "api", perSecond: 0.5, burst: 1, isPromised: true };
     expect(decodePermitDemand(demand)).toEqual(demand);

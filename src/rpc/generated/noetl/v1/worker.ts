@@ -145,6 +145,17 @@ export interface ClaimedCommand {
   claimedAtMs: string;
   /** Set: a more urgent command than the one asked for, which goes on waiting. */
   commandId: string;
+  /** Leased to it until it ends. */
+  gpus: GpuGrant[];
+}
+
+export interface GpuGrant {
+  /** `GPU-…` or `MIG-…`. */
+  id: string;
+  name: string;
+  /** What the command may use: all of the GPU, or its share. */
+  memoryMib: number;
+  isShared: boolean;
 }
 
 export interface ReportRequest {
@@ -1374,7 +1385,7 @@ export const ClaimOutcome: MessageFns<ClaimOutcome> = {
 };
 
 function createBaseClaimedCommand(): ClaimedCommand {
-  return { executionId: "", attempt: 0, payload: Buffer.alloc(0), claimedAtMs: "0", commandId: "" };
+  return { executionId: "", attempt: 0, payload: Buffer.alloc(0), claimedAtMs: "0", commandId: "", gpus: [] };
 }
 
 export const ClaimedCommand: MessageFns<ClaimedCommand> = {
@@ -1393,6 +1404,9 @@ export const ClaimedCommand: MessageFns<ClaimedCommand> = {
     }
     if (message.commandId !== "") {
       writer.uint32(42).string(message.commandId);
+    }
+    for (const v of message.gpus) {
+      GpuGrant.encode(v!, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -1448,6 +1462,93 @@ export const ClaimedCommand: MessageFns<ClaimedCommand> = {
             }
 
             message.commandId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.gpus.push(GpuGrant.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGpuGrant(): GpuGrant {
+  return { id: "", name: "", memoryMib: 0, isShared: false };
+}
+
+export const GpuGrant: MessageFns<GpuGrant> = {
+  encode(message: GpuGrant, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.memoryMib !== 0) {
+      writer.uint32(24).int32(message.memoryMib);
+    }
+    if (message.isShared !== false) {
+      writer.uint32(32).bool(message.isShared);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GpuGrant {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGpuGrant();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.memoryMib = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isShared = reader.bool();
             continue;
           }
         }
