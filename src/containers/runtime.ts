@@ -94,6 +94,14 @@ export interface ClusterFields {
   readonly deadlineMs?: number;
   readonly labels?: Readonly<Record<string, string>>;
   readonly backoffLimit?: number;
+  /** Default `missing`; as {@link PullOptions.policy}, since a cluster pulls by itself. */
+  readonly pullPolicy?: PullOptions["policy"];
+  /** For the pull; default: what {@link ContainerRuntime.pull} was given for that image. */
+  readonly login?: RegistryLogin;
+  /** How long an image may fail to be pulled; default 5 min. What can never work fails at once. */
+  readonly pullTimeoutMs?: number;
+  /** Variables whose values are keys of the cluster's own Secrets. */
+  readonly secretEnv?: Readonly<Record<string, { readonly name: string; readonly key: string }>>;
 }
 
 export interface ContainerHandle {
@@ -133,6 +141,8 @@ export interface ContainerEnd {
   readonly exitCode: number;
   readonly startedAtMs: number;
   readonly endedAtMs: number;
+  /** Of a cluster, which pulls by itself: what {@link ImageInfo.digest} says elsewhere. */
+  readonly imageDigest?: string;
   /** What killed it beyond its own exit code, with the proof: `cgroup: oom_kill 1`. */
   readonly cause?: {
     readonly kind: Extract<
