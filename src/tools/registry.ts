@@ -1,6 +1,8 @@
 /** All tools. A new one is a file that exports a {@link ToolModule} and a line in {@link MODULES}. */
 import { tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
+import type { Runtimes } from "../containers/host.ts";
+import { NO_RUNTIMES } from "../containers/host.ts";
 import { assert } from "../core/assert.ts";
 import { SERVER_TOOLS } from "../dsl/server-tools.ts";
 import type { ToolDescriptions } from "../dsl/tool-description.ts";
@@ -22,7 +24,7 @@ import { shellModule } from "./shell.ts";
 import { snowflakeModule } from "./snowflake.ts";
 import { sshModule } from "./ssh.ts";
 import { subscriptionModule } from "./subscription.ts";
-import type { Tool, ToolModule, ToolParts } from "./tool.ts";
+import type { GpuWatch, Tool, ToolModule, ToolParts } from "./tool.ts";
 import { transferModule } from "./transfer.ts";
 
 const MODULES: readonly ToolModule[] = [
@@ -55,6 +57,7 @@ export const KNOWN_TOOL_KINDS: ToolDescriptions = new Map([
 
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 const RUNNER_COUNT_MAX = 32;
+const CUDA_IMAGE = "nvidia/cuda:12.9.1-devel-ubuntu24.04";
 /** A task that takes more of the machine's, or the container's, memory is killed. */
 const MEMORY_SHARE_MAX = 0.8;
 
@@ -75,6 +78,11 @@ export interface ToolsOptions {
   readonly filesDir?: string;
   /** Path of DuckDB's native module; default: that of node_modules. */
   readonly duckdbLibrary?: () => Promise<string | undefined>;
+  /** What runs containers; default: nothing does. */
+  readonly runtimes?: Runtimes;
+  readonly gpus?: GpuWatch;
+  /** Image of `kind: cuda`. Default {@link CUDA_IMAGE}. */
+  readonly cudaImage?: string;
 }
 
 export interface Tools {
@@ -132,6 +140,9 @@ function partsOf(options: ToolsOptions, tools: ReadonlyMap<string, Tool>): ToolP
     python: options.python ?? "python3",
     runnerCountMax: options.runnerCountMax ?? RUNNER_COUNT_MAX,
     runnerCommand,
+    runtimes: options.runtimes ?? NO_RUNTIMES,
+    ...(options.gpus === undefined ? {} : { gpus: options.gpus }),
+    cudaImage: options.cudaImage ?? CUDA_IMAGE,
     databases: new DuckdbDatabases({ command, env, memoryBytes, filesDir, library }),
     tool: (kind) => {
       const tool = tools.get(kind);

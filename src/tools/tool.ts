@@ -7,9 +7,11 @@
  * its own (the executor turns that into an `internal` failure).
  */
 
+import type { Runtimes } from "../containers/host.ts";
 import type { ExecutionId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { ToolDescription } from "../dsl/tool-description.ts";
+import type { LogLine } from "../engine/command.ts";
 import type { Failure } from "../engine/failure.ts";
 import type { GpuGrant } from "../engine/gpu.ts";
 import type { NewResult, ResultInfo } from "../engine/result.ts";
@@ -64,8 +66,24 @@ export interface ToolParts {
   /** Starts this program as the runner of that name. */
   readonly runnerCommand: (name: string) => readonly string[];
   readonly databases: DuckdbDatabases;
+  /** Absent: nothing here knows what runs on GPUs. */
+  readonly gpus?: GpuWatch;
+  /** Image of `kind: cuda`, with nvcc. */
+  readonly cudaImage: string;
+  /** What runs containers on this machine, and as whom. */
+  readonly runtimes: Runtimes;
   /** Another tool, by kind; to be asked for when a task runs, not before. */
   readonly tool: (kind: string) => Tool;
+}
+
+/** Says when GPUs are free of what ran on them. */
+export interface GpuWatch {
+  /**
+   * Resolves when no compute process is left on these GPUs.
+   *
+   * @throws TaskError of kind `gpu_fault` that names the processes, if some stay.
+   */
+  awaitFree(ids: readonly string[], signal: AbortSignal): Promise<void>;
 }
 
 /** One task, rendered: no templates are left. */
@@ -84,12 +102,20 @@ export interface ToolCall {
 }
 
 export interface ToolContext {
-  /** Aborted on cancel, lost lease, timeout and shutdown; the tool stops at once and for sure. */
+  /**
+   * Aborted on cancel, lost lease, timeout and shutdown; the tool stops at once and for sure. With {@link LEAVE}
+   * as its reason, which only durable tools see, what outlives the worker is left as it is, and the tool ends.
+   */
   readonly signal: AbortSignal;
   /** Milliseconds left for this try; undefined: no limit. The executor enforces it by `signal`. */
   readonly timeoutMs: number | undefined;
-  /** Takes lines of output, without their newline, in order. Never blocks. */
-  readonly log: (stream: "stdout" | "stderr", line: string) => void;
+  /**
+   * Takes lines of output, without their newline, in order. Never blocks. `system`: what the platform says about
+   * the task.
+   *
+   * @param timeMs when it was written, where that is known; absent: now.
+   */
+  readonly log: (stream: LogLine["stream"], line: string, timeMs?: number) => void;
   /** A credential that this task names, decrypted; a `Failure` of kind `auth` when there is none. */
   readonly credential: (name: string) => Promise<Credential>;
   /** Loads a value stored by reference. */
@@ -102,6 +128,9 @@ export interface ToolContext {
   /** The work goes on outside this machine: gives the slot to others until the task has ended. */
   readonly park: () => void;
 }
+
+/** Reason of a stop after which another worker, or this one, finds what goes on. */
+export const LEAVE = "leave";
 
 /** Names a stored value: reference, canonical URI or URN; or the newest of a name. */
 export type ResultQuery =

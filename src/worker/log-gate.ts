@@ -30,7 +30,7 @@ export class LogGate {
   }
 
   /** The lines to write instead of `text`: none when it is dropped. */
-  pass(stream: "stdout" | "stderr", text: string, nowMs: number): readonly GatedLine[] {
+  pass(stream: GatedLine["stream"], text: string, nowMs: number): readonly GatedLine[] {
     this.#fill(nowMs);
     const line = this.#cut(text);
     if (this.#tokens < 1 || this.#charsLeft < line.length) {

@@ -24,18 +24,19 @@ export class TaskLog {
     this.#options = options;
   }
 
-  readonly line = (stream: "stdout" | "stderr", text: string): void => {
+  /** @param writtenMs when the task wrote it; absent: now. */
+  readonly line = (stream: LogLine["stream"], text: string, writtenMs?: number): void => {
     const { gate, mask, onDropped } = this.#options;
     const masked = mask(text);
     if (stream === "stderr") {
       this.#remember(masked);
     }
-    const timeMs = Date.now();
-    const lines = gate.pass(stream, masked, timeMs);
+    const nowMs = Date.now();
+    const lines = gate.pass(stream, masked, nowMs);
     if (lines.length === 0) {
       onDropped();
     }
-    this.#write(lines, timeMs);
+    this.#write(lines, writtenMs ?? nowMs);
   };
 
   /** Says what was dropped. */

@@ -25,6 +25,9 @@ export interface Call {
   readonly artifacts?: Artifacts;
   readonly command?: ToolCommand;
   readonly gpus?: readonly GpuGrant[];
+  readonly onPark?: () => void;
+  /** Default: gives null. */
+  readonly resolve?: (ref: string) => Promise<Json>;
   /** Told of each line as it arrives. */
   readonly onLog?: (stream: string, line: string) => void;
 }
@@ -78,11 +81,11 @@ export async function run(tool: Tool | undefined, call: Call): Promise<Ran> {
           ? Promise.reject(new CredentialError(noCredential(name)))
           : Promise.resolve({ name, ...found });
       },
-      resolve: () => Promise.resolve(null),
+      resolve: call.resolve ?? (() => Promise.resolve(null)),
       artifacts: call.artifacts ?? NO_ARTIFACTS,
       command: call.command ?? { executionId: "7300000000000000001", commandId: "1", attempt: 1 },
       gpus: call.gpus ?? [],
-      park: () => undefined,
+      park: () => call.onPark?.(),
     },
   );
   return { outcome, logs };

@@ -1,0 +1,64 @@
+/**
+ * Names a process so that another one can tell for sure that it is dead: process ids are used again, and
+ * mean nothing in another container.
+ */
+import { readFileSync, readlinkSync } from "node:fs";
+
+/** Field 22 of `/proc/<pid>/stat`, counted from the one behind the name in brackets. */
+const START_TIME_FIELD = 19;
+
+/**
+ * `<pid namespace>:<pid>:<start time in clock ticks since boot>`; of a system without /proc, whose
+ * processes nobody can look up, `unknown:<pid>:0`.
+ */
+export function processIdentity(pid: number = process.pid): string {
+  const namespace = ownNamespace();
+  const startTime = namespace === undefined ? undefined : startTimeOf(pid);
+  return startTime === undefined ? `unknown:${pid}:0` : `${namespace}:${pid}:${startTime}`;
+}
+
+/**
+ * True only when that is certain: it lived in this pid namespace, and is gone or its id belongs to another
+ * process by now. A process that was killed and that nobody has waited for yet is dead.
+ */
+export function isDeadProcess(identity: string): boolean {
+  const [namespace, pid, startTime] = identity.split(":");
+  if (namespace === undefined || namespace !== ownNamespace() || !/^\d+$/.test(pid ?? "")) {
+    return false;
+  }
+  try {
+    return startTimeOf(Number(pid)) !== startTime;
+  } catch {
+    // Something is there that this process may not look at.
+    return false;
+  }
+}
+
+function ownNamespace(): string | undefined {
+  try {
+    return /\[(\d+)\]/.exec(readlinkSync("/proc/self/ns/pid"))?.[1];
+  } catch {
+    // No Linux.
+    return undefined;
+  }
+}
+
+/** Undefined: there is no such process, or only what is left of it. */
+function startTimeOf(pid: number): string | undefined {
+  const text = readStat(pid);
+  // The name may hold blanks and brackets.
+  const fields = text?.slice(text.lastIndexOf(")") + 2).split(" ");
+  return fields?.[0] === "Z" || fields?.[0] === "X" ? undefined : fields?.[START_TIME_FIELD];
+}
+
+function readStat(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "ENOENT" || code === "ESRCH") {
+      return undefined;
+    }
+    throw error;
+  }
+}
