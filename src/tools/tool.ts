@@ -70,7 +70,7 @@ export interface ToolParts {
   readonly gpus?: GpuWatch;
   /** Image of `kind: cuda`, with nvcc. */
   readonly cudaImage: string;
-  /** What runs containers on this machine, and as whom. */
+  /** What runs containers on this machine, and as whom; to be asked when a task runs, not before. */
   readonly runtimes: Runtimes;
   /** Another tool, by kind; to be asked for when a task runs, not before. */
   readonly tool: (kind: string) => Tool;
