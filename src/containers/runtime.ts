@@ -110,6 +110,13 @@ export interface ContainerHandle {
   readonly name: string;
 }
 
+export interface StartedContainer extends ContainerHandle {
+  /** True: it was there already, started by an earlier call. */
+  readonly wasThere?: boolean;
+  /** When it was started, by the runtime's clock; absent: now. */
+  readonly startedAtMs?: number;
+}
+
 export interface FoundContainer extends ContainerHandle {
   readonly owner: ContainerOwner;
   readonly isRunning: boolean;
@@ -168,7 +175,7 @@ export interface ContainerRuntime {
   /** A phase of its own where the runtime allows that; a cluster pulls after the start, and `wait` says so. */
   pull(image: string, options: PullOptions): Promise<ImageInfo>;
   /** Creates and starts; gives the one that exists already under that name. */
-  start(spec: ContainerSpec, signal: AbortSignal): Promise<ContainerHandle>;
+  start(spec: ContainerSpec, signal: AbortSignal): Promise<StartedContainer>;
   /** Containers of that platform, ended ones included. */
   list(platformId: string): Promise<readonly FoundContainer[]>;
   /**

@@ -39,6 +39,13 @@ export interface ToolCommand {
   readonly executionId: string;
   readonly commandId: string;
   readonly attempt: number;
+  /** Set: a worker that is gone held it under this very attempt, so what that one started may be there. */
+  readonly adopted?: AdoptedCommand;
+}
+
+export interface AdoptedCommand {
+  /** Time of its last log line that reached a server; absent: none did, or nobody knows. */
+  readonly loggedUntilMs?: number;
 }
 
 /** What the file of a tool exports, and registry.ts lists. */
@@ -132,9 +139,12 @@ export interface ToolContext {
 /** Reason of a stop after which another worker, or this one, finds what goes on. */
 export const LEAVE = "leave";
 
-/** Names a stored value: reference, canonical URI or URN; or the newest of a name. */
+/**
+ * Names a stored value: reference, canonical URI or URN; or the newest of a name. `reader`: the address
+ * was found in that execution's data, nobody named it; only what is its family's is given.
+ */
 export type ResultQuery =
-  | { readonly address: string }
+  | { readonly address: string; readonly reader?: ExecutionId }
   | { readonly executionId: ExecutionId; readonly name: string };
 
 export interface Artifacts {
