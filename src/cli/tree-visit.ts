@@ -88,6 +88,9 @@ export function applyToVisit(
     case "command.yielded":
       noteRateLimit(visit, context);
       return;
+    case "command.adopted":
+      visit.notes.push(`taken over by worker ${field(objectOf(event["meta"]), "worker_id")}`);
+      return;
     case "command.retried":
       visit.notes.push(`handed out again: ${field(context, "reason")}`);
       return;

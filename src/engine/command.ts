@@ -207,6 +207,26 @@ export interface HeldCommand {
   readonly attempt: number;
 }
 
+/** A command whose container a worker has found, and which none of its own tasks holds. */
+export interface AdoptionQuestion {
+  readonly held: HeldCommand;
+  /** Who started it. */
+  readonly ownerId: WorkerId;
+  /** True: that worker's process is gone for sure. */
+  readonly isOwnerDead: boolean;
+}
+
+/**
+ * Whose it is now:
+ * - `adopted`: of the worker that asks, under the same attempt; it may have been told to stop meanwhile.
+ * - `disowned`: nobody's. The command is over, or another attempt's; what is left of this one must go.
+ * - `later`: a worker that may live holds it, or one of another pool must take it. Ask again.
+ */
+export type AdoptionAnswer<Command = ClaimedCommand> =
+  | { readonly status: "adopted"; readonly command: Command }
+  | { readonly status: "disowned" }
+  | { readonly status: "later" };
+
 /** What the server tells a worker over the heartbeat stream. */
 export type Directive =
   /** Abort the tool and report `cancelled`. */

@@ -1,10 +1,10 @@
 /** What goes into the decision function and what comes out of it. */
 
 import type { TimeMs } from "../core/clock.ts";
-import type { CommandId, ExecutionId, NewId, TimerId } from "../core/ids.ts";
+import type { CommandId, ExecutionId, NewId, TimerId, WorkerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { Resolved, ResultRef } from "../template/scope.ts";
-import type { CommandPayload, CommandReport } from "./command.ts";
+import type { CommandPayload, CommandReport, HeldCommand } from "./command.ts";
 import type { ExecutionEvent, ExecutionOrigin, TimerPurpose } from "./event.ts";
 import type { Failure } from "./failure.ts";
 
@@ -16,6 +16,11 @@ export type EngineInput =
   | { readonly kind: "report"; readonly report: CommandReport }
   /** The lease of a claimed command ran out, or its worker deregistered without a report. */
   | { readonly kind: "lease_expired"; readonly commandId: CommandId; readonly attempt: number }
+  /** A worker has taken over what the one before it started; from now on only its reports count. */
+  | ({ readonly kind: "adopt"; readonly workerId: WorkerId } & Pick<
+      HeldCommand,
+      "commandId" | "attempt"
+    >)
   | { readonly kind: "timer"; readonly timerId: TimerId; readonly purpose: TimerPurpose }
   | { readonly kind: "child_done"; readonly child: ChildEnd }
   | { readonly kind: "cancel"; readonly reason: string }

@@ -95,6 +95,13 @@ export type ExecutionEvent =
       /** True when its worker was lost: only those count against the limit. */
       readonly isLoss: boolean;
     } & Place)
+  /** Another worker goes on with what the first one started, under the same attempt. */
+  | ({
+      readonly type: "command.adopted";
+      readonly commandId: CommandId;
+      readonly attempt: number;
+      readonly workerId: WorkerId;
+    } & Place)
   /** Gave its slot back: the run goes on from `pipeline` with another command or a child. */
   | ({
       readonly type: "command.yielded";

@@ -20,6 +20,7 @@ export function applyIssued(
     pool,
     issuedAtMs: timeMs,
     attempt,
+    adoptedBy: undefined,
     losses: 0,
     cancelledAtMs: undefined,
   });
@@ -33,8 +34,15 @@ export function applyRetried(state: ExecutionState, event: EventOf<"command.retr
   const command = state.commands.get(event.commandId);
   assert(command !== undefined, `command ${event.commandId} is open`);
   command.attempt = event.attempt;
+  command.adoptedBy = undefined;
   command.losses += event.isLoss ? 1 : 0;
   recordOf(state, event.step).attempts++;
+}
+
+export function applyAdopted(state: ExecutionState, event: EventOf<"command.adopted">): void {
+  const command = state.commands.get(event.commandId);
+  assert(command !== undefined, `command ${event.commandId} is open`);
+  command.adoptedBy = event.workerId;
 }
 
 export function applyChildStarted(

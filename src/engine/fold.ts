@@ -3,6 +3,7 @@ import { assert, unreachable } from "../core/assert.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { EventOf, ExecutionEvent } from "./event.ts";
 import {
+  applyAdopted,
   applyChildDone,
   applyChildStarted,
   applyIssued,
@@ -48,6 +49,9 @@ export function foldEvent(state: ExecutionState, event: ExecutionEvent, timeMs: 
       break;
     case "command.retried":
       applyRetried(state, event);
+      break;
+    case "command.adopted":
+      applyAdopted(state, event);
       break;
     case "command.yielded":
       state.commands.delete(event.commandId);

@@ -1,5 +1,5 @@
 /** What state keeps about the parts of a running execution. Mutable: only state.ts writes here. */
-import type { CommandId, ExecutionId, TimerId } from "../core/ids.ts";
+import type { CommandId, ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import type { PipelineState, StepValue } from "./command.ts";
 import type { CursorPhase, LoopStats, Place, TimerPurpose, WaitGoal } from "./event.ts";
@@ -139,6 +139,8 @@ export interface OpenCommand extends Place {
   readonly pool: string;
   readonly issuedAtMs: number;
   attempt: number;
+  /** Worker that has taken this attempt over from the one that started it. */
+  adoptedBy: WorkerId | undefined;
   /** Workers lost so far. */
   losses: number;
   /** When its worker was told to stop. */

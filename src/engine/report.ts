@@ -6,6 +6,7 @@ import type { CommandReport } from "./command.ts";
 import { PIPELINE_START } from "./command.ts";
 import type { PullEnd } from "./cursor.ts";
 import { onPulled } from "./cursor.ts";
+import type { EngineInput } from "./decision.ts";
 import type { Draft } from "./draft.ts";
 import type { CallEnd } from "./event.ts";
 import type { Failure } from "./failure.ts";
@@ -19,16 +20,36 @@ import { confirmCancelled, placedFailure } from "./stop.ts";
 /** Times a command is handed out again after its worker was lost. */
 export const LOSS_COUNT_MAX = 2;
 
-/** False when the report is stale: another attempt owns the command, or it is over. */
+/** False when the report is stale: another attempt or worker owns the command, or it is over. */
 export function onReport(draft: Draft, report: CommandReport): boolean {
   const command = draft.state.commands.get(report.commandId);
-  if (command === undefined || command.attempt !== report.attempt) {
+  if (command === undefined || command.attempt !== report.attempt || isDisowned(command, report)) {
     return false;
   }
   if (command.cancelledAtMs !== undefined) {
     confirmCancelled(draft, command, false);
   } else {
     accept(draft, command, report);
+  }
+  return true;
+}
+
+/** The worker that it was taken from may wake up, and knows the attempt. */
+function isDisowned({ adoptedBy }: OpenCommand, { workerId }: CommandReport): boolean {
+  return adoptedBy !== undefined && adoptedBy !== workerId;
+}
+
+/** False when the command is over, or another attempt owns it. Twice is the same as once. */
+export function onAdopt(
+  draft: Draft,
+  { commandId, attempt, workerId }: Extract<EngineInput, { kind: "adopt" }>,
+): boolean {
+  const command = draft.state.commands.get(commandId);
+  if (command === undefined || command.attempt !== attempt) {
+    return false;
+  }
+  if (command.adoptedBy !== workerId) {
+    draft.emit({ type: "command.adopted", ...placeIn(command), commandId, attempt, workerId });
   }
   return true;
 }

@@ -17,6 +17,7 @@ const CHILDREN_MAX = 20;
 type ItemEvent = EventOf<
   | "command.issued"
   | "command.retried"
+  | "command.adopted"
   | "command.yielded"
   | "command.cancelled"
   | "call.done"
@@ -29,6 +30,7 @@ type ItemEvent = EventOf<
 const ITEM_TYPES: ReadonlySet<string> = new Set<ItemEvent["type"]>([
   "command.issued",
   "command.retried",
+  "command.adopted",
   "command.yielded",
   "command.cancelled",
   "call.done",
@@ -108,6 +110,9 @@ function addItem(sums: Map<string, Sum>, recorded: RecordedEvent, event: ItemEve
       return;
     case "command.retried":
       sum.handedOut++;
+      return;
+    case "command.adopted":
+      sum.worker = event.workerId;
       return;
     case "command.yielded":
       sum.rateLimit = event.pipeline.permitKey ?? sum.rateLimit;

@@ -89,6 +89,7 @@ const STATUS: Readonly<Partial<Record<ExecutionEvent["type"], string>>> = {
   "loop.started": "STARTED",
   "command.issued": "PENDING",
   "command.retried": "PENDING",
+  "command.adopted": "RUNNING",
   "command.yielded": "PENDING",
   "command.cancelled": "CANCELLED",
   "call.error": "FAILED",

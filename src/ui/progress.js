@@ -163,6 +163,9 @@ const APPLY = {
     endRun(runs, timeMs, "cancelled");
     beginRun(runs, { queuedMs: timeMs, attempt: event.meta.attempt });
   },
+  "command.adopted": (step, { event }) => {
+    step.worker = event.meta.worker_id;
+  },
   "command.yielded": (step, { runs, timeMs, context }) => {
     step.rateLimit = context.rate_limit ?? undefined;
     endRun(runs, timeMs, "yielded");
