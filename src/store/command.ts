@@ -14,6 +14,7 @@
  */
 import type { CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
 import type { HeldCommand } from "../engine/command.ts";
+import type { GpuGrant } from "../engine/gpu.ts";
 import type { Fragment, Sql } from "./pool.ts";
 
 /** A command as its execution's page shows it. */
@@ -31,6 +32,10 @@ export interface CommandRow {
   readonly availableAtMs: number;
   readonly claimedAtMs: number | null;
   readonly leaseUntilMs: number | null;
+  /** Those that it holds; null: none. */
+  readonly gpus: readonly GpuGrant[] | null;
+  /** Why it has no GPUs yet; null: it wants none, has some, or nobody has asked for it. */
+  readonly waitsFor: string | null;
 }
 
 /** Open commands of an execution, oldest first. */
@@ -52,7 +57,9 @@ export async function listCommands(
       worker_id AS "workerId",
       (extract(epoch FROM available_at) * 1000)::float8 AS "availableAtMs",
       (extract(epoch FROM claimed_at) * 1000)::float8 AS "claimedAtMs",
-      (extract(epoch FROM lease_until) * 1000)::float8 AS "leaseUntilMs"
+      (extract(epoch FROM lease_until) * 1000)::float8 AS "leaseUntilMs",
+      gpus,
+      waits_for AS "waitsFor"
     FROM noetl.command
     WHERE execution_id = ${executionId}
     ORDER BY command_id`;

@@ -1,24 +1,33 @@
 /** Workers as they describe themselves, the leases that they renew, the pools that they form. */
 import type { CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
-import type { Heartbeat, WorkerRegistration } from "../engine/command.ts";
+import type { Heartbeat, RuntimeFacts, WorkerRegistration } from "../engine/command.ts";
+import type { Gpu } from "../engine/gpu.ts";
 import type { Sql } from "./pool.ts";
 
 /** Adds the worker or replaces what it said before. */
 export async function saveWorker(sql: Sql, worker: WorkerRegistration): Promise<void> {
   await sql`
     INSERT INTO noetl.worker (
-      worker_id, name, pool, slots, hostname, pid, version, tools, labels, metrics_url, free_slots
+      worker_id, name, pool, slots, hostname, pid, version, tools, labels, metrics_url, free_slots,
+      runtimes, gpus
     )
     VALUES (
       ${worker.workerId}, ${worker.name}, ${worker.pool}, ${worker.slots}, ${worker.hostname},
       ${worker.pid}, ${worker.version}, ${[...worker.tools]}::text[],
-      ${JSON.stringify(worker.labels)}::text::jsonb, ${worker.metricsUrl ?? null}, ${worker.slots}
+      ${JSON.stringify(worker.labels)}::text::jsonb, ${worker.metricsUrl ?? null}, ${worker.slots},
+      ${jsonText(worker.runtimes)}::text::json, ${jsonText(worker.gpus)}::text::json
     )
     ON CONFLICT (worker_id) DO UPDATE
     SET name = excluded.name, pool = excluded.pool, slots = excluded.slots,
         hostname = excluded.hostname, pid = excluded.pid, version = excluded.version,
         tools = excluded.tools, labels = excluded.labels, metrics_url = excluded.metrics_url,
+        runtimes = excluded.runtimes, gpus = excluded.gpus,
         heartbeat_at = now(), is_draining = false`;
+}
+
+/** Null for what is not there. */
+function jsonText(value: readonly object[] | undefined): string | null {
+  return value === undefined ? null : JSON.stringify(value);
 }
 
 export interface Renewal {
@@ -57,7 +66,8 @@ export async function renewLeases(
           lag_ms = ${heartbeat.eventLoopLagMs},
           rss_bytes = ${Math.round(heartbeat.rssBytes)},
           cpu_percent = ${heartbeat.cpuPercent},
-          is_draining = ${heartbeat.isDraining}
+          is_draining = ${heartbeat.isDraining},
+          gpus = ${jsonText(heartbeat.gpus)}::text::json
       WHERE worker_id = ${heartbeat.workerId}
       RETURNING worker_id
     ), listed AS (
@@ -157,6 +167,10 @@ export interface WorkerRow {
   readonly rssBytes: number;
   readonly cpuPercent: number;
   readonly isDraining: boolean;
+  /** As its last heartbeat had them; null: it has none. */
+  readonly gpus: readonly Gpu[] | null;
+  /** Null: nothing runs its containers. */
+  readonly runtimes: readonly RuntimeFacts[] | null;
   /** `live` if it has sent a heartbeat within `timeoutMs`. */
   readonly status: "live" | "draining" | "lost";
 }
@@ -177,6 +191,8 @@ export async function listWorkers(sql: Sql, timeoutMs: number): Promise<readonly
       rss_bytes::float8 AS "rssBytes",
       cpu_percent AS "cpuPercent",
       is_draining AS "isDraining",
+      gpus,
+      runtimes,
       CASE
         WHEN heartbeat_at <= now() - ${timeoutMs} * interval '1 millisecond' THEN 'lost'
         WHEN is_draining THEN 'draining'
