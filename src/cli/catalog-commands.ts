@@ -8,6 +8,7 @@ import type { CliContext, ExitReason } from "./context.ts";
 import { readCredentials, showCredential } from "./credential-commands.ts";
 import { expandPaths } from "./files.ts";
 import { field, formatDuration, formatJson, formatTable, formatTime, rowsOf } from "./format.ts";
+import { countsOf, countText, runtimesText } from "./gpu-text.ts";
 import { readText } from "./payload.ts";
 
 export interface JsonFlag {
@@ -177,7 +178,7 @@ const LIST_VIEWS: Readonly<Record<ListName, ListView>> = {
   },
   pools: {
     url: "/api/worker/pools",
-    headings: ["pool", "workers", "slots", "free", "queued", "running", "remark"],
+    headings: ["pool", "workers", "slots", "free", "queued", "running", "gpus", "remark"],
     cells: (row) => [
       field(row, "name"),
       field(row, "workers"),
@@ -185,13 +186,17 @@ const LIST_VIEWS: Readonly<Record<ListName, ListView>> = {
       field(row, "free_slots"),
       field(row, "queued"),
       field(row, "running"),
+      countText(countsOf(row)),
       field(row, "waiting_reason"),
     ],
   },
   workers: {
     url: "/api/workers",
     key: "workers",
-    headings: ["worker", "pool", "status", "slots", "free", "host", "pid", "heartbeat"],
+    headings: [
+      ...["worker", "pool", "status", "slots", "free", "host", "pid", "heartbeat"],
+      ...["containers", "gpus"],
+    ],
     cells: (row) => [
       field(row, "name"),
       field(row, "pool"),
@@ -201,6 +206,8 @@ const LIST_VIEWS: Readonly<Record<ListName, ListView>> = {
       field(row, "hostname"),
       field(row, "pid"),
       formatTime(row["last_heartbeat"]),
+      runtimesText(row),
+      countText(countsOf(row)),
     ],
   },
 };

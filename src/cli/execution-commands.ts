@@ -8,6 +8,7 @@ import { UsageError } from "./context.ts";
 import { field, formatDuration, formatJson, formatTable, rowsOf } from "./format.ts";
 import type { PayloadFlags } from "./payload.ts";
 import { readPayload } from "./payload.ts";
+import { commandReasons, holderLines } from "./reasons.ts";
 import { followExecution } from "./watch.ts";
 
 export interface ExecFlags extends PayloadFlags, JsonFlag {
@@ -70,17 +71,22 @@ export async function status(
   } else {
     out(statusText(id, execution, rowsOf(answer, "steps")));
     if (field(execution, "status") === "RUNNING") {
-      await explainWaiting(out, api);
+      await explainWaiting(out, api, id);
     }
   }
   return ["FAILED", "CANCELLED"].includes(field(execution, "status")) ? "failed" : "ok";
 }
 
-/** Nothing is more puzzling than a step that runs and does nothing: its pool may have no worker. */
-async function explainWaiting(out: CliContext["out"], api: Api): Promise<void> {
-  const pools = rowsOf(await api.get("/api/worker/pools?status=no_workers"));
-  for (const pool of pools.filter((each) => Number(each["queued"]) > 0)) {
-    out(`\n${field(pool, "queued")} queued: ${field(pool, "waiting_reason")}`);
+/** Nothing is more puzzling than a step that runs and does nothing: it may wait for a worker or for GPUs. */
+async function explainWaiting(out: CliContext["out"], api: Api, id: string): Promise<void> {
+  const [commands, pools] = await Promise.all([
+    api.getObject(`/api/executions/${id}/commands`),
+    api.get("/api/worker/pools"),
+  ]);
+  const open = rowsOf(commands, "commands");
+  const lines = [...commandReasons(open, rowsOf(pools)), ...holderLines(open)];
+  for (const line of lines) {
+    out(`\n${line}`);
   }
 }
 
@@ -216,29 +222,4 @@ export async function cancel(
   });
   out(flags.json === true ? formatJson(answer) : `Execution ${id}: ${field(answer, "message")}`);
   return "ok";
-}
-
-/** Asks the server about its components. */
-export async function health({ out }: CliContext, api: Api, flags: JsonFlag): Promise<ExitReason> {
-  const report = await readHealth(api);
-  const components = ["database", "nats"].map((name) => [name, field(report, name)]);
-  const server = ["server", `${field(report, "status")} (${field(report, "version")})`];
-  out(
-    flags.json === true
-      ? formatJson(report)
-      : formatTable(["component", "state"], [server, ...components]),
-  );
-  return report["status"] === "ok" ? "ok" : "failed";
-}
-
-/** An unhealthy server answers 503 with the same report. */
-async function readHealth(api: Api): Promise<JsonObject> {
-  const response = await api.get("/api/health").catch((error: unknown) => {
-    const details = error instanceof Object && "details" in error ? error.details : undefined;
-    if (isJsonObject(details) && details["database"] !== undefined) {
-      return details;
-    }
-    throw error;
-  });
-  return isJsonObject(response) ? response : {};
 }

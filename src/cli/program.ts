@@ -14,6 +14,7 @@ import type { CliContext, ExitReason } from "./context.ts";
 import { UsageError } from "./context.ts";
 import { addDevelopCommands } from "./develop-program.ts";
 import { addFlags, example } from "./flags.ts";
+import { addGpuCommands } from "./gpu-program.ts";
 import type { Finish } from "./program-parts.ts";
 import { apiOf, oneOf } from "./program-parts.ts";
 import { addResultCommands } from "./result-program.ts";
@@ -61,6 +62,7 @@ export function createProgram(context: CliContext, finish: Finish): Command {
   addCatalogCommands(program, context, finish);
   addDevelopCommands(program, context, finish);
   addResultCommands(program, context, finish);
+  addGpuCommands(program, context, finish);
   addTriggerCommands(program, { context, finish, apiOf: (flags) => apiOf(context, flags) });
   addOtherCommands(program, context, finish);
   addSpellings(program, context, finish);
@@ -391,10 +393,13 @@ function readRegistered(
 function addOtherCommands(program: Command, context: CliContext, finish: Finish): void {
   const health = program
     .command("health")
-    .description("Check a server, its database and its bus. Exit code 1 if something is wrong.")
+    .description(
+      "Check a server, its database and its bus: exit code 1 if one is not well. Shows container runtimes and " +
+        "GPUs of workers, with what is wrong with them.",
+    )
     .option("-j, --json", "print JSON")
     .action(async (flags) => {
-      const { health: check } = await import("./execution-commands.ts");
+      const { health: check } = await import("./health-command.ts");
       finish(await check(context, apiOf(context, flags), flags));
     });
   addFlags(health, clientOptions);

@@ -4,6 +4,7 @@ import type { JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import type { Api } from "./api.ts";
 import { field, rowsOf } from "./format.ts";
+import { placeOf, shortId } from "./gpu-text.ts";
 
 /** Short runs are never asked about. */
 const FIRST_LOOK_MS = 1000;
@@ -56,8 +57,58 @@ export function reasonsToWait(
   return [
     ...(queue === "" ? [] : [queue]),
     ...rowsOf(facts.status, "waiting").flatMap((wait) => signalReason(id, wait)),
-    ...poolReasons(facts.commands, facts.pools),
+    ...commandReasons(facts.commands, facts.pools),
   ];
+}
+
+/** Why queued commands wait: for GPUs as they say themselves, others for what their pool says. */
+export function commandReasons(
+  commands: readonly JsonObject[],
+  pools: readonly JsonObject[],
+): readonly string[] {
+  const hasWorker = new Set(
+    pools.filter((pool) => Number(pool["workers"]) > 0).map((pool) => field(pool, "name")),
+  );
+  const [forGpus, others] = partition(
+    commands,
+    (command) =>
+      command["status"] === "queued" &&
+      field(command, "waiting_reason") !== "" &&
+      hasWorker.has(field(command, "pool")),
+  );
+  return [...gpuReasons(forGpus), ...poolReasons(others, pools)];
+}
+
+function partition<Item>(
+  items: readonly Item[],
+  isFirst: (item: Item) => boolean,
+): readonly [Item[], Item[]] {
+  return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
+}
+
+/** By reason. */
+function gpuReasons(commands: readonly JsonObject[]): readonly string[] {
+  const groups = Map.groupBy(commands, (command) => field(command, "waiting_reason"));
+  return [...groups].map(([reason, all]) => `${waitsText(all)}: ${reason}`);
+}
+
+/** `1 command of train waits`. */
+function waitsText(commands: readonly JsonObject[]): string {
+  const steps = [...new Set(commands.map((command) => field(command, "step")))];
+  const count = commands.length === 1 ? "1 command" : `${commands.length} commands`;
+  return `${count} of ${steps.join(", ")} wait${commands.length === 1 ? "s" : ""}`;
+}
+
+/** Which GPUs commands have, a line each. */
+export function holderLines(commands: readonly JsonObject[]): readonly string[] {
+  return commands
+    .filter((command) => command["status"] !== "queued" && rowsOf(command, "gpus").length > 0)
+    .map((command) => {
+      const names = rowsOf(command, "gpus").map(
+        (gpu) => `${field(gpu, "name")} (${shortId(field(gpu, "id"))})`,
+      );
+      return `${placeOf(command)} runs on ${names.join(", ")}`;
+    });
 }
 
 /** What it waits for stands in the tree; how to end the wait does not. */
@@ -84,11 +135,7 @@ function poolReasons(
     if (list.length === 0 || reason === "") {
       return [];
     }
-    const steps = [...new Set(list.map((command) => field(command, "step")))];
-    const count = list.length === 1 ? "1 command" : `${list.length} commands`;
     const hint = isEmpty ? `; start one with noetl worker --pool ${name}` : "";
-    return [
-      `${count} of ${steps.join(", ")} wait${list.length === 1 ? "s" : ""}: ${reason}${hint}`,
-    ];
+    return [`${waitsText(list)}: ${reason}${hint}`];
   });
 }

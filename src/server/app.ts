@@ -29,6 +29,7 @@ import { operatorRoutes } from "./routes/database.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { executeRoutes } from "./routes/execute.ts";
 import { executionRoutes } from "./routes/executions.ts";
+import { gpuRoutes } from "./routes/gpus.ts";
 import { graphRoutes } from "./routes/graph.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { hookRoutes } from "./routes/hooks.ts";
@@ -161,6 +162,7 @@ function createApp(context: RouteContext): {
     .use(credentialRoutes(context))
     .use(keychainRoutes(context))
     .use(workerRoutes(context))
+    .use(gpuRoutes(context))
     .use(toolRoutes(context))
     .use(platformRoutes(context))
     .use(operatorRoutes(context))

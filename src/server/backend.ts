@@ -5,12 +5,14 @@
 import type { CatalogId, CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { Diagnostic } from "../dsl/diagnostic.ts";
-import type { CommandReport, LogLine, ReportAnswer } from "../engine/command.ts";
+import type { CommandReport, LogLine, ReportAnswer, RuntimeFacts } from "../engine/command.ts";
 import type { ExecutionStatus, Signal } from "../engine/decision.ts";
 import type { EventType, ExecutionOrigin, RecordedEvent } from "../engine/event.ts";
 import type { Failure } from "../engine/failure.ts";
+import type { Gpu, GpuGrant } from "../engine/gpu.ts";
 import type { NewResult, ResultInfo } from "../engine/result.ts";
 import type { WaitView } from "../engine/view.ts";
+import type { GpuReader } from "./gpu-rows.ts";
 
 /** Everything that changes an execution, or follows it live. Throws AppError. */
 export interface ServerOrchestrator {
@@ -116,7 +118,7 @@ export interface RegisteredPlaybook {
 }
 
 /** Reads, and the few writes that no execution depends on. Absent rows are undefined. */
-export interface ServerReader extends PlatformReader {
+export interface ServerReader extends PlatformReader, GpuReader {
   checkHealth(): Promise<BackendHealth>;
   listCatalog(filter: CatalogFilter): Promise<readonly CatalogEntry[]>;
   getCatalog(key: {
@@ -375,6 +377,10 @@ export interface OpenCommand {
   /** Not handed out before. */
   readonly availableAtMs?: number;
   readonly claimedAtMs?: number | null;
+  /** Those that it holds. */
+  readonly gpus?: readonly GpuGrant[] | null;
+  /** Why it has no GPUs yet. */
+  readonly waitsFor?: string | null;
 }
 
 export interface PoolRow {
@@ -405,6 +411,10 @@ export interface WorkerRow {
   readonly metricsUrl: string | null;
   readonly registeredAtMs: number;
   readonly heartbeatAtMs: number;
+  /** As they were then; null: it has none. */
+  readonly gpus?: readonly Gpu[] | null;
+  /** What runs its containers; null: nothing does. */
+  readonly runtimes?: readonly RuntimeFacts[] | null;
 }
 
 export interface LogPage {

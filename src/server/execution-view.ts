@@ -7,6 +7,7 @@ import type { WaitView } from "../engine/view.ts";
 import type { ExecutionRow, PoolRow, StepRow, WorkerRow } from "./backend.ts";
 import { clipJson } from "./clip.ts";
 import { failureText, isoTime } from "./event-view.ts";
+import { viewRuntime } from "./gpu-view.ts";
 import { viewReference, viewStored } from "./result-view.ts";
 
 const TERMINAL: ReadonlySet<ExecutionStatus> = new Set(["completed", "failed", "cancelled"]);
@@ -226,6 +227,7 @@ export function viewWorker(row: WorkerRow): Readonly<Record<string, unknown>> {
     metrics_url: row.metricsUrl,
     registered_at: isoTime(row.registeredAtMs),
     last_heartbeat: isoTime(row.heartbeatAtMs),
+    runtimes: (row.runtimes ?? []).map(viewRuntime),
   };
 }
 

@@ -32,6 +32,7 @@ import type {
   ServerReader,
   Totals,
 } from "./backend.ts";
+import { createGpuReader } from "./gpu-reader.ts";
 import { createKeychainReader } from "./keychain-reader.ts";
 import { createPlatformReader } from "./operate-reader.ts";
 import { toStep } from "./step-row.ts";
@@ -65,6 +66,7 @@ export function createReader(options: ReaderOptions): ServerReader {
   return {
     checkHealth: async () => await checkHealth(options),
     ...createPlatformReader(sql),
+    ...createGpuReader(sql, workerTimeoutMs),
     listCatalog: async ({ isLatestOnly = false, ...filter }) =>
       await listCatalogEntries(sql, { ...filter, isLatestOnly }),
     getCatalog: async (key) => await getCatalogEntry(sql, key),

@@ -2,6 +2,7 @@
 import { repeat } from "./client.js";
 import { credentialView } from "./credentials.js";
 import { executionView } from "./execution.js";
+import { gpuView } from "./gpus.js";
 import { listView } from "./list.js";
 import { playbookView } from "./playbook.js";
 import { playbooksView } from "./playbook-list.js";
@@ -39,6 +40,7 @@ const VIEWS = [
     title: () => "Credentials",
   },
   { page: "pools", pattern: /^#\/pools$/, view: poolView, title: () => "Pools" },
+  { page: "gpus", pattern: /^#\/gpus$/, view: gpuView, title: () => "GPUs" },
   { page: "list", pattern: /^#?\/?(?:\?(.*))?$/, view: listView, title: () => "Executions" },
 ];
 

@@ -25,12 +25,14 @@ import {
   playbookLink,
   present,
 } from "./view.js";
-import { reasonsToWait, reasonView, starvedSteps } from "./waits.js";
+import { gpuHolders, holderView, reasonsToWait, reasonView, starvedSteps } from "./waits.js";
 
 const DRAW_MS = 250;
 const LOOK_MS = 2000;
 /** How often an execution that has ended is asked whether somebody retried it. */
 const ENDED_LOOK_MS = 10_000;
+/** Commands whose GPUs are shown; the page of GPUs has all. */
+const HOLDERS_MAX = 8;
 
 /** Resolves when the view is left. `reload()` shows it anew, `open(id)` another one. */
 export async function executionView(main, signal, id, { reload }) {
@@ -181,11 +183,15 @@ class ExecutionPage {
     for (const step of this.progress.steps.values()) {
       step.starved = starved.get(step.name);
     }
-    const text = JSON.stringify(reasons);
+    const holders = gpuHolders(commands);
+    const text = JSON.stringify([reasons, holders]);
     if (text !== this.reasonText) {
       this.reasonText = text;
       const look = () => this.look().catch(() => undefined);
-      this.reasons.replaceChildren(...reasons.map((reason) => reasonView(reason, id, look)));
+      this.reasons.replaceChildren(
+        ...reasons.map((reason) => reasonView(reason, id, look)),
+        ...holders.slice(0, HOLDERS_MAX).map(holderView),
+      );
     }
   }
 

@@ -47,6 +47,11 @@ export function formatSize(bytes) {
   return `${value.toFixed(at === 0 || value >= 100 ? 0 : 1)} ${["B", "KiB", "MiB", "GiB"][at]}`;
 }
 
+/** Of GPUs: `512 MiB`, `79.6 GiB`. */
+export function formatMib(mib) {
+  return mib < 1024 ? `${Math.round(mib)} MiB` : `${(mib / 1024).toFixed(1)} GiB`;
+}
+
 export function formatCount(count) {
   return Number(count).toLocaleString("en");
 }

@@ -1,12 +1,13 @@
 /** Pools and their workers. */
 import { get, repeat } from "./client.js";
-import { formatDuration } from "./format.js";
-import { empty, errorCard, h, liveTable, liveTime, meter } from "./view.js";
+import { formatDuration, plural } from "./format.js";
+import { empty, errorCard, h, liveTable, liveTime, meter, present } from "./view.js";
 
 const POOL_COLUMNS = [
   ["Pool"],
   ["Workers", "num"],
   ["Slots in use"],
+  ["GPUs leased", "wide"],
   ["Running", "num"],
   ["Waiting", "num"],
   ["Oldest waits", "num wide"],
@@ -17,7 +18,7 @@ const WORKER_COLUMNS = [
   ["Status"],
   ["Slots in use", "wide"],
   ["Host", "wide"],
-  ["Tools", "wide"],
+  ["Runs", "wide"],
   ["Heartbeat", "num"],
 ];
 
@@ -65,6 +66,7 @@ function poolRow(pool) {
     ),
     h("td", { class: "num" }, String(pool.workers)),
     h("td", {}, slots(pool)),
+    h("td", { class: "wide" }, gpuCounts(pool.gpus)),
     h("td", { class: "num" }, String(pool.running)),
     h("td", { class: "num" }, String(pool.queued)),
     h(
@@ -73,6 +75,30 @@ function poolRow(pool) {
       pool.queued > 0 ? formatDuration(pool.oldest_queued_seconds) : "",
     ),
   );
+}
+
+/** Nothing for a pool that neither has GPUs nor is asked for some. */
+function gpuCounts({ total, leased, unclean, out_of_service: broken, waiting }) {
+  const notes = present([
+    unclean > 0 && `${unclean} unclean`,
+    broken > 0 && `${broken} out of service`,
+    waiting > 0 && `${plural(waiting, "command")} waiting`,
+  ]);
+  return total + waiting === 0
+    ? []
+    : [
+        meter(leased, total),
+        h("a", { href: "#/gpus" }, `${leased} of ${plural(total, "GPU")}`),
+        notes.length > 0 && h("div", { class: "waits" }, notes.join(", ")),
+      ];
+}
+
+/** What its containers run in, and why not. */
+function runtimeLine({ name, version, is_usable: isUsable, gpus, problem }) {
+  const support = { cdi: "GPUs by CDI", hook: "GPUs by hook", cluster: "the cluster's GPUs" }[gpus];
+  return isUsable
+    ? h("div", {}, `${name} ${version}`, support && h("span", { class: "dim" }, `, ${support}`))
+    : h("div", { class: "dim", title: problem }, `${name}: ${problem}`);
 }
 
 function slots({ slots: all, free_slots: free }) {
@@ -94,7 +120,13 @@ function workerRow(worker) {
       `${worker.hostname} (${worker.pid})`,
       isLive && worker.metrics_url && h("div", {}, h("a", { href: worker.metrics_url }, "metrics")),
     ),
-    h("td", { class: "dim wide" }, worker.tools.join(", ")),
+    h(
+      "td",
+      { class: "wide" },
+      worker.runtimes.map(runtimeLine),
+      worker.gpus.total > 0 && h("div", {}, plural(worker.gpus.total, "GPU")),
+      h("div", { class: "dim" }, worker.tools.join(", ")),
+    ),
     h("td", { class: "num" }, liveTime(worker.last_heartbeat, "ago")),
   );
 }

@@ -116,6 +116,22 @@ export function meter(part, whole) {
   return h("div", { class: "meter", title: `${part} of ${whole}` }, bar);
 }
 
+/** A bar with its name and value, which `set(part, whole, text)` changes; null: not known. */
+export function labelledMeter(name) {
+  const bar = h("i");
+  const value = h("span");
+  const track = h("div", { class: "meter", role: "meter", "aria-label": name }, bar);
+  const set = (part, whole, text) => {
+    const share = part !== null && whole > 0 ? Math.min(100, (100 * part) / whole) : 0;
+    bar.style.width = `${share}%`;
+    track.setAttribute("aria-valuenow", String(Math.round(share)));
+    track.setAttribute("aria-valuetext", text);
+    value.textContent = text;
+  };
+  const names = h("div", { class: "row small" }, h("span", { class: "dim grow" }, name), value);
+  return { element: h("div", { class: "measure" }, names, track), set };
+}
+
 /** What to do when there is nothing to show; what stands between backticks is set as code. */
 export function empty(text) {
   return h("div", { class: "card empty" }, withCode(text));

@@ -1,7 +1,7 @@
 /** Why an execution does not go on, and what can be done: waits, signals, queues, pools without room. */
 import { post } from "./client.js";
 import { ask, checkField, jsonField, notify, textField } from "./dialog.js";
-import { plural } from "./format.js";
+import { formatMib, plural } from "./format.js";
 import { bodyWith } from "./json-text.js";
 import { h, liveTime } from "./view.js";
 
@@ -17,7 +17,32 @@ export function reasonsToWait({ status, commands = [], pools = [] }) {
     ? [{ kind: "queue", ...status.concurrency, text: status.waiting_reason }]
     : [];
   const waits = (status.waiting ?? []).map((wait) => ({ ...wait, kind: "wait", by: wait.kind }));
-  return [...queue, ...waits, ...poolReasons(commands, pools)];
+  return [...queue, ...waits, ...gpuReasons(commands, pools), ...poolReasons(commands, pools)];
+}
+
+/** A command that wants GPUs says itself what it waits for, once a worker has asked for it. */
+const waitsForGpus = ({ status, waiting_reason: reason }) => status === "queued" && Boolean(reason);
+
+/** By pool and reason, where there is a worker. */
+function gpuReasons(commands, pools) {
+  const waiting = commands.filter((each) => waitsForGpus(each) && hasWorkers(pools, each.pool));
+  const groups = Map.groupBy(waiting, ({ pool, waiting_reason: text }) => `${pool} ${text}`);
+  return [...groups.values()].map((all) => ({
+    kind: "gpu",
+    pool: all[0].pool,
+    count: all.length,
+    steps: [...new Set(all.map(({ step }) => step))],
+    text: all[0].waiting_reason,
+  }));
+}
+
+const hasWorkers = (pools, name) => pools.find((each) => each.name === name)?.workers > 0;
+
+/** Commands at a worker that hold GPUs: `{step, index, gpus, pool}`. Pure. */
+export function gpuHolders(commands) {
+  return commands
+    .filter(({ gpus, status }) => gpus?.length > 0 && status !== "queued")
+    .map(({ step, index, gpus, status }) => ({ step, index, gpus, status }));
 }
 
 /**
@@ -25,7 +50,9 @@ export function reasonsToWait({ status, commands = [], pools = [] }) {
  * other's slots is no reason: only steps of which nothing runs are named, unless nobody is there.
  */
 function poolReasons(commands, pools) {
-  const queued = commands.filter(({ status }) => status === "queued");
+  const queued = commands.filter(
+    (each) => each.status === "queued" && !(waitsForGpus(each) && hasWorkers(pools, each.pool)),
+  );
   const busy = busySteps(commands);
   return [...Map.groupBy(queued, ({ pool }) => pool)].flatMap(([name, all]) => {
     const pool = pools.find((each) => each.name === name);
@@ -47,7 +74,7 @@ function busySteps(commands) {
 /** Of the steps whose open commands are all queued: why, by step. Pure. */
 export function starvedSteps(commands, reasons) {
   const busy = busySteps(commands);
-  const pools = reasons.filter(({ kind }) => kind === "pool");
+  const pools = reasons.filter(({ kind }) => kind === "pool" || kind === "gpu");
   return new Map(
     pools.flatMap(({ steps, text }) =>
       steps.filter((step) => !busy.has(step)).map((step) => [step, text]),
@@ -56,7 +83,33 @@ export function starvedSteps(commands, reasons) {
 }
 
 export function reasonView(reason, id, onDone) {
-  return { queue: queueView, wait: waitView, pool: poolView }[reason.kind](reason, id, onDone);
+  const views = { queue: queueView, wait: waitView, pool: poolView, gpu: gpuReasonView };
+  return views[reason.kind](reason, id, onDone);
+}
+
+/** GPUs that a command of the execution has now. */
+export function holderView({ step, index, gpus, status }) {
+  const place = index === null ? step : `${step}[${index}]`;
+  const names = gpus.map(({ id, name, memory_mib: mib, is_shared: isShared }) =>
+    h(
+      "span",
+      { title: id },
+      `${name} ${id.slice(0, 12)}${isShared ? `, ${formatMib(mib)} of it` : ""}`,
+    ),
+  );
+  return h(
+    "div",
+    { class: "banner holds" },
+    h("span", { class: "pill running" }, plural(gpus.length, "GPU")),
+    h(
+      "span",
+      { class: "grow" },
+      h("b", {}, place),
+      status === "cancelling" ? " is being stopped on " : " runs on ",
+      names.flatMap((name, at) => (at === 0 ? [name] : ["; ", name])),
+      h("a", { href: "#/gpus" }, " GPUs"),
+    ),
+  );
 }
 
 function queueView({ key, limit, position, held, since, cancels }) {
@@ -70,11 +123,21 @@ function queueView({ key, limit, position, held, since, cancels }) {
   );
 }
 
+function gpuReasonView({ count, steps, text }) {
+  return banner(
+    "No GPU",
+    `${plural(count, "command")} of ${namesOf(steps)} ${count === 1 ? "waits" : "wait"}: ${text}. `,
+    h("a", { href: "#/gpus" }, " GPUs"),
+  );
+}
+
+const namesOf = (steps) =>
+  steps.length > 3 ? `${steps.slice(0, 3).join(", ")} …` : steps.join(", ");
+
 function poolView({ pool, count, steps, isEmpty, text }) {
-  const names = steps.length > 3 ? `${steps.slice(0, 3).join(", ")} …` : steps.join(", ");
   return banner(
     "No slot",
-    `${plural(count, "command")} of ${names} ${count === 1 ? "waits" : "wait"}: ${text}. `,
+    `${plural(count, "command")} of ${namesOf(steps)} ${count === 1 ? "waits" : "wait"}: ${text}. `,
     isEmpty ? ["Start one: ", h("code", {}, `noetl worker --pool ${pool}`)] : "",
     h("a", { href: "#/pools" }, " Pools"),
   );

@@ -6,6 +6,7 @@ import type { Playbook } from "../../dsl/playbook.ts";
 import type { CatalogEntry, OpenCommand } from "../backend.ts";
 import { docs } from "../docs.ts";
 import { isoTime } from "../event-view.ts";
+import { viewGrant } from "../gpu-view.ts";
 import { viewGraph } from "../playbook-graph.ts";
 import type { RouteContext } from "../route-context.ts";
 import { findExecution } from "../route-context.ts";
@@ -79,7 +80,9 @@ export function graphRoutes({ reader }: RouteContext) {
         detail: docs({
           tag: "Executions",
           summary: "Open commands",
-          description: "Queued or running, oldest first; the pools say why queued ones wait.",
+          description:
+            "Queued or running, oldest first; the pools say why queued ones wait, `waiting_reason` why one that " +
+            "wants GPUs does.",
           errors: NOT_FOUND,
         }),
       },
@@ -113,6 +116,8 @@ function viewCommand(command: OpenCommand) {
     worker_id: workerId ?? null,
     available_at: isoOrNull(command.availableAtMs),
     claimed_at: isoOrNull(command.claimedAtMs),
+    waiting_reason: command.waitsFor ?? null,
+    gpus: (command.gpus ?? []).map(viewGrant),
   };
 }
 

@@ -14,6 +14,7 @@ import executionStyle from "../../ui/execution.css" with { type: "text" };
 import execution from "../../ui/execution.js" with { type: "text" };
 import failure from "../../ui/failure.js" with { type: "text" };
 import format from "../../ui/format.js" with { type: "text" };
+import gpus from "../../ui/gpus.js" with { type: "text" };
 import graphLayout from "../../ui/graph-layout.js" with { type: "text" };
 import graphView from "../../ui/graph-view.js" with { type: "text" };
 import jsonText from "../../ui/json-text.js" with { type: "text" };
@@ -55,6 +56,7 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   execution,
   failure,
   format,
+  gpus,
   "graph-layout": graphLayout,
   "graph-view": graphView,
   "json-text": jsonText,

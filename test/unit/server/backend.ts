@@ -284,6 +284,8 @@ export function createBackend(): Backend {
             reason: "no_live_worker",
           },
         ]),
+      listGpus: () => Promise.resolve([]),
+      listGpuWaits: () => Promise.resolve([]),
       listWorkers: () =>
         Promise.resolve([
           {
