@@ -158,6 +158,7 @@ async function runLive(
     names: loopNames(data.loop),
     executionId: data.executionId,
     step: step.name,
+    attempt: pipeline.tries + 1,
   };
   return await runTool(tool, call, toolContext(options, timeoutMs));
 }

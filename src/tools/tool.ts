@@ -13,7 +13,7 @@ import type { Json, JsonObject } from "../core/json.ts";
 import type { ToolDescription } from "../dsl/tool-description.ts";
 import type { LogLine } from "../engine/command.ts";
 import type { Failure } from "../engine/failure.ts";
-import type { GpuGrant } from "../engine/gpu.ts";
+import type { Gpu, GpuGrant } from "../engine/gpu.ts";
 import type { NewResult, ResultInfo } from "../engine/result.ts";
 import type { DuckdbDatabases } from "./duckdb/databases.ts";
 import type { Environment } from "./environment.ts";
@@ -83,14 +83,15 @@ export interface ToolParts {
   readonly tool: (kind: string) => Tool;
 }
 
-/** Says when GPUs are free of what ran on them. */
+/** What tools may ask of the machine's GPUs; see src/gpu/inventory.ts. */
 export interface GpuWatch {
-  /**
-   * Resolves when no compute process is left on these GPUs.
-   *
-   * @throws TaskError of kind `gpu_fault` that names the processes, if some stay.
-   */
-  awaitFree(ids: readonly string[], signal: AbortSignal): Promise<void>;
+  /** As of the last reading. */
+  current(): readonly Gpu[];
+  /** Waits until nobody computes on them, whose container has ended; never rejects. */
+  awaitFree(
+    ids: readonly string[],
+    options: { readonly commandId: string; readonly timeoutMs: number },
+  ): Promise<{ readonly isFree: true } | { readonly isFree: false; readonly reason: string }>;
 }
 
 /** One task, rendered: no templates are left. */
@@ -106,6 +107,8 @@ export interface ToolCall {
   readonly names: JsonObject;
   readonly executionId: string;
   readonly step: string;
+  /** Which try of the task this is, from 1. */
+  readonly attempt: number;
 }
 
 export interface ToolContext {

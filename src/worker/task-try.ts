@@ -104,6 +104,7 @@ async function prepare({ run, refs }: TaskTry, tool: Tool): Promise<ToolCall> {
     names: await expand(loopNames(data.loop)),
     executionId: data.executionId,
     step: step.name,
+    attempt: pipeline.tries + 1,
   };
 }
 

@@ -64,6 +64,7 @@ export async function run(tool: Tool | undefined, call: Call): Promise<Ran> {
       names: call.names ?? {},
       executionId: "7300000000000000001",
       step: "a_step",
+      attempt: 1,
     },
     {
       signal: call.signal ?? new AbortController().signal,
