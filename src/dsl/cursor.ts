@@ -188,7 +188,6 @@ function makeTask(label: string, config: JsonObject, parts: TaskParts): Task {
     set: [],
     timeoutMs,
     isIdempotent: true,
-    needsGpu: false,
     policy: { mode: "exclusive", rules: [retryRule(attempts)] },
     ...(pool === undefined ? {} : { pool }),
   };

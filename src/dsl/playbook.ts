@@ -88,8 +88,10 @@ export interface Task {
   readonly isIdempotent: boolean;
   /** Each try waits for a permit. */
   readonly rateLimit?: RateLimit;
-  /** Needs GPUs: decides the default pool. */
-  readonly needsGpu: boolean;
+  /** What it wants of GPUs, as written: see gpu.ts. Decides the default pool too. Absent: none. */
+  readonly gpu?: Json;
+  /** Longest time that a command for it may wait in the queue of its pool. */
+  readonly queueTimeoutMs?: number;
 }
 
 /** Permits that all tasks with the same key share, in all executions and workers. */

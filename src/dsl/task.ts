@@ -4,6 +4,7 @@ import { isJsonObject } from "../core/json.ts";
 import { suggestion } from "../template/nearest.ts";
 import { checkTemplates, readAssignments } from "./expression.ts";
 import { keepForeign } from "./foreign-braces.ts";
+import { readGpuWish } from "./gpu.ts";
 import { readRateLimit } from "./limits.ts";
 import { insteadOf, renamedKind } from "./other-kinds.ts";
 import type { Task } from "./playbook.ts";
@@ -36,7 +37,7 @@ const TASK_KEYS = [
 /** What `spec` of a tool holds besides the older nesting of the tool's own fields. */
 const SPEC_KEYS = ["policy", "timeout", "rate_limit"];
 /** Known beside the tool's own fields, and handed on with them. */
-const SHARED_KEYS = ["auth", "gpu", "gpus", "resources", "desc", "description", "pool"];
+const SHARED_KEYS = ["auth", "gpu", "gpus", "resources", "timeouts", "desc", "description", "pool"];
 /** Leftovers of older forms. */
 const IGNORED_KEYS = ["task", "assert", "iterator", "sink"];
 const REJECTED_KEYS = ["eval", "expr", "case"];
@@ -180,6 +181,8 @@ function readTask(step: Fields, draft: Draft, place: Place, context: TaskContext
   const rateLimit = readRateLimit(fields, kind);
   const pool = typeof fields.get("pool") === "string" ? fields.text("pool") : undefined;
   const description = SERVER_TOOLS.get(kind) ?? context.knownTools.get(kind);
+  const gpu = readGpuWish(fields, description?.gpuDefault);
+  const queueTimeoutMs = readQueueTimeout(fields, description);
   const config = readConfig(fields, description, pool !== undefined);
   if (description !== undefined) {
     checkFields(step, fields, config, description);
@@ -194,11 +197,12 @@ function readTask(step: Fields, draft: Draft, place: Place, context: TaskContext
     input: readInput(fields),
     set: readAssignments(fields, "set"),
     isIdempotent: fields.flag("idempotent") ?? true,
-    needsGpu: needsGpu(fields),
     ...(policy === undefined ? {} : { policy }),
     ...(rateLimit === undefined ? {} : { rateLimit }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(pool === undefined ? {} : { pool }),
+    ...(gpu === undefined ? {} : { gpu }),
+    ...(queueTimeoutMs === undefined ? {} : { queueTimeoutMs }),
   };
 }
 
@@ -273,6 +277,21 @@ function readTimeout(fields: Fields): number | undefined {
     return undefined;
   }
   return isJsonObject(owner.get(name)) ? sumTimeout(owner.fields(name)) : readDuration(owner, name);
+}
+
+/** `timeouts.queue`; the rest of `timeouts` is the tool's own. One that is a template is too. */
+function readQueueTimeout(
+  fields: Fields,
+  description: ToolDescription | undefined,
+): number | undefined {
+  if (!fields.has("timeouts") || isTemplateText(fields.get("timeouts"))) {
+    return undefined;
+  }
+  const timeouts = fields.fields("timeouts");
+  if (description !== undefined && findField(description.fields, "timeouts") === undefined) {
+    timeouts.checkKeys(["queue"]);
+  }
+  return readDuration(timeouts, "queue");
 }
 
 /** `{connect, read}`: the whole may take as long as both. */
@@ -417,22 +436,6 @@ function isText(value: Json): value is string {
   return typeof value === "string";
 }
 
-/** `gpu`, `gpus`, below `resources` too, or Kubernetes' `resources.limits["nvidia.com/gpu"]`. */
-function needsGpu(fields: Fields): boolean {
-  const resources = fields.get("resources");
-  const own = isJsonObject(resources) ? resources : {};
-  const limits = isJsonObject(own["limits"]) ? own["limits"] : {};
-  const wishes = [fields.get("gpu"), fields.get("gpus"), own["gpu"], own["gpus"]];
-  return [...wishes, limits["nvidia.com/gpu"]].some(isWish);
-}
-
-function isWish(value: Json | undefined): boolean {
-  if (isJsonObject(value)) {
-    return value["count"] !== 0;
-  }
-  return typeof value === "string" ? value !== "" && value !== "0" : Boolean(value);
-}
-
 function noopTask(label: string): Task {
   return {
     label,
@@ -441,6 +444,5 @@ function noopTask(label: string): Task {
     input: {},
     set: [],
     isIdempotent: true,
-    needsGpu: false,
   };
 }

@@ -66,6 +66,8 @@ export interface ToolDescription {
   readonly runsOn: "worker" | "server";
   /** Its work outlives the worker and is found again by command and attempt, so each try has a command of its own. */
   readonly isDurable?: boolean;
+  /** It runs on GPUs: how many a task of it wants that says nothing of them. */
+  readonly gpuDefault?: number;
   /** Its own fields; those of every task are {@link SHARED_FIELDS}. */
   readonly fields: ToolFields;
   readonly needs?: readonly ToolNeed[];

@@ -30,7 +30,7 @@ import { advanceLoop } from "./loop.ts";
 import { StoreNeededError } from "./offload.ts";
 import type { OpenTimer, Visit } from "./record.ts";
 import { placeKey, runKey, visitKey } from "./record.ts";
-import { onAdopt, onLeaseExpired, onReport } from "./report.ts";
+import { onAdopt, onLeaseExpired, onReport, onUnclaimed } from "./report.ts";
 import { resume } from "./resume.ts";
 import { continueRun } from "./run.ts";
 import { onSignal } from "./signal.ts";
@@ -92,6 +92,8 @@ function accept(draft: Draft, input: EngineInput): boolean | Refusal {
       return onReport(draft, input.report);
     case "lease_expired":
       return onLeaseExpired(draft, input.commandId, input.attempt);
+    case "unclaimed":
+      return onUnclaimed(draft, input);
     case "adopt":
       return onAdopt(draft, input);
     case "timer": {

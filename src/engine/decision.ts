@@ -7,6 +7,7 @@ import type { Resolved, ResultRef } from "../template/scope.ts";
 import type { CommandPayload, CommandReport, HeldCommand } from "./command.ts";
 import type { ExecutionEvent, ExecutionOrigin, TimerPurpose } from "./event.ts";
 import type { Failure } from "./failure.ts";
+import type { GpuDemand, GpuLease } from "./gpu.ts";
 
 export type ExecutionStatus = "pending" | "running" | "completed" | "failed" | "cancelled";
 
@@ -16,6 +17,13 @@ export type EngineInput =
   | { readonly kind: "report"; readonly report: CommandReport }
   /** The lease of a claimed command ran out, or its worker deregistered without a report. */
   | { readonly kind: "lease_expired"; readonly commandId: CommandId; readonly attempt: number }
+  /** No worker will ever have the command: it waited too long, or wants GPUs that nobody has. */
+  | {
+      readonly kind: "unclaimed";
+      readonly commandId: CommandId;
+      readonly attempt: number;
+      readonly error: Failure;
+    }
   /** A worker has taken over what the one before it started; from now on only its reports count. */
   | ({ readonly kind: "adopt"; readonly workerId: WorkerId } & Pick<
       HeldCommand,
@@ -87,6 +95,8 @@ export interface Environment {
   readonly env: Readonly<Record<string, string>>;
   /** Stored results that templates touch in this decision, by `$ref`; see {@link RefNeededError}. */
   readonly resolved: Resolved;
+  /** GPUs that commands hold which may end in this decision. */
+  readonly leases?: ReadonlyMap<CommandId, GpuLease>;
   /** Large parts that are stored apart, by key; see offload.ts. Absent: commands carry them whole. */
   readonly stored?: ReadonlyMap<string, ResultRef>;
 }
@@ -133,12 +143,17 @@ export interface NewCommand {
   /** Not to be claimed before this time. */
   readonly availableAtMs: TimeMs;
   readonly payload: CommandPayload;
+  /** It is only handed out together with them. */
+  readonly gpus?: GpuDemand;
+  /** Longest time in the queue from then on, see `unclaimed`. */
+  readonly queueTimeoutMs?: number;
 }
 
 export interface RequeuedCommand {
   readonly commandId: CommandId;
   readonly attempt: number;
   readonly availableAtMs: TimeMs;
+  readonly queueTimeoutMs?: number;
 }
 
 export interface NewTimer {

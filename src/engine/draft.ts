@@ -12,7 +12,7 @@ import type {
   Refusal,
   RequeuedCommand,
 } from "./decision.ts";
-import type { CursorPhase, ExecutionEvent, TimerPurpose } from "./event.ts";
+import type { CursorPhase, ExecutionEvent, LeaseEnd, TimerPurpose } from "./event.ts";
 import type { Visit } from "./record.ts";
 import { SINGLE } from "./record.ts";
 import type { ScopeOptions } from "./scope.ts";
@@ -72,6 +72,12 @@ export class Draft {
     const dueMs = this.nowMs + delayMs;
     this.emit({ type: "timer.started", timerId, purpose, dueMs });
     this.#timers.push({ timerId, dueMs, purpose });
+  }
+
+  /** The GPUs that are free from here on, to be spread into the event that says so. */
+  leaseOf(commandId: CommandId): LeaseEnd {
+    const lease = this.environment.leases?.get(commandId);
+    return lease === undefined ? {} : { lease };
   }
 
   stepOf(visit: Visit): Step {

@@ -3,6 +3,7 @@ import type { CommandId, ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { PipelineState, Retries } from "./command.ts";
 import type { Failure } from "./failure.ts";
+import type { GpuDemand, GpuLease } from "./gpu.ts";
 
 /** Identifies the work of one visit of a step, or of one item of its loop. */
 export interface Place {
@@ -85,6 +86,8 @@ export type ExecutionEvent =
       readonly attempt: 1;
       /** Of a puller. */
       readonly phase?: CursorPhase;
+      /** It is only handed out together with them. */
+      readonly gpus?: GpuDemand;
     } & Place)
   /** Its worker was lost or gave it back; `attempt` is the new fence. */
   | ({
@@ -94,7 +97,8 @@ export type ExecutionEvent =
       readonly reason: string;
       /** True when its worker was lost: only those count against the limit. */
       readonly isLoss: boolean;
-    } & Place)
+    } & LeaseEnd &
+      Place)
   /** Another worker goes on with what the first one started, under the same attempt. */
   | ({
       readonly type: "command.adopted";
@@ -109,13 +113,15 @@ export type ExecutionEvent =
       readonly attempt: number;
       readonly pipeline: PipelineState;
       readonly delayMs: number;
-    } & Place)
+    } & LeaseEnd &
+      Place)
   | ({
       readonly type: "command.cancelled";
       readonly commandId: CommandId;
       /** True when nobody confirmed it in time. */
       readonly isLost: boolean;
-    } & Place)
+    } & LeaseEnd &
+      Place)
   | ({ readonly type: "call.done"; readonly value: Json } & CallEnd & Place)
   | ({ readonly type: "call.error"; readonly error: Failure; readonly value: Json } & CallEnd &
       Place)
@@ -226,8 +232,14 @@ export interface WaitGoal {
   readonly onTimeout: "fail" | "continue";
 }
 
+/** Common to all that ends a command or takes it from its worker. */
+export interface LeaseEnd {
+  /** GPUs that are free from here on; absent: it held none. */
+  readonly lease?: GpuLease;
+}
+
 /** Common to both ends of a command. */
-export interface CallEnd {
+export interface CallEnd extends LeaseEnd {
   readonly commandId: CommandId;
   readonly attempt: number;
   /** Absent when the platform ended it (worker lost, timeout). */

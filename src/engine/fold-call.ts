@@ -13,12 +13,13 @@ export function applyIssued(
   event: EventOf<"command.issued">,
   timeMs: number,
 ): void {
-  const { type: _, attempt, commandId, pool, phase, ...place } = event;
+  const { type: _, attempt, commandId, pool, phase, gpus, ...place } = event;
   state.commands.set(commandId, {
     ...place,
     commandId,
     pool,
     issuedAtMs: timeMs,
+    wantsGpus: gpus !== undefined,
     attempt,
     adoptedBy: undefined,
     losses: 0,

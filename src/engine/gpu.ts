@@ -4,20 +4,10 @@
  * A command that wants GPUs is only claimed together with them, all or none. The lease is the command's own open
  * row, so the commit that ends the command frees its GPUs and nothing can leak.
  */
+import type { WorkerId } from "../core/ids.ts";
+import type { GpuDemand } from "../dsl/gpu.ts";
 
-/** What a task wants. */
-export interface GpuDemand {
-  /** At least 1. */
-  readonly count: number;
-  /** Parts of the product's name, without regard to case, for example `H100`; empty: any. */
-  readonly types: readonly string[];
-  /** Of each GPU; of a shared one: what the task takes of it. */
-  readonly memoryMinMib?: number;
-  /** For example `1g.5gb`: only slices of that profile. Absent: only whole GPUs. */
-  readonly migProfile?: string;
-  /** Others may use the same GPU, as long as their memory fits. */
-  readonly isShared: boolean;
-}
+export type { GpuDemand };
 
 /** A GPU, or a MIG slice, which is a GPU of its own. */
 export interface Gpu {
@@ -56,4 +46,15 @@ export interface GpuGrant {
   /** What the command may use: all of it, or its share. */
   readonly memoryMib: number;
   readonly isShared: boolean;
+}
+
+/** What a command held, in the event that ended it or took it from its worker. */
+export interface GpuLease {
+  /** Ids of the GPUs. */
+  readonly gpus: readonly string[];
+  /** False: nobody else had any of them meanwhile. */
+  readonly isShared: boolean;
+  readonly workerId: WorkerId;
+  /** When the lease began, by the database's clock. It ended when the event was committed. */
+  readonly sinceMs: number;
 }

@@ -138,6 +138,8 @@ export interface OpenCommand extends Place {
   readonly commandId: CommandId;
   readonly pool: string;
   readonly issuedAtMs: number;
+  /** It holds GPUs while a worker has it. */
+  readonly wantsGpus: boolean;
   attempt: number;
   /** Worker that has taken this attempt over from the one that started it. */
   adoptedBy: WorkerId | undefined;

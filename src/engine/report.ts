@@ -2,7 +2,8 @@
 import { unreachable } from "../core/assert.ts";
 import type { CommandId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
-import type { CommandReport } from "./command.ts";
+import type { Task } from "../dsl/playbook.ts";
+import type { CommandReport, PipelineState } from "./command.ts";
 import { PIPELINE_START } from "./command.ts";
 import type { PullEnd } from "./cursor.ts";
 import { onPulled } from "./cursor.ts";
@@ -11,9 +12,10 @@ import type { Draft } from "./draft.ts";
 import type { CallEnd } from "./event.ts";
 import type { Failure } from "./failure.ts";
 import { failure } from "./failure.ts";
-import { retriedOf } from "./pipeline.ts";
+import { briefRetried, retriedOf, settleTask } from "./pipeline.ts";
 import type { OpenCommand, Visit } from "./record.ts";
 import { placeIn, runKey } from "./record.ts";
+import { runOf } from "./server-task.ts";
 import { findVisit } from "./state.ts";
 import { confirmCancelled, placedFailure } from "./stop.ts";
 
@@ -72,6 +74,42 @@ export function onLeaseExpired(draft: Draft, commandId: CommandId, attempt: numb
   return true;
 }
 
+/** Its task has failed without a try that anybody made; false when it is over, or a worker has it. */
+export function onUnclaimed(
+  draft: Draft,
+  { commandId, attempt, error }: Extract<EngineInput, { kind: "unclaimed" }>,
+): boolean {
+  const command = draft.state.commands.get(commandId);
+  if (command === undefined || command.attempt !== attempt) {
+    return false;
+  }
+  if (command.cancelledAtMs !== undefined) {
+    confirmCancelled(draft, command, false);
+  } else {
+    failUntried(draft, command, error);
+  }
+  return true;
+}
+
+/** The task's policy says what follows, as if a worker had reported the failure. */
+function failUntried(draft: Draft, command: OpenCommand, error: Failure): void {
+  const visit = findVisit(draft.state, placeIn(command));
+  if (visit === undefined || command.puller !== undefined) {
+    endCall(draft, command, {}, error, null);
+    return;
+  }
+  const run = runOf(draft, visit, runKey(command), pipelineOf(draft, command));
+  const next = settleTask(run, { ok: false, failure: error });
+  if (next.kind === "next" || next.kind === "retry") {
+    const pipeline = { ...next.pipeline, ...briefRetried(next.pipeline) };
+    yieldCommand(draft, command, pipeline, next.kind === "retry" ? next.delayMs : 0);
+    return;
+  }
+  const failed = next.kind === "failed" ? next.error : undefined;
+  endCall(draft, command, briefRetried(next), failed, next.value);
+  updateCtx(draft, command, next.ctx);
+}
+
 function accept(draft: Draft, command: OpenCommand, report: CommandReport): void {
   const { outcome, workerId, startedAtMs } = report;
   const source = { workerId, startedAtMs };
@@ -111,7 +149,7 @@ function endCall(
   if (visit === undefined) {
     return;
   }
-  const base = { ...place, commandId, attempt, ...source, value };
+  const base = { ...place, commandId, attempt, ...source, ...draft.leaseOf(commandId), value };
   if (place.puller !== undefined && error === undefined) {
     endPull(draft, visit, base);
     return;
@@ -150,7 +188,16 @@ function yieldCommand(
 ): void {
   const { commandId, attempt } = command;
   const place = placeIn(command);
-  draft.emit({ type: "command.yielded", ...place, commandId, attempt, pipeline, delayMs });
+  const lease = draft.leaseOf(commandId);
+  draft.emit({
+    type: "command.yielded",
+    ...place,
+    commandId,
+    attempt,
+    pipeline,
+    delayMs,
+    ...lease,
+  });
   draft.remove.push(commandId);
   const visit = findVisit(draft.state, place);
   if (visit !== undefined) {
@@ -162,8 +209,25 @@ function handOutAgain(draft: Draft, command: OpenCommand, reason: string, isLoss
   const { commandId } = command;
   const attempt = command.attempt + 1;
   const place = placeIn(command);
-  draft.emit({ type: "command.retried", ...place, commandId, attempt, reason, isLoss });
-  draft.requeue.push({ commandId, attempt, availableAtMs: draft.nowMs });
+  const lease = draft.leaseOf(commandId);
+  draft.emit({ type: "command.retried", ...place, commandId, attempt, reason, isLoss, ...lease });
+  const queueTimeoutMs = taskOf(draft, command)?.queueTimeoutMs;
+  const limit = queueTimeoutMs === undefined ? {} : { queueTimeoutMs };
+  draft.requeue.push({ commandId, attempt, availableAtMs: draft.nowMs, ...limit });
+}
+
+/** The task that it began with; undefined for what a puller does itself. */
+function taskOf(draft: Draft, command: OpenCommand): Task | undefined {
+  const { position } = pipelineOf(draft, command);
+  return command.puller === undefined
+    ? draft.state.graph.step(command.step).tasks[position]
+    : undefined;
+}
+
+/** Where its run stood when it was issued. */
+function pipelineOf(draft: Draft, command: OpenCommand): PipelineState {
+  const visit = findVisit(draft.state, placeIn(command));
+  return visit?.runs.get(runKey(command))?.pipeline ?? PIPELINE_START;
 }
 
 /** Of a cursor's work its author may say it. */
@@ -177,8 +241,7 @@ function isRepeatable(draft: Draft, command: OpenCommand): boolean {
   if (command.puller !== undefined) {
     return true;
   }
-  const visit = findVisit(draft.state, placeIn(command));
   const { tasks } = draft.state.graph.step(command.step);
-  const { position } = visit?.runs.get(runKey(command))?.pipeline ?? PIPELINE_START;
+  const { position } = pipelineOf(draft, command);
   return tasks.slice(position).every((task) => task.isIdempotent);
 }

@@ -13,6 +13,7 @@ import { loopItem } from "./draft.ts";
 import type { CursorPhase } from "./event.ts";
 import { templateFailure } from "./failure.ts";
 import { cursorOf } from "./fold-cursor.ts";
+import { GpuWishError, gpusOf } from "./gpu-demand.ts";
 import { offloaded } from "./offload.ts";
 import type { PipelineRun } from "./pipeline.ts";
 import { currentTask, taskScope } from "./pipeline.ts";
@@ -33,7 +34,8 @@ export function continueRun(draft: Draft, continuation: Continuation): void {
   try {
     goOn(draft, continuation);
   } catch (error) {
-    failVisit(draft, continuation.visit, templateFailure(error));
+    const cause = error instanceof GpuWishError ? error.failure : templateFailure(error);
+    failVisit(draft, continuation.visit, cause);
   }
 }
 
@@ -85,11 +87,13 @@ function issueCommand(
 ): void {
   const run: PipelineRun = { step, pipeline, data: scope, options: draft.scopeOptions };
   const task = currentTask(run);
-  const pool = choosePool(draft, run, task);
+  const { isWished, demand } = gpusOf(run, task);
+  const pool = choosePool(draft, run, task, isWished);
+  const gpus = demand === undefined ? {} : { gpus: demand };
   const commandId = draft.environment.newId<CommandId>();
   const place = placeOf(visit, key);
   const more = phase === undefined ? {} : { phase };
-  draft.emit({ type: "command.issued", ...place, commandId, pool, attempt: 1, ...more });
+  draft.emit({ type: "command.issued", ...place, commandId, pool, attempt: 1, ...more, ...gpus });
   const timeoutMs = remainingMs(draft, visit, step, delayMs);
   draft.issue.push({
     commandId,
@@ -98,6 +102,8 @@ function issueCommand(
     pool,
     priority: draft.state.playbook.executor.priority,
     availableAtMs: draft.nowMs + delayMs,
+    ...gpus,
+    ...(task.queueTimeoutMs === undefined ? {} : { queueTimeoutMs: task.queueTimeoutMs }),
     payload: {
       step: stepPayload(draft.state.playbook, step),
       pipeline,
@@ -141,10 +147,10 @@ function remainingMs(draft: Draft, visit: Visit, step: Step, delayMs: number): n
 }
 
 /** @throws TemplateError if the pool's name is a template that cannot be rendered. */
-function choosePool(draft: Draft, run: PipelineRun, task: Task): string {
+function choosePool(draft: Draft, run: PipelineRun, task: Task, wantsGpus: boolean): string {
   const { environment, state } = draft;
   const named = task.pool ?? state.graph.step(run.step.name).pool ?? state.playbook.executor.pool;
-  const fallback = task.needsGpu ? environment.gpuPool : environment.defaultPool;
+  const fallback = wantsGpus ? environment.gpuPool : environment.defaultPool;
   return renderPool(run, named) ?? startOf(state).pool ?? fallback;
 }
 

@@ -82,7 +82,8 @@ export function confirmCancelled(draft: Draft, command: OpenCommand, isLost: boo
   const { commandId } = command;
   const place = placeIn(command);
   const owner = findVisit(draft.state, place);
-  draft.emit({ type: "command.cancelled", commandId, isLost, ...place });
+  const lease = draft.leaseOf(commandId);
+  draft.emit({ type: "command.cancelled", commandId, isLost, ...place, ...lease });
   draft.remove.push(commandId);
   if (owner !== undefined) {
     draft.touched.push(owner);

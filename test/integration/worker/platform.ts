@@ -10,6 +10,8 @@ import type { Json, JsonObject } from "../../../src/core/json.ts";
 import { isJsonObject } from "../../../src/core/json.ts";
 import type { Task } from "../../../src/dsl/playbook.ts";
 import type {
+  AdoptionAnswer,
+  AdoptionQuestion,
   ClaimOutcome,
   CommandOutcome,
   CommandPayload,
@@ -60,7 +62,6 @@ export function task(label: string, config: JsonObject, more: Partial<Task> = {}
     input: {},
     set: [],
     isIdempotent: true,
-    needsGpu: false,
     ...more,
   };
 }
@@ -117,6 +118,9 @@ export class TestPlatform implements AsyncDisposable {
   readonly shelf = new ResultShelf();
   readonly deregistered: WorkerId[] = [];
   readonly commands = new Map<string, StoredCommand>();
+  /** Answers questions about containers that were found; default: they are nobody's. */
+  adoptionOf: (workerId: WorkerId, question: AdoptionQuestion) => AdoptionAnswer<GrantedCommand> =
+    () => ({ status: "disowned" });
   leaseMs = 10_000;
   heartbeatIntervalMs = 200;
   /** Set: the next calls of `report` fail with it. */
@@ -276,7 +280,12 @@ export class TestPlatform implements AsyncDisposable {
       register: (registration) => {
         this.registrations.push(registration);
         const { leaseMs, heartbeatIntervalMs } = this;
-        return Promise.resolve({ leaseMs, heartbeatIntervalMs, serverVersion: "t" });
+        return Promise.resolve({
+          leaseMs,
+          heartbeatIntervalMs,
+          serverVersion: "t",
+          platformId: "p",
+        });
       },
       heartbeat: (heartbeat) => {
         this.heartbeats.push(heartbeat);
@@ -314,6 +323,8 @@ export class TestPlatform implements AsyncDisposable {
             })
           : Promise.reject(new AppError("not_found", "CREDENTIAL_NOT_FOUND", `No ${name}`)),
       ...this.shelf.handlers(),
+      adopt: (workerId, questions) =>
+        Promise.resolve(questions.map((question) => this.adoptionOf(workerId, question))),
       deregister: (workerId) => {
         this.deregistered.push(workerId);
         return Promise.resolve();

@@ -42,7 +42,6 @@ workflow:
               input: {},
               set: [],
               isIdempotent: true,
-              needsGpu: false,
             },
           ],
           isPipeline: false,
@@ -204,7 +203,7 @@ describe("tasks", () => {
       timeoutMs: 30_000,
       pool: "gpu",
       isIdempotent: false,
-      needsGpu: true,
+      gpu: 1,
     });
   });
 
@@ -229,8 +228,6 @@ describe("tasks", () => {
       "{kind: nats, operation: object_get, bucket: b, name: n}",
       { config: { operation: "object_get", name: "n" } },
     ],
-    ["{kind: container, image: i, resources: {limits: {nvidia.com/gpu: 1}}}", { needsGpu: true }],
-    ["{kind: noop, gpu: 0}", { needsGpu: false }],
   ])("%s", (tool, expected) => {
     expect(taskOf(tool)).toMatchObject(expected);
   });

@@ -185,6 +185,7 @@ function drawTask(draw: Draw, labels: readonly string[], hasPolicy: boolean): Js
   return {
     ...own,
     ...draw.maybe(20, () => sample(draw, "tool", ["kind", "name", "spec", "rate_limit"])),
+    ...draw.maybe(10, () => ({ gpu: sample(draw, "tool.gpu") })),
     ...draw.maybe(40, () => ({ input: { a: draw.pick(VALUES) } })),
     ...draw.maybe(20, () => ({ set: drawSet(draw) })),
     ...draw.maybe(20, () => ({ retry: sample(draw, "tool.retry") })),

@@ -32,7 +32,6 @@ export function makeTask(label: string, task: Partial<Task> = {}): Task {
     input: {},
     set: [],
     isIdempotent: true,
-    needsGpu: false,
     ...task,
   };
 }

@@ -14,7 +14,6 @@ function run(kind: string, code: string): PipelineRun {
     input: { url: "x" },
     set: [],
     isIdempotent: true,
-    needsGpu: false,
   };
   return {
     step: { name: "s", tasks: [task], isPipeline: false, input: {}, outputSelect: [] },

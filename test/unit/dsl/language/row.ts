@@ -147,6 +147,8 @@ export const BLOCKS: Readonly<Record<string, Place>> = {
         ...more,
       },
     }),
+  "tool.gpu": (more) => tool({ gpu: more }),
+  "tool.timeouts": (more) => tool({ timeouts: more }),
   "tool.retry": (more) => tool({ retry: more }),
   policy,
   "policy.rules": (more) => policy({ rules: [{ ...("else" in more ? {} : GUARD), ...more }] }),

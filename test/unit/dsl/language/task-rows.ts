@@ -5,6 +5,7 @@ import { fromYaml, rows } from "./row.ts";
 const PARSE = "unit/dsl/parse.test.ts";
 const PIPELINE = "unit/engine/pipeline.test.ts";
 const MEANING = "unit/engine/semantics.test.ts";
+const GPU = "unit/dsl/gpu.test.ts";
 const RATE = "integration/worker/rate-limit.test.ts";
 
 export const TASK_ROWS: readonly Row[] = [
@@ -101,12 +102,28 @@ export const TASK_ROWS: readonly Row[] = [
       test: `${PARSE} › a tool's own fields stay, the platform's are lifted`,
     },
     {
-      fields: "gpu gpus resources",
+      fields: "gpu",
       fate: "yes",
-      how: "new: needs a GPU: runs in the GPU pool unless a pool is named",
-      sample: { gpu: 1, gpus: 1, resources: { gpu: 1 } },
-      test: `${PARSE} › a tool's own fields stay, the platform's are lifted`,
+      how: "new: GPUs that it gets for itself: a number, true, a template, or a map; runs in the GPU pool unless a pool is named",
+      sample: { gpu: 2 },
+      test: `${GPU} › %s`,
     },
+    {
+      fields: "gpus resources",
+      fate: "yes",
+      how: "new: other places for `gpu`, also `resources.limits` with `nvidia.com/gpu` or `nvidia.com/mig-1g.5gb`; the first counts",
+      sample: { gpus: 1, resources: { gpu: 1 } },
+      finds: ["FIELD_IGNORED"],
+      test: `${GPU} › %s`,
+    },
+    {
+      fields: "gpu",
+      fate: "refused",
+      how: "what is no number of GPUs",
+      sample: { gpu: "many" },
+      finds: ["GPU_INVALID"],
+    },
+    { fields: "timeouts", fate: "yes", how: "see below", sample: { timeouts: { queue: "1h" } } },
     {
       fields: "desc description",
       fate: "yes",
@@ -145,6 +162,52 @@ export const TASK_ROWS: readonly Row[] = [
       how: "the whole try may take as long as both",
       sample: { connect: 2, read: 3 },
       test: `${PARSE} › a tool's own fields stay, the platform's are lifted`,
+    },
+  ]),
+  ...rows("tool.gpu", [
+    {
+      fields: "count type memory_min",
+      fate: "yes",
+      how: "how many (1), part of the name or a list of them, MiB or a text such as `40Gi` of each",
+      sample: { count: 2, type: ["H100", "A100"], memory_min: "40Gi" },
+      test: `${GPU} › %s`,
+    },
+    {
+      fields: "mig_profile",
+      fate: "yes",
+      how: "slices of that profile instead of whole GPUs",
+      sample: { mig_profile: "1g.5gb" },
+      test: `${GPU} › %s`,
+    },
+    {
+      fields: "shared",
+      fate: "yes",
+      how: "others may use the same GPU as long as the `memory_min` of all fits",
+      sample: { shared: true, memory_min: "4Gi" },
+      test: `${GPU} › %s`,
+    },
+    {
+      fields: "shared",
+      fate: "refused",
+      how: "without `memory_min`",
+      sample: { shared: true },
+      finds: ["GPU_INVALID"],
+    },
+    {
+      fields: "types mig",
+      fate: "yes",
+      how: "other names of `type` and `mig_profile`",
+      sample: { types: "L4", mig: "1g.5gb" },
+      test: `${GPU} › %s`,
+    },
+  ]),
+  ...rows("tool.timeouts", [
+    {
+      fields: "queue",
+      fate: "yes",
+      how: "new: a command for it that no worker has taken by then fails with kind `timeout`",
+      sample: { queue: "30m" },
+      test: `${GPU} › timeouts.queue is a duration`,
     },
   ]),
   ...rows("tool.rate_limit", [
