@@ -7,7 +7,7 @@ import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import { findLoaded, loadRef, outlined, outlinedObject } from "../template/ref.ts";
 import type { Resolved, ResultRef } from "../template/scope.ts";
-import { Aliased, isResultRef, UnreadableRef } from "../template/scope.ts";
+import { Aliased, isResultRef } from "../template/scope.ts";
 import type { StepValue } from "./command.ts";
 import type { Failure } from "./failure.ts";
 import { parseAddress, placeUri } from "./result.ts";
@@ -260,9 +260,8 @@ function refAliased(
     }
     return ref.type === "object" || ref.type === "binary" ? loadRef(ref, resolved) : null;
   };
-  const loaded = resolved.get(ref.$ref);
-  const isLoaded = loaded !== undefined && !(loaded instanceof UnreadableRef);
-  const operand = isLoaded ? presentValue({ ...stored, value: loaded }) : ref;
+  const loaded = findLoaded(ref, resolved);
+  const operand = loaded === undefined ? ref : presentValue({ ...stored, value: loaded });
   const self = new Aliased(ref, alias, operand, true);
   return self;
 }

@@ -17,7 +17,7 @@ import { resultOf } from "../engine/view.ts";
 import type { Applicant } from "../store/admission.ts";
 import { isDatabaseDown } from "../store/sqlstate.ts";
 import type { ResultRef } from "../template/scope.ts";
-import { RefNeededError, UnreadableRef } from "../template/scope.ts";
+import { LOOK_ALIKE, RefNeededError, UnreadableRef } from "../template/scope.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import { EventTooLargeError, GroupDraft } from "./group-draft.ts";
 import type { IntakeItem, Outcome } from "./intake.ts";
@@ -54,8 +54,15 @@ export interface DeciderOptions
   readonly playbooks: PlaybookCache;
   readonly ids: NodeIds;
   readonly clock: DatabaseClock;
-  /** The value behind a `$ref`. @throws AppError `not_found`, or RESULT_TOO_LARGE_HERE. */
-  readonly loadResult: (ref: string) => Promise<{ readonly value: Json; readonly size: number }>;
+  /**
+   * The value behind a `$ref` in an execution's data.
+   *
+   * @throws AppError `not_found`, RESULT_FOREIGN or RESULT_TOO_LARGE_HERE.
+   */
+  readonly loadResult: (
+    ref: string,
+    reader: ExecutionId,
+  ) => Promise<{ readonly value: Json; readonly size: number }>;
   /** Stores what is too large for commands. */
   readonly storePart: (executionId: ExecutionId, part: LargePart) => Promise<ResultRef>;
   /** Of commands that are handed out with the answer to a report. */
@@ -230,16 +237,18 @@ export class Decider {
 
   /**
    * A result that is gone reads as null: the template decides what that means. One that is too large
-   * for this server fails the template.
+   * for this server fails the template. One that is another execution's was no reference at all.
    */
   async #resolve(entry: CacheEntry, ref: string): Promise<void> {
     try {
-      const { value, size } = await this.#options.loadResult(ref);
+      const { value, size } = await this.#options.loadResult(ref, entry.head.executionId);
       entry.resolved.set(ref, value);
       entry.resolvedBytes += size;
     } catch (error) {
       if (error instanceof AppError && error.code === "RESULT_TOO_LARGE_HERE") {
         entry.resolved.set(ref, new UnreadableRef(error.message));
+      } else if (error instanceof AppError && error.code === "RESULT_FOREIGN") {
+        entry.resolved.set(ref, LOOK_ALIKE);
       } else if (error instanceof AppError && error.kind === "not_found") {
         this.#options.log.warn("stored result is missing", { ref });
         entry.resolved.set(ref, null);

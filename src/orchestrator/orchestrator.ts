@@ -121,8 +121,8 @@ export interface Orchestrator {
   registerPlaybook(request: RegisterRequest): Promise<RegisteredPlaybook>;
   /** Values that are stored apart; see {@link Results}. */
   putResult(result: NewResult, source: ByteSource): Promise<ResultInfo>;
-  /** By reference, canonical URI or URN. */
-  openResult(address: string): Promise<OpenResult>;
+  /** By reference, canonical URI or URN. `reader`: whose data has the reference. */
+  openResult(address: string, reader?: ExecutionId): Promise<OpenResult>;
   openNamedResult(executionId: ExecutionId, name: string): Promise<OpenResult>;
   listResults(executionId: ExecutionId, page: ResultPage): Promise<readonly ResultInfo[]>;
   removeResult(ref: string): Promise<boolean>;
@@ -195,7 +195,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     ...{ store, sources, retention, metrics, log },
     now: () => clock.now(),
   });
-  const loadResult = (ref: string) => results.load(ref);
+  const loadResult = (ref: string, reader: ExecutionId) => results.load(ref, reader);
   const storePart = (id: ExecutionId, part: LargePart) => results.storePart(id, part);
   const decider = new Decider({
     ...options,
@@ -322,7 +322,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     watch: (id, watchOptions) => watch.watch(id, watchOptions),
     registerPlaybook: (request) => registerPlaybook(options, ids, request),
     putResult: (result, source) => results.put(result, source),
-    openResult: (address) => results.open(address),
+    openResult: (address, reader) => results.open(address, reader),
     openNamedResult: (id, name) => results.openNamed(id, name),
     listResults: (id, page) => results.list(id, page),
     removeResult: (ref) => results.remove(ref),

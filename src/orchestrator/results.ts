@@ -15,7 +15,7 @@ import { withOutline } from "../engine/outline.ts";
 import type { NewResult, ResultAddress, ResultInfo } from "../engine/result.ts";
 import { contentRef, decodeResult, JSON_TYPE, parseAddress } from "../engine/result.ts";
 import { isList } from "../engine/value.ts";
-import { rootOf } from "../store/execution.ts";
+import { isOfFamily, rootOf } from "../store/execution.ts";
 import type { Store } from "../store/pool.ts";
 import type { ResultBody, ResultKey, ResultName, ResultRow } from "../store/result.ts";
 import {
@@ -133,10 +133,32 @@ export class Results {
   /**
    * Finds a value by its reference, its canonical URI, or the same as a URN.
    *
-   * @throws AppError invalid REF_INVALID; not_found RESULT_NOT_FOUND
+   * @param reader the execution in whose data the reference was found; none: somebody named it.
+   * @throws AppError invalid REF_INVALID; not_found RESULT_NOT_FOUND; forbidden RESULT_FOREIGN: data
+   *   from outside has made up a reference to what the reader and its family have not stored.
    */
-  async open(text: string): Promise<OpenResult> {
+  async open(text: string, reader?: ExecutionId): Promise<OpenResult> {
+    if (reader !== undefined && !(await this.#mayRead(parseAddress(text), reader))) {
+      const message = `Execution ${reader} and its family have not stored ${text.slice(0, 200)}`;
+      throw new AppError("forbidden", "RESULT_FOREIGN", message);
+    }
     return await this.#counted(() => this.#open(toAddress(text), text));
+  }
+
+  /** What is permanent is for everybody who has the reference, and the content's hash with it. */
+  async #mayRead(address: ResultAddress | undefined, reader: ExecutionId): Promise<boolean> {
+    if (address?.kind !== "content" || address.executionId === reader) {
+      return address?.kind === "content";
+    }
+    const { durable } = this.#options.store;
+    try {
+      return (
+        (await isOfFamily(durable, reader, address.executionId)) ||
+        (await findResult(durable, address))?.scope === "permanent"
+      );
+    } catch (error) {
+      throw databaseError(error);
+    }
   }
 
   /** The newest value of that name. @throws AppError not_found RESULT_NOT_FOUND */
@@ -187,9 +209,12 @@ export class Results {
    *
    * @throws AppError invalid RESULT_TOO_LARGE_HERE over the limit for that; as {@link open}.
    */
-  async load(text: string): Promise<{ readonly value: Json; readonly size: number }> {
+  async load(
+    text: string,
+    reader?: ExecutionId,
+  ): Promise<{ readonly value: Json; readonly size: number }> {
     const { base, pointer } = splitRef(text);
-    const { info, read } = await this.open(base);
+    const { info, read } = await this.open(base, reader);
     this.#quota.checkTemplateSize(text, info.size);
     const value = await readJson(read(), info.contentType);
     return { value: walk(value, pointer) ?? null, size: info.size };
@@ -330,7 +355,23 @@ export class Results {
     const inside = toRef(value);
     return inside === undefined
       ? inlineResult(executionId, step, value)
-      : await this.#open(toAddress(inside), inside);
+      : await this.#openInside(executionId, step, { value, ref: inside });
+  }
+
+  /** What only looks like a reference is the step's value itself. */
+  async #openInside(
+    executionId: ExecutionId,
+    step: string,
+    { value, ref }: { readonly value: Json; readonly ref: string },
+  ): Promise<OpenResult> {
+    try {
+      return await this.open(ref, executionId);
+    } catch (error) {
+      if (error instanceof AppError && error.code === "RESULT_FOREIGN") {
+        return inlineResult(executionId, step, value);
+      }
+      throw error;
+    }
   }
 
   #opened(row: ResultRow): OpenResult {

@@ -12,7 +12,7 @@ import { readEvents } from "../store/event.ts";
 import type { ExecutionHead } from "../store/execution.ts";
 import { readHeads } from "../store/execution.ts";
 import type { Pool } from "../store/pool.ts";
-import type { ResultRef, UnreadableRef } from "../template/scope.ts";
+import type { LOOK_ALIKE, ResultRef, UnreadableRef } from "../template/scope.ts";
 import type { PlaybookCache } from "./playbook-cache.ts";
 
 export interface CacheEntry {
@@ -22,7 +22,7 @@ export interface CacheEntry {
   /** Rough size in memory. */
   bytes: number;
   /** Results that decisions had to look into, by `$ref`. */
-  readonly resolved: Map<string, Json | UnreadableRef>;
+  readonly resolved: Map<string, Json | UnreadableRef | typeof LOOK_ALIKE>;
   /** Bytes of their JSON texts; part of `bytes` once they are kept. */
   resolvedBytes: number;
   /** Parts of the state that commands get by reference; see src/engine/offload.ts. */

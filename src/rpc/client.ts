@@ -103,8 +103,9 @@ export interface WorkerClient {
   close(): void;
 }
 
+/** `reader`: the address was found in that execution's data, nobody named it. */
 export type ResultQuery =
-  | { readonly address: string }
+  | { readonly address: string; readonly reader?: ExecutionId }
   | { readonly executionId: ExecutionId; readonly name: string };
 
 export interface HeartbeatListener {
@@ -384,6 +385,6 @@ function channelCredentials(tls: ClientTls | undefined): ChannelCredentials {
 
 function toQuery(key: ResultQuery): GetResultRequest {
   return "address" in key
-    ? { ref: key.address, executionId: "", name: "" }
+    ? { ref: key.address, executionId: key.reader ?? "", name: "" }
     : { ref: "", executionId: key.executionId, name: key.name };
 }

@@ -54,8 +54,13 @@ export interface WorkerHandlers {
   resolveCredential(workerId: WorkerId, question: SecretQuestion): Promise<ResolvedCredential>;
   /** @param source the bytes as they come; need not be read to the end. */
   putResult(result: NewResult, source: AsyncIterable<Uint8Array>): Promise<ResultInfo>;
-  /** By reference, canonical URI or URN. @throws AppError `not_found`. */
-  openResult(address: string): Promise<OpenResult>;
+  /**
+   * By reference, canonical URI or URN.
+   *
+   * @param reader the execution whose data has the reference; none: whoever wrote the playbook named it.
+   * @throws AppError `not_found`; forbidden RESULT_FOREIGN.
+   */
+  openResult(address: string, reader?: ExecutionId): Promise<OpenResult>;
   /** The newest of that name. @throws AppError `not_found`. */
   openNamedResult(executionId: ExecutionId, name: string): Promise<OpenResult>;
   listResults(executionId: ExecutionId, page: ResultPage): Promise<readonly ResultInfo[]>;

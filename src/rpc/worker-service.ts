@@ -108,9 +108,11 @@ async function openResult(
   handlers: WorkerHandlers,
   { ref, executionId, name }: GetResultRequest,
 ): Promise<OpenResult> {
-  return ref === ""
-    ? await handlers.openNamedResult(decodeExecutionId(executionId), name)
-    : await handlers.openResult(ref);
+  if (ref === "") {
+    return await handlers.openNamedResult(decodeExecutionId(executionId), name);
+  }
+  const reader = executionId === "" ? undefined : decodeExecutionId(executionId);
+  return await handlers.openResult(ref, reader);
 }
 
 function putResult(

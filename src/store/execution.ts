@@ -72,6 +72,32 @@ export async function rootOf(sql: Sql, id: ExecutionId): Promise<ExecutionId | u
   return row?.rootId;
 }
 
+/**
+ * True if `owner` belongs to the family of `reader`: the outermost execution with all below it, and
+ * whatever the outermost one has come from by retries, which share what they have stored. An owner that
+ * is gone may have been one of them if it was no older.
+ */
+export async function isOfFamily(
+  sql: Sql,
+  reader: ExecutionId,
+  owner: ExecutionId,
+): Promise<boolean> {
+  const [row] = await sql<{ isOfFamily: boolean }[]>`
+    WITH RECURSIVE line AS (
+      SELECT root_id FROM noetl.execution WHERE execution_id = ${reader}
+      UNION
+      SELECT x.origin_id
+      FROM line AS l
+      JOIN noetl.execution AS x ON x.execution_id = l.root_id AND x.origin_kind = 'retry'
+    )
+    SELECT coalesce(
+      (SELECT root_id IN (SELECT root_id FROM line) FROM noetl.execution WHERE execution_id = ${owner}),
+      ${owner} >= (SELECT min(root_id) FROM line),
+      false
+    ) AS "isOfFamily"`;
+  return row?.isOfFamily === true;
+}
+
 /** The execution that a dedup key stands for. */
 export async function findByDedupKey(sql: Sql, key: string): Promise<ExecutionId | undefined> {
   const rows = await sql<{ executionId: ExecutionId }[]>`

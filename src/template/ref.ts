@@ -9,7 +9,7 @@ import type { Json } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
 import { TemplateLimitFault } from "./error.ts";
 import type { Resolved, ResultRef } from "./scope.ts";
-import { isResultRef, RefNeededError, UnreadableRef } from "./scope.ts";
+import { asPlainData, isResultRef, LOOK_ALIKE, RefNeededError, UnreadableRef } from "./scope.ts";
 
 /** What the outline says of a name or index. */
 export type Outlined =
@@ -36,15 +36,20 @@ export function loadRef(ref: ResultRef, resolved: Resolved): Json {
   return found;
 }
 
-/** A part is at hand with the whole. */
-function find({ $ref }: ResultRef, resolved: Resolved): Json | UnreadableRef | undefined {
+/** A part is at hand with the whole. What only looks like a reference is itself its value. */
+function find(ref: ResultRef, resolved: Resolved): Json | UnreadableRef | undefined {
+  const found = findWhole(ref, resolved);
+  return found === LOOK_ALIKE ? asPlainData(ref) : found;
+}
+
+function findWhole({ $ref }: ResultRef, resolved: Resolved) {
   const direct = resolved.get($ref);
   if (direct !== undefined || !$ref.includes("#")) {
     return direct;
   }
   const { base, pointer } = splitRef($ref);
   const whole = resolved.get(base);
-  return whole === undefined || whole instanceof UnreadableRef
+  return whole === undefined || whole === LOOK_ALIKE || whole instanceof UnreadableRef
     ? whole
     : (walk(whole, pointer) ?? null);
 }

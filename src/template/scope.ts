@@ -22,15 +22,41 @@ export interface ResultRef extends JsonObject {
   readonly index?: number;
 }
 
-const SCHEME = "noetl://";
+const SCHEME = "noetl://execution/";
 
-/** Data of others may have a `$ref` as well, such as a JSON schema: that is none of ours. */
+/** Copies of look-alikes that were found to be plain data, by what they are copies of. */
+const copies = new WeakMap<ResultRef, Json>();
+const plain = new WeakSet<object>();
+
+/**
+ * Data of others may have a `$ref` as well, such as a JSON schema: that is none of ours. Data that
+ * looks just like one of ours is found out when it is loaded; see {@link LOOK_ALIKE}.
+ */
 export function isResultRef(value: unknown): value is ResultRef {
   if (!isJsonObject(value)) {
     return false;
   }
   const { $ref: ref, size } = value;
-  return typeof ref === "string" && ref.startsWith(SCHEME) && typeof size === "number";
+  const isAlike = typeof ref === "string" && ref.startsWith(SCHEME) && typeof size === "number";
+  return isAlike && !plain.has(value);
+}
+
+/**
+ * In place of a value that the execution may not read, because neither it nor one of its family has
+ * stored it: what has the reference is data that came from outside and looks like one of ours.
+ */
+export const LOOK_ALIKE: unique symbol = Symbol("look-alike");
+
+/** The same data, no longer taken for a reference. */
+export function asPlainData(ref: ResultRef): Json {
+  const known = copies.get(ref);
+  if (known !== undefined) {
+    return known;
+  }
+  const copy = { ...ref };
+  plain.add(copy);
+  copies.set(ref, copy);
+  return copy;
 }
 
 /** In place of a stored value that may not be loaded where the template is rendered. */
@@ -43,7 +69,7 @@ export class UnreadableRef {
 }
 
 /** Stored values that are at hand, by `$ref`. */
-export type Resolved = ReadonlyMap<string, Json | UnreadableRef>;
+export type Resolved = ReadonlyMap<string, Json | UnreadableRef | typeof LOOK_ALIKE>;
 
 /** Thrown when a template looks into a result that is not in {@link Scope.resolved}: load, repeat. */
 export class RefNeededError extends Error {

@@ -100,7 +100,10 @@ class CommandRun {
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#pipeline = command.payload.pipeline;
     this.#begun = this.#pipeline;
-    this.#refs = new CommandRefs(options.refStore, stop);
+    this.#refs = new CommandRefs(options.refStore, {
+      executionId: command.executionId,
+      signal: stop,
+    });
     this.secrets = new CommandSecrets({ ...options, held: command, signal: stop });
   }
 

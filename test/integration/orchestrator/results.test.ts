@@ -6,8 +6,8 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { ExecutionId } from "../../../src/core/ids.ts";
 import { createIdGenerator } from "../../../src/core/ids.ts";
 import type { Json } from "../../../src/core/json.ts";
-import type { ResultInfo } from "../../../src/engine/result.ts";
-import { placeUri } from "../../../src/engine/result.ts";
+import type { NewResult, ResultInfo } from "../../../src/engine/result.ts";
+import { contentRef, placeUri } from "../../../src/engine/result.ts";
 import { createLogger } from "../../../src/observability/log.ts";
 import { createServerMetrics } from "../../../src/observability/metrics.ts";
 import { createRegistry } from "../../../src/observability/registry.ts";
@@ -28,6 +28,9 @@ const metrics = createServerMetrics(createRegistry({ hasProcessMetrics: false })
 const newId = createIdGenerator(7);
 const log = createLogger({ level: "error", format: "json", component: "test", write: () => {} });
 const stepValues = new Map<string, Json>();
+
+/** Of the last generator of ids: two that begin in the same millisecond give the same ids. */
+let nodeId = 7;
 
 /** PostgreSQL may have to be started first. */
 const START_MS = 60_000;
@@ -67,7 +70,10 @@ function housekeeper(retention: Retention = {}): Housekeeper {
 
 /** An execution's row; ended that long ago, or still running. */
 async function addExecution(endedAgoMs?: number, rootId?: ExecutionId): Promise<ExecutionId> {
-  const id = createIdGenerator(8, () => Date.now() - (endedAgoMs ?? 0) - 1000)<ExecutionId>();
+  const id = createIdGenerator(
+    ++nodeId,
+    () => Date.now() - (endedAgoMs ?? 0) - 1000,
+  )<ExecutionId>();
   await db.sql`
     INSERT INTO noetl.execution
       (execution_id, path, root_id, status, seq, payload, created_at, ended_at)
@@ -289,6 +295,66 @@ test("values of scope workflow belong to the outermost execution, whose others f
   const info = await put(child, new TextEncoder().encode("1"), { name: "w", scope: "workflow" });
   expect(info.executionId).toBe(root);
   expect((await results.openNamed(child, "w")).info).toEqual(info);
+});
+
+test("a reference that was found in data leads to values of the family and permanent ones only", async () => {
+  const [root, other, first] = [await addExecution(), await addExecution(), await addExecution(1)];
+  const [child, sister] = [
+    await addExecution(undefined, root),
+    await addExecution(undefined, root),
+  ];
+  const again = await addExecution();
+  await change(first, "failed");
+  await change(again, "running", first);
+  const bytes = new TextEncoder().encode("[1]");
+  const open = async (owner: ExecutionId, reader: ExecutionId, more: Partial<NewResult> = {}) => {
+    const { ref } = await put(owner, bytes, more);
+    const { value } = await results.load(`${ref.$ref}#/0`, reader);
+    return [(await results.open(ref.$ref, reader)).info.executionId, value];
+  };
+  for (const [owner, reader] of [
+    [root, child],
+    [child, root],
+    [sister, child],
+    [first, again],
+  ] as const) {
+    expect(await open(owner, reader)).toEqual([owner, 1]);
+  }
+  for (const [owner, reader] of [
+    [root, other],
+    [child, other],
+    [other, child],
+    [again, first],
+    [other, "1" as ExecutionId],
+  ] as const) {
+    await expect(open(owner, reader)).rejects.toMatchObject({ code: "RESULT_FOREIGN" });
+  }
+  expect(await open(other, child, { name: "all", scope: "permanent" })).toEqual([other, 1]);
+  for (const text of [placeUri(child, "value"), "noetl://execution/nothing"]) {
+    await expect(results.open(text, child)).rejects.toMatchObject({ code: "RESULT_FOREIGN" });
+  }
+});
+
+test("what is gone counts as the family's only if it is no older", async () => {
+  const old = await addExecution(10_000);
+  const reader = await addExecution();
+  const young = newId<ExecutionId>();
+  for (const [owner, code] of [
+    [old, "RESULT_FOREIGN"],
+    [young, "RESULT_NOT_FOUND"],
+  ] as const) {
+    await db.sql`DELETE FROM noetl.execution WHERE execution_id = ${owner}`;
+    const ref = contentRef(owner, "value", "a".repeat(64));
+    await expect(results.open(ref, reader)).rejects.toMatchObject({ code });
+  }
+});
+
+test("the canonical URI of a step whose value looks like another's reference gives that data", async () => {
+  const [owner, executionId] = [await addExecution(), await addExecution()];
+  const { ref } = await put(owner, new TextEncoder().encode('"secret"'));
+  stepValues.set(`${executionId}/forged/0`, ref);
+  const opened = await results.open(placeUri(executionId, "forged"));
+  expect(JSON.parse((await readAll(opened)).toString())).toEqual(ref);
 });
 
 test("a value is gone when its time is over, and its bytes after the sweep", async () => {

@@ -11,8 +11,8 @@ import type { Scope } from "../../../src/template/scope.ts";
 import { Aliased, RefNeededError } from "../../../src/template/scope.ts";
 
 const RESULTS: Json = [{ id: 1 }, { id: 2 }];
-const STORED = { $ref: "noetl://stored", size: 70_000, type: "object" } as const;
-const ABSENT = { $ref: "noetl://absent", size: 70_000, type: "object" } as const;
+const STORED = { $ref: "noetl://execution/1/stored", size: 70_000, type: "object" } as const;
+const ABSENT = { $ref: "noetl://execution/1/absent", size: 70_000, type: "object" } as const;
 
 const SCOPE: Scope = {
   names: {

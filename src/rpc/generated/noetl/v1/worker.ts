@@ -264,6 +264,7 @@ export interface PutResultResponse {
 export interface GetResultRequest {
   /** A reference, canonical URI or URN; empty: by execution and name. */
   ref: string;
+  /** With a reference: the execution in whose data it was found; empty: somebody named it. */
   executionId: string;
   name: string;
 }
