@@ -144,6 +144,8 @@ export interface ClaimedCommand {
   readonly claimedAtMs: number;
   /** Leased to it until it ends; absent: its task wants none, or a cluster chooses them. */
   readonly gpus?: readonly GpuGrant[];
+  /** Of an adopted one: time of its newest log line that has arrived; absent: none is known. */
+  readonly loggedUntilMs?: number;
 }
 
 /** A claimed command on the server, which passes the payload's JSON text on as it is stored. */

@@ -24,6 +24,8 @@ export interface ServerMetrics {
   readonly commandPublishFailed: Tally;
   /** {outcome: claimed|urgent|gone|later|granted}; `urgent`: another one than was asked for. */
   readonly claims: Tally;
+  /** {outcome: adopted|disowned|later}: answers to workers that have found containers of others. */
+  readonly adoptions: Tally;
   /** {pool}: from available to claimed. */
   readonly queueWaitSeconds: Distribution;
   /** {outcome: granted|put_off}: answers to tasks that ask for a permit of their rate limit. */
@@ -181,6 +183,11 @@ function commandMetrics(registry: MetricsRegistry) {
       ["reason"],
     ),
     claims: registry.counter("noetl_claims_total", "Answers to claims.", ["outcome"]),
+    adoptions: registry.counter(
+      "noetl_adoptions_total",
+      "Answers to workers that have found containers of others.",
+      ["outcome"],
+    ),
     queueWaitSeconds: registry.histogram(
       "noetl_command_queue_wait_seconds",
       "From available to claimed.",

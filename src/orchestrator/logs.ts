@@ -1,4 +1,5 @@
 /** Lines of running tasks, on their way to the log stream. */
+import type { WorkerId } from "../core/ids.ts";
 import type { LogLine } from "../engine/command.ts";
 import type { OrchestratorOptions } from "./options.ts";
 import type { StateCache } from "./state-cache.ts";
@@ -12,8 +13,9 @@ import type { StateCache } from "./state-cache.ts";
 export async function appendLogs(
   { bus, metrics, cache }: Pick<OrchestratorOptions, "bus" | "metrics"> & { cache: StateCache },
   lines: readonly LogLine[],
+  workerId?: WorkerId,
 ): Promise<number> {
-  const taken = lines.filter((line) => !isStale(cache, line));
+  const taken = lines.filter((line) => !isStale(cache, line, workerId));
   const refused = lines.length - taken.length;
   metrics.fenceRefusals.add(refused, "log");
   if (taken.length > 0) {
@@ -22,8 +24,13 @@ export async function appendLogs(
   return refused;
 }
 
-/** A later attempt owns the command. Lines may come after their command's report. */
-function isStale(cache: StateCache, { executionId, commandId, attempt }: LogLine): boolean {
+/** A later attempt, or another worker, owns the command. Lines may come after their command's report. */
+function isStale(
+  cache: StateCache,
+  { executionId, commandId, attempt }: LogLine,
+  workerId: WorkerId | undefined,
+): boolean {
   const open = cache.peek(executionId)?.state?.commands.get(commandId);
-  return open !== undefined && open.attempt > attempt;
+  const { adoptedBy = workerId } = open ?? {};
+  return open !== undefined && (open.attempt > attempt || adoptedBy !== workerId);
 }

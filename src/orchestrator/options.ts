@@ -25,6 +25,7 @@ export type OrchestratorMetrics = Pick<
   | "commandPublish"
   | "commandPublishFailed"
   | "claims"
+  | "adoptions"
   | "queueWaitSeconds"
   | "permits"
   | "permitWaitSeconds"

@@ -26,6 +26,8 @@ import { stepValueAt } from "../engine/view.ts";
 import { createPostgresResultStore } from "../store/result-store.ts";
 import type { Overdue } from "../store/sweep.ts";
 import { Admission } from "./admission.ts";
+import type { Adopt } from "./adopt-commands.ts";
+import { createAdoption } from "./adopt-commands.ts";
 import { Batcher } from "./batcher.ts";
 import type { Claim } from "./claim-commands.ts";
 import { createClaims } from "./claim-commands.ts";
@@ -104,6 +106,8 @@ export interface Orchestrator {
    * to the same claim got lost.
    */
   readonly claim: Claim;
+  /** Whose the commands of containers are that a worker has found. One answer per question, in order. */
+  readonly adopt: Adopt;
   /** One answer per report, in order, after the commit. `onGrant` gets what their workers have now. */
   report(
     reports: readonly CommandReport[],
@@ -112,7 +116,7 @@ export interface Orchestrator {
   /** One answer per demand, in order. */
   readonly acquirePermits: AcquirePermits;
   /** Resolves with the number of lines that were not taken. */
-  appendLogs(lines: readonly LogLine[]): Promise<number>;
+  appendLogs(lines: readonly LogLine[], workerId?: WorkerId): Promise<number>;
   readonly readLogs: CommandBus["readLogs"];
   readonly followLogs: CommandBus["followLogs"];
   /** For reading only, and at once. Undefined: no such execution, or one that never started. */
@@ -157,6 +161,8 @@ const HOUSEKEEPING_SWEEPS = 60;
 const OUTAGE_SWEEPS = 4;
 /** After an outage each worker gets the time of so many heartbeats to renew its leases. */
 const AMNESTY_HEARTBEATS = 2.5;
+/** A worker that missed so many may lose what it started to one that has found it. */
+const SILENT_HEARTBEATS = 2;
 
 export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   const { store, bus, metrics, log } = options;
@@ -315,7 +321,11 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     claim: createClaims({ store, metrics, notifier, leaseMs }),
     report: (reports, onGrant) => Promise.all(reports.map((one) => report(one, onGrant))),
     acquirePermits: createPermits({ store, metrics }),
-    appendLogs: (lines) => appendLogs({ bus, cache, metrics }, lines),
+    adopt: createAdoption({
+      ...{ store, bus, metrics, log, submit, leaseMs },
+      silentMs: heartbeatIntervalMs * SILENT_HEARTBEATS,
+    }),
+    appendLogs: (lines, workerId) => appendLogs({ bus, cache, metrics }, lines, workerId),
     readLogs: (id, query) => bus.readLogs(id, query),
     followLogs: (id, query) => bus.followLogs(id, query),
     state,

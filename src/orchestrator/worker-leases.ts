@@ -2,6 +2,7 @@
 import type { WorkerId } from "../core/ids.ts";
 import type { Directive, Heartbeat, WorkerRegistration } from "../engine/command.ts";
 import type { CancellingCommand } from "../store/append.ts";
+import { readPlatformId } from "../store/server-state.ts";
 import { databaseError } from "../store/sqlstate.ts";
 import { removeWorker, renewLeases, saveWorker } from "../store/worker.ts";
 import type { Feed } from "./feed.ts";
@@ -13,6 +14,8 @@ export interface RegistrationAnswer {
   readonly leaseMs: number;
   readonly heartbeatIntervalMs: number;
   readonly serverVersion: string;
+  /** Made once for each database; labels the containers of its tasks. */
+  readonly platformId: string;
 }
 
 export interface WorkerLeasesOptions
@@ -25,6 +28,7 @@ export interface WorkerLeasesOptions
 export class WorkerLeases {
   readonly #options: WorkerLeasesOptions;
   readonly #listeners = new Map<WorkerId, Set<DirectiveListener>>();
+  #platformId: string | undefined;
 
   constructor(options: WorkerLeasesOptions) {
     this.#options = options;
@@ -33,7 +37,9 @@ export class WorkerLeases {
   async register(registration: WorkerRegistration): Promise<RegistrationAnswer> {
     const { store, leaseMs, heartbeatIntervalMs, serverVersion } = this.#options;
     await translated(() => saveWorker(store.quick, registration));
-    return { leaseMs, heartbeatIntervalMs, serverVersion };
+    this.#platformId ??= await translated(() => readPlatformId(store.quick));
+    const platformId = this.#platformId;
+    return { leaseMs, heartbeatIntervalMs, serverVersion, platformId };
   }
 
   /** Renews what the worker holds; gives what it must stop, and whether it must register again. */

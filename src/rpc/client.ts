@@ -11,6 +11,8 @@ import { assert } from "../core/assert.ts";
 import { AppError } from "../core/errors.ts";
 import type { ExecutionId, WorkerId } from "../core/ids.ts";
 import type {
+  AdoptionAnswer,
+  AdoptionQuestion,
   ClaimedCommand,
   ClaimOutcome,
   CommandReport,
@@ -24,6 +26,7 @@ import type {
   WorkerRegistration,
 } from "../engine/command.ts";
 import type { NewResult, ResultInfo } from "../engine/result.ts";
+import { decodeAnswer, encodeQuestion } from "./adoption-codec.ts";
 import { CHANNEL_OPTIONS } from "./channel.ts";
 import {
   decodeClaimOutcome,
@@ -99,6 +102,11 @@ export interface WorkerClient {
   listResults(executionId: ExecutionId, page: ResultPage): Promise<readonly ResultInfo[]>;
   /** False if there was none. */
   deleteResult(ref: string): Promise<boolean>;
+  /** One answer per question, in order; at most 500 of them. Asking twice is harmless. */
+  adopt(
+    workerId: WorkerId,
+    questions: readonly AdoptionQuestion[],
+  ): Promise<readonly AdoptionAnswer[]>;
   deregister(workerId: WorkerId): Promise<void>;
   close(): void;
 }
@@ -276,6 +284,15 @@ class FailoverClient implements WorkerClient {
   async deleteResult(ref: string): Promise<boolean> {
     const { isDeleted } = await this.#unary(({ stub }) => stub.deleteResult.bind(stub, { ref }));
     return isDeleted;
+  }
+
+  async adopt(
+    workerId: WorkerId,
+    questions: readonly AdoptionQuestion[],
+  ): Promise<readonly AdoptionAnswer[]> {
+    const request = { workerId, questions: questions.map(encodeQuestion) };
+    const { answers } = await this.#unary(({ stub }) => stub.adopt.bind(stub, request));
+    return questions.map(({ held }, n) => decodeAnswer(held, answers[n] ?? { answer: undefined }));
   }
 
   async deregister(workerId: WorkerId): Promise<void> {

@@ -20,8 +20,8 @@ import type {
   PermitDemand,
   WorkerRegistration,
 } from "../engine/command.ts";
-import type { GpuGrant } from "../engine/gpu.ts";
 import type * as wire from "./generated/noetl/v1/worker.ts";
+import { decodeGpus, decodeGrant, decodeRuntimes, encodeGpu, encodeRuntime } from "./gpu-codec.ts";
 import { decodeOutcome } from "./outcome-codec.ts";
 import { decodeJson, encodeJson, integer, invalid, toId, toWorkerId } from "./wire-value.ts";
 
@@ -33,16 +33,20 @@ export function encodeRegistration(registration: WorkerRegistration): wire.Regis
     tools: [...registration.tools],
     labels: { ...registration.labels },
     metricsUrl: registration.metricsUrl ?? "",
+    runtimes: (registration.runtimes ?? []).map(encodeRuntime),
+    gpus: (registration.gpus ?? []).map(encodeGpu),
   };
 }
 
 export function decodeRegistration(request: wire.RegisterRequest): WorkerRegistration {
-  const { metricsUrl, ...fields } = request;
+  const { metricsUrl, runtimes, gpus, ...fields } = request;
   return {
     ...fields,
     workerId: toWorkerId(request.workerId),
     slots: integer("slots", request.slots, 1),
     ...(metricsUrl === "" ? {} : { metricsUrl }),
+    ...decodeRuntimes(runtimes),
+    ...decodeGpus(gpus),
   };
 }
 
@@ -71,15 +75,17 @@ export function encodeHeartbeat(heartbeat: Heartbeat): wire.Heartbeat {
     rssBytes: String(heartbeat.rssBytes),
     cpuPercent: heartbeat.cpuPercent,
     isDraining: heartbeat.isDraining,
+    gpus: (heartbeat.gpus ?? []).map(encodeGpu),
   };
 }
 
-export function decodeHeartbeat(heartbeat: wire.Heartbeat): Heartbeat {
+export function decodeHeartbeat({ gpus, ...heartbeat }: wire.Heartbeat): Heartbeat {
   return {
     ...heartbeat,
     workerId: toWorkerId(heartbeat.workerId),
     held: heartbeat.held.map(decodeHeld),
     rssBytes: Number(heartbeat.rssBytes),
+    ...decodeGpus(gpus),
   };
 }
 
@@ -134,7 +140,7 @@ export function encodeClaimOutcome(outcome: ClaimOutcome<GrantedCommand>): wire.
 }
 
 /** @param asked the command that the worker asked for. */
-function encodeClaimed(command: GrantedCommand, asked: CommandId): wire.ClaimedCommand {
+export function encodeClaimed(command: GrantedCommand, asked: CommandId): wire.ClaimedCommand {
   return {
     commandId: command.commandId === asked ? "" : command.commandId,
     executionId: command.executionId,
@@ -142,6 +148,7 @@ function encodeClaimed(command: GrantedCommand, asked: CommandId): wire.ClaimedC
     payload: Buffer.from(command.payload),
     claimedAtMs: String(Math.round(command.claimedAtMs)),
     gpus: [...(command.gpus ?? [])],
+    loggedUntilMs: String(Math.round(command.loggedUntilMs ?? 0)),
   };
 }
 
@@ -163,8 +170,10 @@ export function decodeClaimOutcome({ commandId: id, outcome }: wire.ClaimOutcome
   }
 }
 
-function decodeClaimed(asked: CommandId, command: wire.ClaimedCommand): ClaimedCommand {
+/** @throws AppError `invalid`. */
+export function decodeClaimed(asked: CommandId, command: wire.ClaimedCommand): ClaimedCommand {
   const { commandId } = command;
+  const loggedUntilMs = Number(command.loggedUntilMs);
   return {
     executionId: toId<ExecutionId>("execution_id", command.executionId),
     commandId: commandId === "" ? asked : toId<CommandId>("command_id", commandId),
@@ -172,11 +181,8 @@ function decodeClaimed(asked: CommandId, command: wire.ClaimedCommand): ClaimedC
     payload: decodePayload(decodeJson("payload", command.payload)),
     claimedAtMs: Number(command.claimedAtMs),
     ...(command.gpus.length === 0 ? {} : { gpus: command.gpus.map(decodeGrant) }),
+    ...(loggedUntilMs === 0 ? {} : { loggedUntilMs }),
   };
-}
-
-function decodeGrant({ id, name, memoryMib, isShared }: wire.GpuGrant): GpuGrant {
-  return { id, name, memoryMib: integer("memory_mib", memoryMib, 0), isShared };
 }
 
 /** The server made it and stored it: only its outline is checked. */

@@ -5,6 +5,8 @@
 import type { CatalogId, ExecutionId, WorkerId } from "../core/ids.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type {
+  AdoptionAnswer,
+  AdoptionQuestion,
   ClaimOutcome,
   CommandReport,
   Directive,
@@ -49,7 +51,12 @@ export interface WorkerHandlers {
   /** One answer per demand, in order. */
   acquirePermits(demands: readonly PermitDemand[]): Promise<readonly PermitAnswer[]>;
   /** Resolves with the number of lines that were not taken. */
-  appendLogs(lines: readonly LogLine[]): Promise<number>;
+  appendLogs(lines: readonly LogLine[], workerId: WorkerId): Promise<number>;
+  /** Whose the commands of containers are that the worker has found. One answer per question, in order. */
+  adopt(
+    workerId: WorkerId,
+    questions: readonly AdoptionQuestion[],
+  ): Promise<readonly AdoptionAnswer<GrantedCommand>[]>;
   /** @throws AppError `forbidden` when the worker does not hold a command that names it. */
   resolveCredential(workerId: WorkerId, question: SecretQuestion): Promise<ResolvedCredential>;
   /** @param source the bytes as they come; need not be read to the end. */
@@ -85,6 +92,8 @@ export interface RegistrationAnswer {
   readonly leaseMs: number;
   readonly heartbeatIntervalMs: number;
   readonly serverVersion: string;
+  /** Made once for each database; labels the containers of its tasks. */
+  readonly platformId: string;
 }
 
 export interface ResolvedCredential {

@@ -1,5 +1,6 @@
 /** `noetl.v1.WorkerService`: the wire on one side, the orchestrator on the other. */
 import type { ServerReadableStream } from "@grpc/grpc-js";
+import { decodeQuestions, encodeAnswer } from "./adoption-codec.ts";
 import type { CallContext } from "./call.ts";
 import { guard, streaming, unary } from "./call.ts";
 import {
@@ -71,6 +72,10 @@ export function createWorkerService(
     deleteResult: unary(context, "DeleteResult", async ({ ref }) => ({
       isDeleted: await handlers.removeResult(ref),
     })),
+    adopt: unary(context, "Adopt", async ({ workerId, questions }) => {
+      const answers = await handlers.adopt(toWorkerId(workerId), decodeQuestions(questions));
+      return { answers: answers.map(encodeAnswer) };
+    }),
     deregister: unary(context, "Deregister", async ({ workerId }) => {
       await handlers.deregister(toWorkerId(workerId));
       return {};
@@ -98,8 +103,8 @@ function createWorkMethods(handlers: WorkerHandlers): WorkMethods {
     acquirePermits: async ({ demands }) => ({
       answers: [...(await handlers.acquirePermits(demands.map(decodePermitDemand)))],
     }),
-    appendLogs: async ({ lines }) => ({
-      dropped: await handlers.appendLogs(lines.map(decodeLogLine)),
+    appendLogs: async ({ workerId, lines }) => ({
+      dropped: await handlers.appendLogs(lines.map(decodeLogLine), toWorkerId(workerId)),
     }),
   };
 }

@@ -6,6 +6,7 @@ import secrets from "./migrations/0005_secrets.sql" with { type: "text" };
 import operate from "./migrations/0006_operate.sql" with { type: "text" };
 import operateApi from "./migrations/0008_operate_api.sql" with { type: "text" };
 import gpus from "./migrations/0009_gpus.sql" with { type: "text" };
+import platform from "./migrations/0010_platform.sql" with { type: "text" };
 
 export interface Migration {
   /** Position in the history, from 1. Never reused, never reordered. */
@@ -24,4 +25,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 6, name: "operate", text: operate },
   { version: 8, name: "operate_api", text: operateApi },
   { version: 9, name: "gpus", text: gpus },
+  { version: 10, name: "platform", text: platform },
 ];

@@ -435,3 +435,9 @@ CREATE TABLE noetl.rate (
   spent_until   double precision NOT NULL,                     -- permits up to here are given out
   line_until    double precision NOT NULL                      -- times up to here are promised
 ) WITH (fillfactor = 50);
+
+-- Made once, never changed. Labels the containers of this platform's tasks.
+CREATE TABLE noetl.platform (
+  is_single     boolean PRIMARY KEY DEFAULT true CHECK (is_single),
+  platform_id   uuid NOT NULL DEFAULT gen_random_uuid()
+);

@@ -1,4 +1,5 @@
 /** What the database knows of the servers that use it, and of itself. */
+import { assert } from "../core/assert.ts";
 import type { Sql } from "./pool.ts";
 
 export interface ConnectionUse {
@@ -21,6 +22,13 @@ export async function readConnectionUse(sql: Sql): Promise<ConnectionUse> {
     WHERE datname = current_database()
       AND application_name = current_setting('application_name')`;
   return row ?? { open: 0, active: 0, blocked: 0 };
+}
+
+/** What tells this platform from others that use the same machines: a uuid, made with the database. */
+export async function readPlatformId(sql: Sql): Promise<string> {
+  const [row] = await sql<{ id: string }[]>`SELECT platform_id AS id FROM noetl.platform`;
+  assert(row !== undefined, "the migrations have made a platform id");
+  return row.id;
 }
 
 /** Names of the platform's tables, without partitions, in order. */

@@ -51,10 +51,16 @@ function refuse(): Promise<never> {
 function workerHandlers(handlers: Partial<WorkerHandlers>): WorkerHandlers {
   return {
     register: () =>
-      Promise.resolve({ leaseMs: 10_000, heartbeatIntervalMs: 2500, serverVersion: "t" }),
+      Promise.resolve({
+        leaseMs: 10_000,
+        heartbeatIntervalMs: 2500,
+        serverVersion: "t",
+        platformId: "p",
+      }),
     heartbeat: () => Promise.resolve([]),
     subscribeDirectives: () => () => undefined,
     claim: refuse,
+    adopt: refuse,
     report: refuse,
     acquirePermits: refuse,
     appendLogs: refuse,

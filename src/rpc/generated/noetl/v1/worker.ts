@@ -41,6 +41,9 @@ export interface RegisterRequest {
   tools: string[];
   labels: { [key: string]: string };
   metricsUrl: string;
+  /** What runs its containers, the usable ones first. */
+  runtimes: RuntimeFacts[];
+  gpus: Gpu[];
 }
 
 export interface RegisterRequest_LabelsEntry {
@@ -48,11 +51,46 @@ export interface RegisterRequest_LabelsEntry {
   value: string;
 }
 
+export interface RuntimeFacts {
+  /** `docker`, `podman`, `nerdctl`, `kubernetes`. */
+  name: string;
+  version: string;
+  isUsable: boolean;
+  /** Why not, and what to do. */
+  problem: string;
+  /** How it gives GPUs to containers: `cdi`, `hook`, `cluster`, `none`. */
+  gpus: string;
+}
+
+export interface Gpu {
+  /** `GPU-…` or `MIG-…`. */
+  id: string;
+  index: string;
+  name: string;
+  memoryMib: number;
+  memoryUsedMib?: number | undefined;
+  utilizationPercent?: number | undefined;
+  temperatureC?: number | undefined;
+  powerW?: number | undefined;
+  eccErrors?:
+    | string
+    | undefined;
+  /** Of a slice; empty for whole GPUs. */
+  migProfile: string;
+  parentId: string;
+  /** `ready`, `unclean`, `out_of_service`. */
+  state: string;
+  /** Why it is not ready. */
+  reason: string;
+}
+
 export interface RegisterResponse {
   /** How long a claim holds without a heartbeat. */
   leaseMs: number;
   heartbeatIntervalMs: number;
   serverVersion: string;
+  /** Labels containers: platforms that share a machine leave each other's alone. */
+  platformId: string;
 }
 
 export interface HeldCommand {
@@ -70,6 +108,8 @@ export interface Heartbeat {
   rssBytes: string;
   cpuPercent: number;
   isDraining: boolean;
+  /** All that it has, as they are now. */
+  gpus: Gpu[];
 }
 
 export interface Directives {
@@ -147,6 +187,8 @@ export interface ClaimedCommand {
   commandId: string;
   /** Leased to it until it ends. */
   gpus: GpuGrant[];
+  /** Of an adopted one: time of its newest log line that has arrived; 0: none is known. */
+  loggedUntilMs: string;
 }
 
 export interface GpuGrant {
@@ -156,6 +198,39 @@ export interface GpuGrant {
   /** What the command may use: all of the GPU, or its share. */
   memoryMib: number;
   isShared: boolean;
+}
+
+export interface AdoptRequest {
+  workerId: string;
+  questions: AdoptionQuestion[];
+}
+
+export interface AdoptionQuestion {
+  command:
+    | HeldCommand
+    | undefined;
+  /** Who started the container. */
+  ownerId: string;
+  /** True: that worker's process is gone for sure. */
+  isOwnerDead: boolean;
+}
+
+export interface AdoptResponse {
+  answers: AdoptionAnswer[];
+}
+
+export interface AdoptionAnswer {
+  answer:
+    | //
+    /** The worker's now, under the same attempt. */
+    { $case: "adopted"; value: ClaimedCommand }
+    | //
+    /** Nobody's: the container must go. */
+    { $case: "disowned"; value: boolean }
+    | //
+    /** Another worker's, maybe: ask again. */
+    { $case: "later"; value: boolean }
+    | undefined;
 }
 
 export interface ReportRequest {
@@ -314,6 +389,8 @@ function createBaseRegisterRequest(): RegisterRequest {
     tools: [],
     labels: {},
     metricsUrl: "",
+    runtimes: [],
+    gpus: [],
   };
 }
 
@@ -348,6 +425,12 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
     });
     if (message.metricsUrl !== "") {
       writer.uint32(82).string(message.metricsUrl);
+    }
+    for (const v of message.runtimes) {
+      RuntimeFacts.encode(v!, writer.uint32(90).fork()).join();
+    }
+    for (const v of message.gpus) {
+      Gpu.encode(v!, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -519,7 +602,7 @@ export const RegisterRequest_LabelsEntry: MessageFns<RegisterRequest_LabelsEntry
 };
 
 function createBaseRegisterResponse(): RegisterResponse {
-  return { leaseMs: 0, heartbeatIntervalMs: 0, serverVersion: "" };
+  return { leaseMs: 0, heartbeatIntervalMs: 0, serverVersion: "", platformId: "" };
 }
 
 export const RegisterResponse: MessageFns<RegisterResponse> = {
@@ -831,6 +914,9 @@ export const Directives: MessageFns<Directives> = {
             continue;
           }
         }
+    if (message.platformId !== "") {
+      writer.uint32(34).string(message.platformId);
+    }
         if ((tag & 7) === 4 || tag === 0) {
           break;
         }
@@ -970,6 +1056,7 @@ export const WorkRequest: MessageFns<WorkRequest> = {
 
             message.requestId = reader.uint32();
             continue;
+    gpus: [],
           }
           case 2: {
             if (tag !== 18) {
@@ -999,6 +1086,9 @@ export const WorkRequest: MessageFns<WorkRequest> = {
             if (tag !== 42) {
               break;
             }
+    for (const v of message.gpus) {
+      Gpu.encode(v!, writer.uint32(74).fork()).join();
+    }
 
             message.request = { $case: "acquirePermits", value: AcquirePermitsRequest.decode(reader, reader.uint32()) };
             continue;
@@ -1386,7 +1476,15 @@ export const ClaimOutcome: MessageFns<ClaimOutcome> = {
 };
 
 function createBaseClaimedCommand(): ClaimedCommand {
-  return { executionId: "", attempt: 0, payload: Buffer.alloc(0), claimedAtMs: "0", commandId: "", gpus: [] };
+  return {
+    executionId: "",
+    attempt: 0,
+    payload: Buffer.alloc(0),
+    claimedAtMs: "0",
+    commandId: "",
+    gpus: [],
+    loggedUntilMs: "0",
+  };
 }
 
 export const ClaimedCommand: MessageFns<ClaimedCommand> = {
@@ -1723,6 +1821,9 @@ export const CommandReport: MessageFns<CommandReport> = {
   },
 };
 
+    if (message.loggedUntilMs !== "0") {
+      writer.uint32(56).int64(message.loggedUntilMs);
+    }
 function createBaseReportResponse(): ReportResponse {
   return { stale: [], granted: [] };
 }
@@ -3399,3 +3500,31 @@ interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
 }
+  /** Whose the commands are whose containers the worker has found. One answer per question, in order. */
+  adopt: {
+    path: "/noetl.v1.WorkerService/Adopt" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AdoptRequest): Buffer => Buffer.from(AdoptRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AdoptRequest => AdoptRequest.decode(value),
+    responseSerialize: (value: AdoptResponse): Buffer => Buffer.from(AdoptResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AdoptResponse => AdoptResponse.decode(value),
+  },
+  /** Whose the commands are whose containers the worker has found. One answer per question, in order. */
+  adopt: handleUnaryCall<AdoptRequest, AdoptResponse>;
+  /** Whose the commands are whose containers the worker has found. One answer per question, in order. */
+  adopt(
+    request: AdoptRequest,
+    callback: (error: ServiceError | null, response: AdoptResponse) => void,
+  ): ClientUnaryCall;
+  adopt(
+    request: AdoptRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AdoptResponse) => void,
+  ): ClientUnaryCall;
+  adopt(
+    request: AdoptRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AdoptResponse) => void,
+  ): ClientUnaryCall;
