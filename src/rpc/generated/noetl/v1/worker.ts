@@ -531,6 +531,22 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
             message.metricsUrl = reader.string();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.runtimes.push(RuntimeFacts.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.gpus.push(Gpu.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -601,6 +617,288 @@ export const RegisterRequest_LabelsEntry: MessageFns<RegisterRequest_LabelsEntry
   },
 };
 
+function createBaseRuntimeFacts(): RuntimeFacts {
+  return { name: "", version: "", isUsable: false, problem: "", gpus: "" };
+}
+
+export const RuntimeFacts: MessageFns<RuntimeFacts> = {
+  encode(message: RuntimeFacts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.version !== "") {
+      writer.uint32(18).string(message.version);
+    }
+    if (message.isUsable !== false) {
+      writer.uint32(24).bool(message.isUsable);
+    }
+    if (message.problem !== "") {
+      writer.uint32(34).string(message.problem);
+    }
+    if (message.gpus !== "") {
+      writer.uint32(42).string(message.gpus);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RuntimeFacts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRuntimeFacts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.isUsable = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.gpus = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGpu(): Gpu {
+  return {
+    id: "",
+    index: "",
+    name: "",
+    memoryMib: 0,
+    memoryUsedMib: undefined,
+    utilizationPercent: undefined,
+    temperatureC: undefined,
+    powerW: undefined,
+    eccErrors: undefined,
+    migProfile: "",
+    parentId: "",
+    state: "",
+    reason: "",
+  };
+}
+
+export const Gpu: MessageFns<Gpu> = {
+  encode(message: Gpu, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.index !== "") {
+      writer.uint32(18).string(message.index);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    if (message.memoryMib !== 0) {
+      writer.uint32(32).int32(message.memoryMib);
+    }
+    if (message.memoryUsedMib !== undefined) {
+      writer.uint32(40).int32(message.memoryUsedMib);
+    }
+    if (message.utilizationPercent !== undefined) {
+      writer.uint32(49).double(message.utilizationPercent);
+    }
+    if (message.temperatureC !== undefined) {
+      writer.uint32(57).double(message.temperatureC);
+    }
+    if (message.powerW !== undefined) {
+      writer.uint32(65).double(message.powerW);
+    }
+    if (message.eccErrors !== undefined) {
+      writer.uint32(72).int64(message.eccErrors);
+    }
+    if (message.migProfile !== "") {
+      writer.uint32(82).string(message.migProfile);
+    }
+    if (message.parentId !== "") {
+      writer.uint32(90).string(message.parentId);
+    }
+    if (message.state !== "") {
+      writer.uint32(98).string(message.state);
+    }
+    if (message.reason !== "") {
+      writer.uint32(106).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Gpu {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGpu();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.index = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.memoryMib = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.memoryUsedMib = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.utilizationPercent = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.temperatureC = reader.double();
+            continue;
+          }
+          case 8: {
+            if (tag !== 65) {
+              break;
+            }
+
+            message.powerW = reader.double();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.eccErrors = reader.int64().toString();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.migProfile = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.parentId = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseRegisterResponse(): RegisterResponse {
   return { leaseMs: 0, heartbeatIntervalMs: 0, serverVersion: "", platformId: "" };
 }
@@ -615,6 +913,9 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
     }
     if (message.serverVersion !== "") {
       writer.uint32(26).string(message.serverVersion);
+    }
+    if (message.platformId !== "") {
+      writer.uint32(34).string(message.platformId);
     }
     return writer;
   },
@@ -654,6 +955,14 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
             }
 
             message.serverVersion = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.platformId = reader.string();
             continue;
           }
         }
@@ -747,6 +1056,7 @@ function createBaseHeartbeat(): Heartbeat {
     rssBytes: "0",
     cpuPercent: 0,
     isDraining: false,
+    gpus: [],
   };
 }
 
@@ -775,6 +1085,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     }
     if (message.isDraining !== false) {
       writer.uint32(64).bool(message.isDraining);
+    }
+    for (const v of message.gpus) {
+      Gpu.encode(v!, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -856,6 +1169,14 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             message.isDraining = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.gpus.push(Gpu.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -914,9 +1235,6 @@ export const Directives: MessageFns<Directives> = {
             continue;
           }
         }
-    if (message.platformId !== "") {
-      writer.uint32(34).string(message.platformId);
-    }
         if ((tag & 7) === 4 || tag === 0) {
           break;
         }
@@ -1056,7 +1374,6 @@ export const WorkRequest: MessageFns<WorkRequest> = {
 
             message.requestId = reader.uint32();
             continue;
-    gpus: [],
           }
           case 2: {
             if (tag !== 18) {
@@ -1086,9 +1403,6 @@ export const WorkRequest: MessageFns<WorkRequest> = {
             if (tag !== 42) {
               break;
             }
-    for (const v of message.gpus) {
-      Gpu.encode(v!, writer.uint32(74).fork()).join();
-    }
 
             message.request = { $case: "acquirePermits", value: AcquirePermitsRequest.decode(reader, reader.uint32()) };
             continue;
@@ -1507,6 +1821,9 @@ export const ClaimedCommand: MessageFns<ClaimedCommand> = {
     for (const v of message.gpus) {
       GpuGrant.encode(v!, writer.uint32(50).fork()).join();
     }
+    if (message.loggedUntilMs !== "0") {
+      writer.uint32(56).int64(message.loggedUntilMs);
+    }
     return writer;
   },
 
@@ -1569,6 +1886,14 @@ export const ClaimedCommand: MessageFns<ClaimedCommand> = {
             }
 
             message.gpus.push(GpuGrant.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.loggedUntilMs = reader.int64().toString();
             continue;
           }
         }
@@ -1648,6 +1973,247 @@ export const GpuGrant: MessageFns<GpuGrant> = {
             }
 
             message.isShared = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAdoptRequest(): AdoptRequest {
+  return { workerId: "", questions: [] };
+}
+
+export const AdoptRequest: MessageFns<AdoptRequest> = {
+  encode(message: AdoptRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.workerId !== "") {
+      writer.uint32(10).string(message.workerId);
+    }
+    for (const v of message.questions) {
+      AdoptionQuestion.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdoptRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdoptRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.workerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.questions.push(AdoptionQuestion.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAdoptionQuestion(): AdoptionQuestion {
+  return { command: undefined, ownerId: "", isOwnerDead: false };
+}
+
+export const AdoptionQuestion: MessageFns<AdoptionQuestion> = {
+  encode(message: AdoptionQuestion, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.command !== undefined) {
+      HeldCommand.encode(message.command, writer.uint32(10).fork()).join();
+    }
+    if (message.ownerId !== "") {
+      writer.uint32(18).string(message.ownerId);
+    }
+    if (message.isOwnerDead !== false) {
+      writer.uint32(24).bool(message.isOwnerDead);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdoptionQuestion {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdoptionQuestion();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.command = HeldCommand.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.ownerId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.isOwnerDead = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAdoptResponse(): AdoptResponse {
+  return { answers: [] };
+}
+
+export const AdoptResponse: MessageFns<AdoptResponse> = {
+  encode(message: AdoptResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.answers) {
+      AdoptionAnswer.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdoptResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdoptResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.answers.push(AdoptionAnswer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAdoptionAnswer(): AdoptionAnswer {
+  return { answer: undefined };
+}
+
+export const AdoptionAnswer: MessageFns<AdoptionAnswer> = {
+  encode(message: AdoptionAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.answer?.$case) {
+      case "adopted":
+        ClaimedCommand.encode(message.answer.value, writer.uint32(10).fork()).join();
+        break;
+      case "disowned":
+        writer.uint32(16).bool(message.answer.value);
+        break;
+      case "later":
+        writer.uint32(24).bool(message.answer.value);
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdoptionAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdoptionAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.answer = { $case: "adopted", value: ClaimedCommand.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.answer = { $case: "disowned", value: reader.bool() };
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.answer = { $case: "later", value: reader.bool() };
             continue;
           }
         }
@@ -1821,9 +2387,6 @@ export const CommandReport: MessageFns<CommandReport> = {
   },
 };
 
-    if (message.loggedUntilMs !== "0") {
-      writer.uint32(56).int64(message.loggedUntilMs);
-    }
 function createBaseReportResponse(): ReportResponse {
   return { stale: [], granted: [] };
 }
@@ -3233,6 +3796,16 @@ export const WorkerServiceService = {
       Buffer.from(DeleteResultResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteResultResponse => DeleteResultResponse.decode(value),
   },
+  /** Whose the commands are whose containers the worker has found. One answer per question, in order. */
+  adopt: {
+    path: "/noetl.v1.WorkerService/Adopt" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AdoptRequest): Buffer => Buffer.from(AdoptRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AdoptRequest => AdoptRequest.decode(value),
+    responseSerialize: (value: AdoptResponse): Buffer => Buffer.from(AdoptResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AdoptResponse => AdoptResponse.decode(value),
+  },
   /** Says goodbye: what the worker still holds is handed out again at once. */
   deregister: {
     path: "/noetl.v1.WorkerService/Deregister" as const,
@@ -3280,6 +3853,8 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   /** Stored values of an execution, oldest first. */
   listResults: handleUnaryCall<ListResultsRequest, ListResultsResponse>;
   deleteResult: handleUnaryCall<DeleteResultRequest, DeleteResultResponse>;
+  /** Whose the commands are whose containers the worker has found. One answer per question, in order. */
+  adopt: handleUnaryCall<AdoptRequest, AdoptResponse>;
   /** Says goodbye: what the worker still holds is handed out again at once. */
   deregister: handleUnaryCall<DeregisterRequest, DeregisterResponse>;
 }
@@ -3469,6 +4044,22 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteResultResponse) => void,
   ): ClientUnaryCall;
+  /** Whose the commands are whose containers the worker has found. One answer per question, in order. */
+  adopt(
+    request: AdoptRequest,
+    callback: (error: ServiceError | null, response: AdoptResponse) => void,
+  ): ClientUnaryCall;
+  adopt(
+    request: AdoptRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AdoptResponse) => void,
+  ): ClientUnaryCall;
+  adopt(
+    request: AdoptRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AdoptResponse) => void,
+  ): ClientUnaryCall;
   /** Says goodbye: what the worker still holds is handed out again at once. */
   deregister(
     request: DeregisterRequest,
@@ -3500,31 +4091,3 @@ interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
 }
-  /** Whose the commands are whose containers the worker has found. One answer per question, in order. */
-  adopt: {
-    path: "/noetl.v1.WorkerService/Adopt" as const,
-    requestStream: false as const,
-    responseStream: false as const,
-    requestSerialize: (value: AdoptRequest): Buffer => Buffer.from(AdoptRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): AdoptRequest => AdoptRequest.decode(value),
-    responseSerialize: (value: AdoptResponse): Buffer => Buffer.from(AdoptResponse.encode(value).finish()),
-    responseDeserialize: (value: Buffer): AdoptResponse => AdoptResponse.decode(value),
-  },
-  /** Whose the commands are whose containers the worker has found. One answer per question, in order. */
-  adopt: handleUnaryCall<AdoptRequest, AdoptResponse>;
-  /** Whose the commands are whose containers the worker has found. One answer per question, in order. */
-  adopt(
-    request: AdoptRequest,
-    callback: (error: ServiceError | null, response: AdoptResponse) => void,
-  ): ClientUnaryCall;
-  adopt(
-    request: AdoptRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: AdoptResponse) => void,
-  ): ClientUnaryCall;
-  adopt(
-    request: AdoptRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: AdoptResponse) => void,
-  ): ClientUnaryCall;
