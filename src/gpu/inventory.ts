@@ -5,7 +5,10 @@
  * no fault. All else is said with its reason. A machine without `nvidia-smi` has no GPUs, and costs nothing.
  */
 import type { Gpu } from "../engine/gpu.ts";
+import type { GpuMetrics } from "../observability/gpu-metrics.ts";
 import type { Logger } from "../observability/log.ts";
+import { LiveInventory } from "./live-inventory.ts";
+import { createSmi } from "./smi.ts";
 
 export interface GpuInventoryOptions {
   /** Path of `nvidia-smi`; absent: the one on the PATH, if any. */
@@ -24,6 +27,9 @@ export interface GpuInventoryOptions {
   readonly dcgmJobDir?: string | undefined;
   /** Called when the state of a GPU has changed, or one came or went. */
   readonly onChange?: (() => void) | undefined;
+  /** Where the driver lists its GPUs; default `/proc/driver/nvidia/gpus`. */
+  readonly driverDir?: string | undefined;
+  readonly metrics: GpuMetrics;
   readonly log: Logger;
 }
 
@@ -77,23 +83,53 @@ export interface GpuInventory extends AsyncDisposable {
    * @param ids `all`: also those that are not known yet, for the time before containers were first listed.
    */
   holdBack(ids: readonly string[] | "all", reason: string): () => void;
-  /** An operator says that the faults of the past are mended. */
+  /** Errors of these GPUs in the kernel's log, also such as tasks cause, as half sentences; of the latest hundred. */
+  xidsSince(ids: readonly string[], sinceMs: number): readonly string[];
+  /** An operator says that the faults of the past are mended; until this worker ends, see faults.ts. */
   clearFaults(id: string): void;
   close(): Promise<void>;
 }
 
-/** Resolves after the first reading, or when that has timed out. */
-export function createGpuInventory(_options: GpuInventoryOptions): Promise<GpuInventory> {
-  const noop = (): void => undefined;
-  return Promise.resolve({
-    current: () => [],
-    problem: undefined,
-    refresh: () => Promise.resolve(),
-    setLeases: noop,
-    awaitFree: () => Promise.resolve({ isFree: true }),
-    holdBack: () => noop,
-    clearFaults: noop,
-    close: () => Promise.resolve(),
-    [Symbol.asyncDispose]: () => Promise.resolve(),
-  });
+const TIMEOUT_MS = 20_000;
+
+/** Resolves after the first reading, or when that has timed out; never rejects. */
+export async function createGpuInventory(options: GpuInventoryOptions): Promise<GpuInventory> {
+  const path = findSmi(options);
+  if (path === undefined) {
+    return NO_GPUS;
+  }
+  const smi = createSmi({ path, timeoutMs: options.timeoutMs ?? TIMEOUT_MS });
+  const inventory = new LiveInventory(options, smi);
+  await inventory.refresh();
+  inventory.start();
+  return inventory;
 }
+
+/** Undefined: this worker has no GPUs. */
+function findSmi({ nvidiaSmi, allowed, log }: GpuInventoryOptions): string | undefined {
+  if (allowed?.length === 1 && allowed[0]?.toLowerCase() === "none") {
+    return undefined;
+  }
+  const found = Bun.which(nvidiaSmi ?? "nvidia-smi") ?? undefined;
+  if (found === undefined && nvidiaSmi !== undefined) {
+    log.error("nvidia-smi is not where NOETL_NVIDIA_SMI says; the worker has no GPUs", {
+      path: nvidiaSmi,
+    });
+  }
+  return found;
+}
+
+const noop = (): void => undefined;
+
+const NO_GPUS: GpuInventory = {
+  current: () => [],
+  problem: undefined,
+  refresh: () => Promise.resolve(),
+  setLeases: noop,
+  awaitFree: () => Promise.resolve({ isFree: true }),
+  holdBack: () => noop,
+  xidsSince: () => [],
+  clearFaults: noop,
+  close: () => Promise.resolve(),
+  [Symbol.asyncDispose]: () => Promise.resolve(),
+};

@@ -29,7 +29,7 @@ export interface Tally {
 }
 
 export interface Level {
-  set(value: number, first?: string, second?: string): void;
+  set(value: number, ...labels: readonly string[]): void;
   /** Forgets all labels, before a full set of new values is written. */
   reset(): void;
 }
@@ -112,8 +112,8 @@ function createTally(registry: Registry, { name, help, labels }: Description): T
 function createLevel(registry: Registry, { name, help, labels }: Description): Level {
   const gauge = new Gauge({ name, help, labelNames: [...labels], registers: [registry] });
   return {
-    set: (value, first = "", second = "") => {
-      gauge.set(labelled(labels, [first, second]), value);
+    set: (value, ...values) => {
+      gauge.set(labelled(labels, values), value);
     },
     reset: () => gauge.reset(),
   };
