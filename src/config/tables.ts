@@ -358,7 +358,49 @@ export const serverOptions = {
   ...logOptions,
 };
 
+/** Of machines with GPUs; by environment only, so that workers of `up` have them too. */
+const gpuOptions = {
+  gpus: list({
+    default: "all",
+    placeholder: "0,GPU-…",
+    each: { pattern: /^[\w:-]+$/, mustBe: "all, none, or numbers and UUIDs of GPUs with commas" },
+    hasFlag: false,
+    description:
+      "GPUs that a worker may use: all, none, or numbers and UUIDs as nvidia-smi shows them; so workers can share a machine",
+  }),
+  gpuForeign: choice({
+    of: ["refuse", "allow"],
+    default: "refuse",
+    hasFlag: false,
+    description:
+      "Processes on a GPU that no task explains; refuse: no task starts there until they are gone",
+  }),
+  gpuInterval: duration({
+    default: "5s",
+    hasFlag: false,
+    description: "Time between two readings of the GPUs",
+  }),
+  nvidiaSmi: optionalText({
+    placeholder: "file",
+    hasFlag: false,
+    description: "NVIDIA's nvidia-smi; default: the one on the PATH, without one there are no GPUs",
+  }),
+  kernelLog: text({
+    default: "/dev/kmsg",
+    hasFlag: false,
+    description:
+      "Kernel's log, in which the driver reports broken GPUs (XID), or a file with its lines",
+  }),
+  dcgmJobDir: optionalText({
+    placeholder: "dir",
+    hasFlag: false,
+    description:
+      "Folder of NVIDIA's DCGM exporter (--hpc-job-mapping-dir): a file for each GPU in use says by what task",
+  }),
+};
+
 const workerTuning = {
+  ...gpuOptions,
   slots: integer({
     default: 8,
     min: 1,
