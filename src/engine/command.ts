@@ -216,6 +216,8 @@ export interface AdoptionQuestion {
   readonly ownerId: WorkerId;
   /** True: that worker's process is gone for sure. */
   readonly isOwnerDead: boolean;
+  /** True: a later attempt of the command would go on with it, as with a Job of a cluster. */
+  readonly isReusable: boolean;
 }
 
 /**

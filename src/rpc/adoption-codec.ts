@@ -17,8 +17,9 @@ export function encodeQuestion({
   held,
   ownerId,
   isOwnerDead,
+  isReusable,
 }: AdoptionQuestion): wire.AdoptionQuestion {
-  return { command: encodeHeld(held), ownerId, isOwnerDead };
+  return { command: encodeHeld(held), ownerId, isOwnerDead, isReusable };
 }
 
 /** @throws AppError `invalid`. */
@@ -28,10 +29,11 @@ export function decodeQuestions(
   if (questions.length > QUESTIONS_MAX) {
     throw invalid(`questions has more than ${QUESTIONS_MAX} entries`);
   }
-  return questions.map(({ command, ownerId, isOwnerDead }) => ({
+  return questions.map(({ command, ownerId, isOwnerDead, isReusable }) => ({
     held: decodeHeld(command),
     ownerId: toWorkerId(ownerId),
     isOwnerDead,
+    isReusable,
   }));
 }
 

@@ -33,7 +33,7 @@ interface RawAdoption {
   readonly payload: string | null;
   readonly claimedAtMs: number;
   readonly gpus: readonly GpuGrant[] | null;
-  /** There is a row of that attempt. */
+  /** There is a row that may want the container. */
   readonly isOpen: boolean;
 }
 
@@ -59,14 +59,17 @@ export async function moveCommands(
 ): Promise<readonly AdoptionRow[]> {
   const rows = await sql<RawAdoption[]>`
     WITH asked AS (
-      SELECT q.execution_id, q.command_id, q.attempt, q.owner_id, q.is_dead, q.n
+      SELECT q.execution_id, q.command_id, q.attempt, q.owner_id, q.is_dead, q.is_reusable, q.n
       FROM unnest(
         ${questions.map(({ held }) => held.executionId)}::bigint[],
         ${questions.map(({ held }) => held.commandId)}::bigint[],
         ${questions.map(({ held }) => held.attempt)}::integer[],
         ${questions.map(({ ownerId }) => ownerId)}::text[],
-        ${questions.map(({ isOwnerDead }) => String(isOwnerDead))}::text[]::boolean[]
-      ) WITH ORDINALITY AS q (execution_id, command_id, attempt, owner_id, is_dead, n)
+        ${questions.map(({ isOwnerDead }) => String(isOwnerDead))}::text[]::boolean[],
+        ${questions.map(({ isReusable }) => String(isReusable))}::text[]::boolean[]
+      ) WITH ORDINALITY AS q (
+        execution_id, command_id, attempt, owner_id, is_dead, is_reusable, n
+      )
     ), free AS (
       SELECT q.n, c.execution_id, c.command_id
       FROM asked AS q
@@ -115,8 +118,10 @@ export async function moveCommands(
       SELECT q.n
       FROM noetl.command AS c
       WHERE m.n IS NULL AND c.execution_id = q.execution_id AND c.command_id = q.command_id
-        AND c.attempt = q.attempt
-        AND (c.lease_until IS NOT NULL OR c.gpu_demand IS NULL)
+        AND CASE
+          WHEN q.is_reusable THEN c.attempt >= q.attempt
+          ELSE c.attempt = q.attempt AND (c.lease_until IS NOT NULL OR c.gpu_demand IS NULL)
+        END
       LIMIT 1
     ) AS o ON true
     ORDER BY q.n`;

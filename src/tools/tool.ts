@@ -109,8 +109,6 @@ export interface ToolCall {
   readonly step: string;
   /** Which try of the task this is, from 1. */
   readonly attempt: number;
-  /** Of one that was taken over from a dead worker: time of its newest log line that has arrived. */
-  readonly loggedUntilMs?: number;
 }
 
 export interface ToolContext {

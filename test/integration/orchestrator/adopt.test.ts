@@ -33,7 +33,9 @@ async function ask(
   ownerId = WORKER,
 ): Promise<AdoptionAnswer<GrantedCommand> | undefined> {
   const held = { executionId, commandId, attempt };
-  const [answer] = await orchestrator.adopt(workerId, [{ held, ownerId, isOwnerDead }]);
+  const [answer] = await orchestrator.adopt(workerId, [
+    { held, ownerId, isOwnerDead, isReusable: false },
+  ]);
   return answer;
 }
 
@@ -130,6 +132,19 @@ test("what is over, or another attempt's, is nobody's", async () => {
   expect(await ask(server, NEXT, { ...command, commandId: "x" as never }, true)).toEqual({
     status: "disowned",
   });
+});
+
+test("what a later attempt would go on with is kept until the command is over", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url);
+  const command = await startClaimed(server);
+  await report(server, command, { status: "released", reason: "stopped" });
+  const { executionId, commandId } = command;
+  const held = { executionId, commandId, attempt: 1 };
+  const question = { held, ownerId: WORKER, isOwnerDead: true, isReusable: true };
+  expect(await server.orchestrator.adopt(NEXT, [question])).toEqual([{ status: "later" }]);
+  await report(server, await claimNext(server, NEXT), ok(1), NEXT);
+  expect(await server.orchestrator.adopt(NEXT, [question])).toEqual([{ status: "disowned" }]);
 });
 
 test("a cancelled command is taken over too, so that somebody ends it", async () => {

@@ -63,7 +63,7 @@ test("container runtimes come back, with why they cannot be used", () => {
 });
 
 describe("adoption", () => {
-  const question = { held: HELD, ownerId: "w0" as WorkerId, isOwnerDead: true };
+  const question = { held: HELD, ownerId: "w0" as WorkerId, isOwnerDead: true, isReusable: true };
 
   test("questions come back; too many and broken ones are refused", () => {
     const wire = encodeQuestion(question);

@@ -213,6 +213,8 @@ export interface AdoptionQuestion {
   ownerId: string;
   /** True: that worker's process is gone for sure. */
   isOwnerDead: boolean;
+  /** True: a later attempt of the command would go on with it. */
+  isReusable: boolean;
 }
 
 export interface AdoptResponse {
@@ -2046,7 +2048,7 @@ export const AdoptRequest: MessageFns<AdoptRequest> = {
 };
 
 function createBaseAdoptionQuestion(): AdoptionQuestion {
-  return { command: undefined, ownerId: "", isOwnerDead: false };
+  return { command: undefined, ownerId: "", isOwnerDead: false, isReusable: false };
 }
 
 export const AdoptionQuestion: MessageFns<AdoptionQuestion> = {
@@ -2059,6 +2061,9 @@ export const AdoptionQuestion: MessageFns<AdoptionQuestion> = {
     }
     if (message.isOwnerDead !== false) {
       writer.uint32(24).bool(message.isOwnerDead);
+    }
+    if (message.isReusable !== false) {
+      writer.uint32(32).bool(message.isReusable);
     }
     return writer;
   },
@@ -2098,6 +2103,14 @@ export const AdoptionQuestion: MessageFns<AdoptionQuestion> = {
             }
 
             message.isOwnerDead = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isReusable = reader.bool();
             continue;
           }
         }
