@@ -1,0 +1,148 @@
+/** Waits for the end of a container: by its first process where that can be seen, else by the command line. */
+import { readFileSync } from "node:fs";
+import { sleep } from "../core/clock.ts";
+import type { Cli } from "./cli.ts";
+import type { Inspection } from "./inspection.ts";
+import { ContainerError } from "./runtime.ts";
+
+export interface ContainerFinish {
+  readonly inspection: Inspection;
+  /** The runtime's daemon was away meanwhile. */
+  readonly hadOutage: boolean;
+}
+
+/** How often a process is looked for: a read of /proc, some microseconds. */
+const POLL_MS_MIN = 2;
+const POLL_MS_MAX = 50;
+/** Between the end of the process and the runtime's knowing it. */
+const SETTLE_MS = 10;
+/** Containers go on while their daemon is away, so be patient. */
+const OUTAGE_MS = 180_000;
+/** A call that waits is begun anew now and then, in case its daemon forgot it. */
+const WAIT_CALL_MS = 10 * 60_000;
+
+/** All who want to know of a container's end share one look-out. */
+export class ContainerWatch {
+  readonly #cli: Cli;
+  readonly #watches = new Map<string, Watch>();
+
+  constructor(cli: Cli) {
+    this.#cli = cli;
+  }
+
+  /**
+   * @throws the signal's reason when it is aborted.
+   * @throws ContainerError when the container is gone or the runtime is away for minutes.
+   */
+  async untilEnded(id: string, signal: AbortSignal): Promise<ContainerFinish> {
+    signal.throwIfAborted();
+    const watch = this.#watches.get(id) ?? this.#begin(id);
+    watch.userCount++;
+    const aborted = Promise.withResolvers<never>();
+    const abort = (): void => aborted.reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      return await Promise.race([watch.finish, aborted.promise]);
+    } finally {
+      signal.removeEventListener("abort", abort);
+      watch.userCount--;
+      if (watch.userCount === 0) {
+        watch.controller.abort();
+        this.#watches.delete(id);
+      }
+    }
+  }
+
+  #begin(id: string): Watch {
+    const controller = new AbortController();
+    const finish = followContainer(this.#cli, id, controller.signal);
+    finish.catch(() => undefined);
+    const watch = { controller, finish, userCount: 0 };
+    this.#watches.set(id, watch);
+    return watch;
+  }
+}
+
+interface Watch {
+  readonly controller: AbortController;
+  readonly finish: Promise<ContainerFinish>;
+  userCount: number;
+}
+
+async function followContainer(
+  cli: Cli,
+  id: string,
+  signal: AbortSignal,
+): Promise<ContainerFinish> {
+  let hadOutage = false;
+  const onOutage = (): void => {
+    hadOutage = true;
+  };
+  for (;;) {
+    signal.throwIfAborted();
+    const inspection = await cli.inspect(id, { outageMs: OUTAGE_MS, onOutage });
+    if (inspection === undefined) {
+      throw goneError(cli.name, id);
+    }
+    if (inspection.status === "created") {
+      throw neverStartedError(inspection);
+    }
+    if (inspection.status === "ended") {
+      return { inspection, hadOutage };
+    }
+    if (isProcessOf(inspection)) {
+      await untilGone(inspection, signal);
+    } else {
+      await waitByCall(cli, id, { signal, onOutage });
+    }
+  }
+}
+
+/** True: its first process can be seen from here, and is this container's for sure. */
+export function isProcessOf({ id, pid }: Pick<Inspection, "id" | "pid">): boolean {
+  if (pid <= 0) {
+    return false;
+  }
+  try {
+    return readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(id);
+  } catch {
+    // Gone, or of another machine.
+    return false;
+  }
+}
+
+async function untilGone(inspection: Inspection, signal: AbortSignal): Promise<void> {
+  let pauseMs = POLL_MS_MIN;
+  while (isProcessOf(inspection) && !signal.aborted) {
+    await sleep(pauseMs, signal);
+    pauseMs = Math.min(POLL_MS_MAX, pauseMs * 1.2);
+  }
+}
+
+async function waitByCall(
+  cli: Cli,
+  id: string,
+  { signal, onOutage }: { readonly signal: AbortSignal; readonly onOutage: () => void },
+): Promise<void> {
+  // Right after the end of its process the runtime may still say that it runs.
+  await sleep(SETTLE_MS, signal);
+  const timeoutMs = WAIT_CALL_MS;
+  try {
+    await cli.call(["wait", id], { signal, timeoutMs, outageMs: OUTAGE_MS, onOutage });
+  } catch (error) {
+    if (!(error instanceof ContainerError && error.code === "RUNTIME_TIMEOUT")) {
+      throw error;
+    }
+  }
+}
+
+export function goneError(runtime: string, id: string): ContainerError {
+  const message = `Container ${id.slice(0, 12)} is gone: somebody removed it from ${runtime} while its task ran`;
+  return new ContainerError("worker_lost", "CONTAINER_GONE", message, true);
+}
+
+function neverStartedError({ name, error }: Inspection): ContainerError {
+  const why = error === "" ? "" : `: ${error}`;
+  const message = `Container ${name} was made but never started${why}`;
+  return new ContainerError("worker_lost", "CONTAINER_NEVER_STARTED", message, true);
+}
