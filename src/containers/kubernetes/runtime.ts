@@ -1,0 +1,247 @@
+/**
+ * Containers as Jobs of a Kubernetes cluster. The Job is named after its command, so whichever worker has the
+ * command finds it, running or ended; everything that belongs to it (pods, secrets) goes with it.
+ */
+import type { RuntimeFacts } from "../../engine/command.ts";
+import type { Logger } from "../../observability/log.ts";
+import type {
+  CollectedArtifact,
+  ContainerEnd,
+  ContainerHandle,
+  ContainerRuntime,
+  ContainerSpec,
+  FoundContainer,
+  ImageInfo,
+  PullOptions,
+  RegistryLogin,
+  StartedContainer,
+} from "../runtime.ts";
+import { ContainerError } from "../runtime.ts";
+import type { ClusterAccess } from "./access.ts";
+import { explain, isStatus, KubernetesApi } from "./api.ts";
+import { buildJob } from "./job.ts";
+import { startJob } from "./job-start.ts";
+import { stopJob } from "./job-stop.ts";
+import { waitForJob } from "./job-wait.ts";
+import { JobWatch } from "./job-watch.ts";
+import type { JobObject, ObjectList, PodObject } from "./object.ts";
+import { timeMs } from "./object.ts";
+import { platformSelector, readOwner } from "./owner.ts";
+import { followLog } from "./pod-log.ts";
+import { missingRights } from "./rules.ts";
+import { containerOf, isJobOver, newestPod } from "./verdict.ts";
+
+const PROBE_MS = 10_000;
+const LIST_MS = 20_000;
+/** For what must not be given up because the API is away for a while. */
+const PATIENT_MS = 600_000;
+const PULL_MS = 300_000;
+/** A kubelet keeps the end of a longer one: no whole JSON any more. */
+const RESULT_BYTES_MAX = 4095;
+const REMEMBERED_MAX = 1000;
+
+export class KubernetesRuntime implements ContainerRuntime {
+  readonly name = "kubernetes";
+  readonly isCluster = true;
+  readonly #api: KubernetesApi;
+  readonly #log: Logger;
+  readonly #watches = new Map<string, JobWatch>();
+  /** In which there may be Jobs of this worker. */
+  readonly #namespaces: Set<string>;
+  /** By image: given to `pull`, of use once the Job is made. */
+  readonly #logins = new Map<string, RegistryLogin>();
+  /** By handle, for as long as the worker lives. */
+  readonly #pullTimeouts = new Map<string, number>();
+
+  constructor(access: ClusterAccess, log: Logger) {
+    this.#log = log.child({ component: "kubernetes" });
+    this.#api = new KubernetesApi(access, this.#log);
+    this.#namespaces = new Set([access.namespace]);
+  }
+
+  async probe(): Promise<RuntimeFacts> {
+    const facts = { name: this.name, version: "", gpus: "cluster" } as const;
+    try {
+      const signal = AbortSignal.timeout(PROBE_MS);
+      const version = await this.#api.version(signal);
+      const namespace = this.#api.namespace;
+      const missing = await missingRights(this.#api, namespace, signal);
+      const problem = `the worker's service account may not ${missing.join(", ")} in the namespace ${namespace}: give it the Role of src/containers/README.md`;
+      return {
+        ...facts,
+        version,
+        isUsable: missing.length === 0,
+        ...(missing.length === 0 ? {} : { problem }),
+      };
+    } catch (error) {
+      const reason = explain(error);
+      const problem = reason instanceof Error ? reason.message : String(reason);
+      return { ...facts, isUsable: false, problem };
+    }
+  }
+
+  /** The cluster pulls when it starts the pod; here only the login is kept for it. */
+  pull(image: string, { login }: PullOptions): Promise<ImageInfo> {
+    if (login !== undefined) {
+      keep(this.#logins, image, login);
+    }
+    return Promise.resolve({
+      digest: /@(sha256:[0-9a-f]{64})$/.exec(image)?.[1] ?? "",
+      wasPulled: false,
+    });
+  }
+
+  async start(spec: ContainerSpec, signal: AbortSignal): Promise<StartedContainer> {
+    const parts = buildJob(spec, this.#api.namespace, this.#logins.get(spec.image));
+    const { namespace, name } = parts;
+    const handle = { id: `${namespace}/${name}`, name };
+    keep(this.#pullTimeouts, handle.id, spec.cluster?.pullTimeoutMs ?? PULL_MS);
+    try {
+      const { wasThere, job } = await startJob(this.#api, parts, spec.owner, signal);
+      this.#namespaces.add(namespace);
+      const startedAtMs = timeMs(job.status?.startTime ?? job.metadata.creationTimestamp);
+      return { ...handle, wasThere, ...(startedAtMs === undefined ? {} : { startedAtMs }) };
+    } catch (error) {
+      throw explain(error);
+    }
+  }
+
+  /** Of the worker's namespace, and of all others in which it has had a Job. */
+  async list(platformId: string): Promise<readonly FoundContainer[]> {
+    const lists = await Promise.all(
+      [...this.#namespaces].map((namespace) => this.#list(namespace, platformId)),
+    );
+    return lists.flat();
+  }
+
+  async #list(namespace: string, platformId: string): Promise<readonly FoundContainer[]> {
+    const query = { labelSelector: platformSelector(platformId) };
+    const list = await this.#patient(LIST_MS, (signal) =>
+      this.#api.call({ verb: "list", group: "batch", resource: "jobs", namespace, query }, signal),
+    );
+    return (list as ObjectList<JobObject>).items.flatMap((job) => {
+      const owner = readOwner(job.metadata);
+      const { name, deletionTimestamp } = job.metadata;
+      const isOurs = owner !== undefined && deletionTimestamp === undefined;
+      const isRunning = !isJobOver(job);
+      return isOurs ? [{ id: `${namespace}/${name}`, name, owner, isRunning, gpuIds: [] }] : [];
+    });
+  }
+
+  async logs(
+    handle: ContainerHandle,
+    options: { readonly sinceMs?: number; readonly signal: AbortSignal },
+    onLine: (stream: "stdout" | "stderr", line: string, timeMs: number) => void,
+  ): Promise<void> {
+    const { namespace, name } = placeOf(handle);
+    try {
+      using followed = await this.#watch(namespace).follow(name, options.signal);
+      await followLog(followed, { ...options, api: this.#api, namespace, onLine });
+    } catch (error) {
+      if (!options.signal.aborted) {
+        throw error;
+      }
+    }
+  }
+
+  async wait(
+    handle: ContainerHandle,
+    options: { readonly signal: AbortSignal; readonly onPhase?: (line: string) => void },
+  ): Promise<ContainerEnd> {
+    const { namespace, name } = placeOf(handle);
+    using followed = await this.#watch(namespace).follow(name, options.signal);
+    return await waitForJob(followed, handle, {
+      api: this.#api,
+      namespace,
+      signal: options.signal,
+      onPhase: options.onPhase ?? (() => undefined),
+      pullTimeoutMs: this.#pullTimeouts.get(handle.id) ?? PULL_MS,
+      stop: (one, graceMs) => this.stop(one, graceMs),
+    });
+  }
+
+  async stop(handle: ContainerHandle, graceMs: number): Promise<void> {
+    const { namespace, name } = placeOf(handle);
+    await this.#patient(PATIENT_MS + graceMs, async (signal) => {
+      using followed = await this.#watch(namespace).follow(name, signal);
+      await stopJob(this.#api, followed, { namespace, name, graceMs, log: this.#log }, signal);
+    });
+  }
+
+  /** Artifacts stay in the pod: there is no way to its files once it has ended. */
+  async collect(handle: ContainerHandle): Promise<{
+    readonly result?: Uint8Array;
+    readonly artifacts: readonly CollectedArtifact[];
+  }> {
+    const { namespace, name } = placeOf(handle);
+    const query = { labelSelector: `job-name=${name}` };
+    const list = await this.#patient(PATIENT_MS, (signal) =>
+      this.#api.call({ verb: "list", group: "", resource: "pods", namespace, query }, signal),
+    );
+    const pod = newestPod((list as ObjectList<PodObject>).items);
+    const done = containerOf(pod)?.state?.terminated;
+    const isFromTask = done?.reason === "Completed" || done?.reason === "Error";
+    const result = new TextEncoder().encode(isFromTask ? (done.message ?? "") : "");
+    if (result.length > RESULT_BYTES_MAX) {
+      this.#log.warn("result.json is cut off: a cluster keeps 4 KiB of it", { job: handle.id });
+      return { artifacts: [] };
+    }
+    return { artifacts: [], ...(result.length === 0 ? {} : { result }) };
+  }
+
+  /** Its pods and secrets go with it. */
+  async remove(handle: ContainerHandle): Promise<void> {
+    const { namespace, name } = placeOf(handle);
+    const body = { propagationPolicy: "Background" };
+    await this.#patient(PATIENT_MS, async (signal) => {
+      try {
+        const resource = { group: "batch", resource: "jobs", namespace, name } as const;
+        await this.#api.call({ verb: "delete", ...resource, body }, signal);
+      } catch (error) {
+        if (!isStatus(error, 404)) {
+          throw error;
+        }
+      }
+    });
+    this.#pullTimeouts.delete(handle.id);
+  }
+
+  #watch(namespace: string): JobWatch {
+    const watch = this.#watches.get(namespace) ?? new JobWatch(this.#api, namespace, this.#log);
+    this.#watches.set(namespace, watch);
+    return watch;
+  }
+
+  async #patient<T>(ms: number, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const signal = AbortSignal.timeout(ms);
+    try {
+      return await call(signal);
+    } catch (error) {
+      throw signal.aborted ? this.#away(ms) : explain(error);
+    }
+  }
+
+  #away(ms: number): ContainerError {
+    const text = `Kubernetes at ${this.#api.server} did not answer for ${ms / 1000} s`;
+    return new ContainerError("connection", "KUBERNETES_AWAY", text, true);
+  }
+}
+
+/** @throws ContainerError for an id that is none of ours. */
+function placeOf({ id }: ContainerHandle): { readonly namespace: string; readonly name: string } {
+  const [namespace = "", name = ""] = id.split("/");
+  if (namespace === "" || name === "") {
+    throw new ContainerError("internal", "KUBERNETES_ID", `${id} is no namespace/job`);
+  }
+  return { namespace, name };
+}
+
+/** The oldest go when there are too many. */
+function keep<T>(all: Map<string, T>, key: string, value: T): void {
+  all.delete(key);
+  all.set(key, value);
+  const [oldest] = all.keys();
+  if (all.size > REMEMBERED_MAX && oldest !== undefined) {
+    all.delete(oldest);
+  }
+}
