@@ -18,7 +18,14 @@ export interface WorkerProcess {
 export interface WorkerProcessContext {
   readonly values: Pick<
     Values<typeof upOptions>,
-    "slots" | "graceTime" | "python" | "filesDir" | "cacheDir" | "logLevel" | "logFormat"
+    | "slots"
+    | "graceTime"
+    | "python"
+    | "filesDir"
+    | "containerDir"
+    | "cacheDir"
+    | "logLevel"
+    | "logFormat"
   >;
   readonly infrastructure: Pick<Infrastructure, "natsUrl" | "dataDir">;
   readonly env: Environment;
@@ -44,6 +51,7 @@ export async function startWorkerProcess(
     ...["--server", `127.0.0.1:${grpcPort}`, "--slots", String(values.slots)],
     ...["--grace-time", `${values.graceTime}ms`, "--python", values.python],
     ...["--files-dir", values.filesDir ?? join(dataDir, "files")],
+    ...["--container-dir", values.containerDir ?? join(dataDir, "containers")],
     ...(values.cacheDir === undefined ? [] : ["--cache-dir", values.cacheDir]),
     ...["--metrics-port", "0", "--metrics-host", "127.0.0.1"],
     ...["--log-level", values.logLevel, "--log-format", values.logFormat],

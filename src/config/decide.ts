@@ -116,6 +116,11 @@ export function configDirOf(
   return values.configDir ?? join(base, "noetl");
 }
 
+/** Where the folders of tasks in containers are. */
+export function containerDirOf(values: { readonly containerDir: string | undefined }): string {
+  return values.containerDir ?? join(homedir(), ".noetl", "containers");
+}
+
 /** Where relative paths of tasks lead to. */
 export function filesDirOf(values: { readonly filesDir: string | undefined }): string {
   return values.filesDir ?? join(homedir(), ".noetl", "files");

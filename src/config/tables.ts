@@ -417,6 +417,22 @@ const workerTuning = {
     description:
       "Folder of the files that tasks name by relative paths, such as DuckDB's; default ~/.noetl/files, of up: files in its data folder",
   }),
+  containerRuntime: list({
+    default: "",
+    placeholder: "name",
+    each: {
+      pattern: /^(docker|podman|nerdctl|kubernetes)$/,
+      mustBe: "docker, podman, nerdctl or kubernetes, or several with commas",
+    },
+    hasFlag: false,
+    description:
+      "What runs containers, the preferred first; default: what works of docker, podman, nerdctl, kubernetes",
+  }),
+  containerDir: optionalText({
+    placeholder: "dir",
+    description:
+      "Folder of what containers find under /noetl, on the machine that runs them; default ~/.noetl/containers, of up: containers in its data folder",
+  }),
   resultBytes,
   ctxBytes,
 };

@@ -179,13 +179,20 @@ export interface ContainerRuntime {
   /** Containers of that platform, ended ones included. */
   list(platformId: string): Promise<readonly FoundContainer[]>;
   /**
-   * Follows the output from `sinceMs` (all of it when absent) until the container has ended or the signal is aborted.
+   * Follows the output until the container has ended or the signal is aborted.
    *
-   * @param onLine without newline, with the time that the runtime gave it, in order.
+   * @param options.sinceMs only lines that are newer, as `onLine` gave the time; absent: all.
+   * @param options.seenCount how many lines with exactly that time are known; more than these are given too.
+   *   Absent: none of that millisecond is given again.
+   * @param onLine without newline, with the time that the runtime gave it in whole milliseconds, in order.
    */
   logs(
     handle: ContainerHandle,
-    options: { readonly sinceMs?: number; readonly signal: AbortSignal },
+    options: {
+      readonly sinceMs?: number;
+      readonly seenCount?: number;
+      readonly signal: AbortSignal;
+    },
     onLine: (stream: "stdout" | "stderr", line: string, timeMs: number) => void,
   ): Promise<void>;
   /** Resolves when it has ended; rejects when the signal is aborted, and leaves it running then. */
@@ -199,6 +206,8 @@ export interface ContainerRuntime {
   collect(handle: ContainerHandle): Promise<{
     readonly result?: Uint8Array;
     readonly artifacts: readonly CollectedArtifact[];
+    /** What below `artifacts` is not among them, and why: a sentence each. */
+    readonly skipped?: readonly string[];
   }>;
   /** It, its files and its anonymous volumes. No error when there is none. */
   remove(handle: ContainerHandle): Promise<void>;
