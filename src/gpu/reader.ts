@@ -57,8 +57,8 @@ export function createReader(options: ReaderOptions): Reader {
   const fields: string[] = [...NEEDED_FIELDS, ...OTHER_FIELDS];
   let remapped: ReadonlyMap<string, string> = new Map();
   let count = 0;
-  /** As of the last whole reading. */
-  let seen: readonly SeenGpu[] = [];
+  /** Of the last reading, before they were cut. */
+  let whole: readonly SeenGpu[] = [];
 
   const askRows = async (only: readonly string[]): Promise<Rows> => {
     const answer = await smi.ask([...only, `--query-gpu=${fields.join(",")}`, CSV]);
@@ -134,27 +134,25 @@ export function createReader(options: ReaderOptions): Reader {
     if (rows.gpus.length > 0) {
       await readRemapped();
     }
-    const whole = [
+    whole = [
       ...rows.gpus.map((gpu) => withFault(gpu, remapped.get(gpu.id))),
       ...missing.map((gpu) => ({ ...gpu, fault: missingFault(gpu, problem) })),
     ];
     const reading =
       rows.gpus.length > 0 ? await readSlices(whole) : { gpus: whole, processes: undefined };
-    seen = reading.gpus;
     return { outcome: rows.outcome, ...withoutAbsent({ problem }), ...reading };
   };
 
   return {
     read,
     readProcesses: async () => {
-      if (!seen.some((gpu) => gpu.isCut)) {
+      if (!whole.some((gpu) => gpu.isCut)) {
         return askProcesses(smi);
       }
       const details = await smi.ask(["-q", "-x"]);
       const listing = await smi.ask(["-L"]);
-      const parents = [...known.values()];
       return details.isOk && listing.isOk
-        ? { processes: cutIntoSlices(parents, listing.text, details.text).processes }
+        ? cutIntoSlices(whole, listing.text, details.text)
         : { processes: undefined, problem: firstLine(`${details.text}\n${listing.text}`) };
     },
   };

@@ -49,7 +49,9 @@ export const OTHER_FIELDS = [
 /** What stands for a value that there is none of. */
 const ABSENT = /^\[?(n\/a|not supported|not found|insufficient permissions|unknown)\]?$/i;
 /** What stands for a value when the GPU itself does not answer. */
-const BROKEN = /^\[?(gpu is lost|gpu requires reset|unknown error|reset required)\]?$/i;
+const BROKEN = /^\[?(gpu is lost|gpu requires reset|reset required|unknown error)\]?$/i;
+/** Also what single sensors of healthy ones give; of its memory it means that the GPU is broken. */
+const UNCLEAR = /unknown error/i;
 
 /** Rows of a CSV answer by field; lines of another width are {@link textLines}. */
 export function parseRows(
@@ -99,7 +101,9 @@ export function parseGpu(
   if (!/^GPU-/i.test(id)) {
     return undefined;
   }
-  const broken = [...row].find(([, value]) => BROKEN.test(value));
+  const broken = [...row].find(
+    ([field, value]) => BROKEN.test(value) && (field.startsWith("memory.") || !UNCLEAR.test(value)),
+  );
   return {
     id,
     index: row.get("index") ?? "",

@@ -115,7 +115,9 @@ function number(xml: string, name: string): number | undefined {
 /** GPUs with their slices in the place of those that are cut, and the processes on what they run on. */
 export interface Cut {
   readonly gpus: readonly SeenGpu[];
-  readonly processes: readonly GpuProcess[];
+  /** Undefined: the answer was not complete. */
+  readonly processes: readonly GpuProcess[] | undefined;
+  readonly problem?: string;
 }
 
 /**
@@ -128,6 +130,10 @@ export function cutIntoSlices(gpus: readonly SeenGpu[], listing: string, xml: st
   const all = gpus.flatMap((gpu) =>
     gpu.isCut ? slicesOf(gpu, listed.get(gpu.id) ?? [], details.get(gpu.pciAddress)) : [gpu],
   );
+  if (gpus.some((gpu) => gpu.fault === undefined && !details.has(gpu.pciAddress))) {
+    const problem = "nvidia-smi -q -x does not show all GPUs.";
+    return { gpus: all, processes: undefined, problem };
+  }
   const processes = [...details.values()].flatMap((one) => one.processes);
   return { gpus: all, processes: processes.map((one) => placeProcess(one, all, details)) };
 }

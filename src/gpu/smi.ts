@@ -29,16 +29,18 @@ export interface Smi {
 const KILL_MS = 1000;
 /** More than any machine's answer; a program that prints without end is none of NVIDIA's. */
 const OUTPUT_BYTES = 16 * 1024 * 1024;
+const STOPPED: SmiAnswer = { isOk: false, text: "The worker stops.", hasHung: false };
 
 export function createSmi(options: { readonly path: string; readonly timeoutMs: number }): Smi {
   let last: Promise<unknown> = Promise.resolve();
   let current: Child | undefined;
   let stuckSinceMs: number | undefined;
+  const closed = Promise.withResolvers<void>();
   let isClosed = false;
 
   const call = async (args: readonly string[]): Promise<SmiAnswer> => {
     if (isClosed) {
-      return { isOk: false, text: "The worker stops.", hasHung: false };
+      return STOPPED;
     }
     if (stuckSinceMs !== undefined) {
       return hung(performance.now() - stuckSinceMs);
@@ -51,9 +53,9 @@ export function createSmi(options: { readonly path: string; readonly timeoutMs: 
     }
     const child = current;
     const answer = answerOf(child);
-    const inTime = await within(answer, options.timeoutMs);
-    if (inTime !== undefined) {
-      return inTime;
+    const inTime = await Promise.race([within(answer, options.timeoutMs), closed.promise]);
+    if (inTime !== undefined || isClosed) {
+      return inTime ?? STOPPED;
     }
     kill(child);
     if ((await within(answer, KILL_MS)) === undefined) {
@@ -74,6 +76,7 @@ export function createSmi(options: { readonly path: string; readonly timeoutMs: 
     },
     close: () => {
       isClosed = true;
+      closed.resolve();
       if (current !== undefined) {
         kill(current);
       }

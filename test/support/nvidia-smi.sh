@@ -32,8 +32,8 @@ living() {
 }
 case "$table" in
 xml)
-  living | awk -F '\t' '
-    NR == FNR { seen[++n] = $0; next }
+  { echo @; living; } | awk -F '\t' '
+    NR == FNR { if (NR > 1) seen[++n] = $0; next }
     /^@processes / {
       split($0, words, " ")
       for (i = 1; i <= n; i++) {

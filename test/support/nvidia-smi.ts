@@ -11,7 +11,16 @@
  *
  * All can be switched while programs use it. It needs `sh` and `awk`, and takes some 5 ms a call.
  */
-import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { makeScratchDir } from "./scratch.ts";
 
@@ -49,13 +58,17 @@ export interface NvidiaSmiStandIn {
   readonly ids: readonly string[];
   /** Command lines so far. */
   calls(): readonly string[];
+  /** Calls that have not ended. */
+  running(): number;
   setGpu(id: string, values: StandInGpu): void;
   /** In place of the GPU's line comes that text, as from a driver that has lost it; exit code 15. */
   loseGpu(id: string, text: string): void;
+  /** As of a driver that is too old for it. */
+  forgetField(field: string): void;
   addProcess(process: StandInProcess): void;
   removeProcess(pid: number): void;
   /** Calls do not return from now on; `stubborn`: nor upon SIGTERM. */
-  hang(how?: "stubborn"): void;
+  hang(how?: "plain" | "stubborn"): void;
   fail(exitCode: number, text: string): void;
   /** Ends {@link hang} and {@link fail}. */
   heal(): void;
@@ -177,6 +190,7 @@ export function makeNvidiaSmi(machine: StandInMachine = H100_X4): NvidiaSmiStand
   const path = join(dir, "nvidia-smi");
   copyFileSync(join(import.meta.dir, "nvidia-smi.sh"), path);
   const rows = new Map(machine.gpus.map((one) => [one["uuid"] ?? "", one]));
+  const fields = new Set(Object.keys(FIELDS));
   const lost = new Map<string, string>();
   const processes = new Map<number, StandInProcess>();
   const cut = new Set(machine.slices.map((slice) => slice.parent));
@@ -185,7 +199,7 @@ export function makeNvidiaSmi(machine: StandInMachine = H100_X4): NvidiaSmiStand
     renameSync(join(dir, `.${name}`), join(dir, name));
   };
   const update = (): void => {
-    write("gpus", gpuTable([...rows.values()], lost));
+    write("gpus", gpuTable([...fields], [...rows.values()], lost));
     write("list", listing(machine));
     write("xml", xml(machine));
     write("processes", processTable([...processes.values()], machine));
@@ -204,12 +218,17 @@ export function makeNvidiaSmi(machine: StandInMachine = H100_X4): NvidiaSmiStand
       existsSync(join(dir, "calls"))
         ? readFileSync(join(dir, "calls"), "utf8").trim().split("\n")
         : [],
+    running: () => processesIn(dir),
     setGpu: (id, values) => {
       rows.set(id, { ...rows.get(id), ...values });
       update();
     },
     loseGpu: (id, text) => {
       lost.set(id, text);
+      update();
+    },
+    forgetField: (field) => {
+      fields.delete(field);
       update();
     },
     addProcess: (process) => {
@@ -226,8 +245,22 @@ export function makeNvidiaSmi(machine: StandInMachine = H100_X4): NvidiaSmiStand
   };
 }
 
-function gpuTable(rows: readonly StandInGpu[], lost: ReadonlyMap<string, string>): string {
-  const fields = Object.keys(FIELDS);
+function processesIn(dir: string): number {
+  return readdirSync("/proc").filter((name) => {
+    try {
+      return /^\d+$/.test(name) && readlinkSync(`/proc/${name}/cwd`) === dir;
+    } catch {
+      // Gone in between.
+      return false;
+    }
+  }).length;
+}
+
+function gpuTable(
+  fields: readonly string[],
+  rows: readonly StandInGpu[],
+  lost: ReadonlyMap<string, string>,
+): string {
   const lines = rows.map((row) => {
     const text = lost.get(row["uuid"] ?? "");
     return text === undefined
