@@ -179,6 +179,33 @@ export const listenOptions = {
   }),
 };
 
+const kubernetesDir = text({
+  default: "/var/run/secrets/kubernetes.io/serviceaccount",
+  hasFlag: false,
+  description: "Folder with token, ca.crt and namespace of the pod's service account",
+});
+
+/** The cluster whose Jobs container tasks may be. */
+export const clusterOptions = {
+  kubernetesDir,
+  kubeconfig: optionalText({
+    placeholder: "file",
+    hasFlag: false,
+    description:
+      "Kubeconfig of the cluster for container tasks; default: the cluster that the worker is a pod of, never your own kubeconfig",
+  }),
+  kubeContext: optionalText({
+    placeholder: "name",
+    hasFlag: false,
+    description: "Context of NOETL_KUBECONFIG; default: its current one",
+  }),
+  kubernetesNamespace: optionalText({
+    placeholder: "name",
+    hasFlag: false,
+    description: "Namespace of container tasks that name none; default: the worker's own, or noetl",
+  }),
+};
+
 export const secretOptions = {
   encryptionKey: secret(
     optionalText({
@@ -215,11 +242,7 @@ export const secretOptions = {
     hasFlag: false,
     description: "Kubernetes API (provider kubernetes); default: that of the cluster it runs in",
   }),
-  kubernetesDir: text({
-    default: "/var/run/secrets/kubernetes.io/serviceaccount",
-    hasFlag: false,
-    description: "Folder with token, ca.crt and namespace of the pod's service account",
-  }),
+  kubernetesDir,
   vaultAddr: url({
     env: "VAULT_ADDR",
     schemes: ["http", "https"],
@@ -401,6 +424,7 @@ const gpuOptions = {
 
 const workerTuning = {
   ...gpuOptions,
+  ...clusterOptions,
   slots: integer({
     default: 8,
     min: 1,

@@ -1,8 +1,12 @@
 /** Finds what can run containers here. */
+import type { Logger } from "../observability/log.ts";
 import type { CliEnvironment } from "./cli-process.ts";
 import { CliRuntime } from "./cli-runtime.ts";
 import { DIALECTS } from "./dialect.ts";
 import type { DetectedRuntime } from "./host.ts";
+import type { ClusterOptions } from "./kubernetes/access.ts";
+import { hasCluster, openCluster } from "./kubernetes/access.ts";
+import { KubernetesRuntime } from "./kubernetes/runtime.ts";
 import type { ContainerRuntime, RuntimeName } from "./runtime.ts";
 
 export interface DetectOptions {
@@ -12,6 +16,8 @@ export interface DetectOptions {
   readonly dir: string;
   /** Only these, in this order; empty: all that are there, in the order of {@link FACTORIES}. */
   readonly names: readonly RuntimeName[];
+  readonly cluster: ClusterOptions;
+  readonly log: Logger;
 }
 
 /** One kind of runtime. */
@@ -32,6 +38,11 @@ const FACTORIES: readonly RuntimeFactory[] = [
       return new CliRuntime({ dialect, program, env, dir });
     },
   })),
+  {
+    name: "kubernetes",
+    isThere: ({ cluster }) => hasCluster(cluster),
+    create: ({ cluster, log }) => new KubernetesRuntime(() => openCluster(cluster), log),
+  },
 ];
 
 /** Asks all at the same time, which takes seconds at most; those that can be used come first. */

@@ -46,5 +46,6 @@ export function quiet(write: (line: string) => void = () => undefined): Logger {
 export function runtimeOf(cluster: StandInCluster, log: Logger = quiet()): KubernetesRuntime {
   const headers = { authorization: `Bearer ${cluster.token}` };
   const credentials = () => Promise.resolve({ headers, tls: {} });
-  return new KubernetesRuntime({ server: cluster.url, namespace: "noetl", credentials }, log);
+  const access = { server: cluster.url, namespace: "noetl", credentials };
+  return new KubernetesRuntime(() => Promise.resolve(access), log);
 }

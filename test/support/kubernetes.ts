@@ -68,7 +68,8 @@ export interface StandInOptions {
 }
 
 export class StandInCluster implements AsyncDisposable {
-  readonly #token: string;
+  /** That of the next requests. */
+  token: string;
   readonly #tls: StandInOptions["tls"];
   readonly #objects = new Map<string, StandInObject>();
   readonly #changes: Change[] = [];
@@ -89,7 +90,7 @@ export class StandInCluster implements AsyncDisposable {
   onTerm: (pod: StandInObject) => void = (pod) => this.vanish(pod.metadata.name);
 
   constructor({ token = "stand-in-token", tls }: StandInOptions = {}) {
-    this.#token = token;
+    this.token = token;
     this.#tls = tls;
     this.up();
   }
@@ -99,10 +100,6 @@ export class StandInCluster implements AsyncDisposable {
   }
 
   port = 0;
-
-  get token(): string {
-    return this.#token;
-  }
 
   /** Takes its port again after {@link down}, with all that it had. */
   up(): void {
@@ -401,7 +398,7 @@ export class StandInCluster implements AsyncDisposable {
     const text = await request.text();
     const body = text === "" ? undefined : (JSON.parse(text) as StandInObject);
     this.seen.push({ method: request.method, path: url.pathname, query: url.searchParams, body });
-    if (request.headers.get("authorization") !== `Bearer ${this.#token}`) {
+    if (request.headers.get("authorization") !== `Bearer ${this.token}`) {
       return refuse(401, "Unauthorized", "Unauthorized");
     }
     const fault = this.faults.shift();

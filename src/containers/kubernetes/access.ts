@@ -2,8 +2,11 @@
  * How a worker reaches the API of its cluster: as the service account of its pod, or by a kubeconfig that
  * a setting names. A developer's own kubeconfig (`KUBECONFIG`, `~/.kube/config`) is never looked at.
  */
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { errorMessage } from "../../core/errors.ts";
+import { ContainerError } from "../runtime.ts";
 
 export interface ClusterOptions {
   /** `KUBERNETES_SERVICE_HOST`, set in every pod of a cluster. */
@@ -45,18 +48,34 @@ export interface TlsOptions {
 const CREDENTIALS_AGE_MS = 60_000;
 const DEFAULT_NAMESPACE = "noetl";
 
-/**
- * @returns undefined when this is no pod of a cluster and no setting names a kubeconfig.
- * @throws Error for a kubeconfig that cannot be read, or an account without a certificate.
- */
-export async function findCluster(options: ClusterOptions): Promise<ClusterAccess | undefined> {
-  if (options.kubeconfig !== undefined) {
-    return await kubeconfigAccess(options.kubeconfig, options);
+/** True in a pod of a cluster, and where a setting names a kubeconfig. */
+export function hasCluster({ kubeconfig, serviceHost, accountDir }: ClusterOptions): boolean {
+  const isPod = serviceHost !== undefined && existsSync(join(accountDir, "token"));
+  return kubeconfig !== undefined || isPod;
+}
+
+/** @throws ContainerError when there is no cluster, or what leads to it cannot be read. */
+export async function openCluster(options: ClusterOptions): Promise<ClusterAccess> {
+  const { kubeconfig, serviceHost, servicePort = "443" } = options;
+  try {
+    if (kubeconfig !== undefined) {
+      return await kubeconfigAccess(kubeconfig, options);
+    }
+    if (serviceHost !== undefined && hasCluster(options)) {
+      return await accountAccess(serviceHost, servicePort, options);
+    }
+  } catch (error) {
+    throw unreadable(error);
   }
-  const { serviceHost, servicePort = "443", accountDir } = options;
-  const hasToken =
-    serviceHost !== undefined && (await Bun.file(join(accountDir, "token")).exists());
-  return hasToken ? await accountAccess(`${serviceHost}`, servicePort, options) : undefined;
+  throw new ContainerError(
+    "not_found",
+    "KUBERNETES_ABSENT",
+    "this worker is no pod of a cluster with a service account's token, and NOETL_KUBECONFIG names no other",
+  );
+}
+
+function unreadable(error: unknown): ContainerError {
+  return new ContainerError("auth", "KUBERNETES_ACCESS", errorMessage(error));
 }
 
 async function accountAccess(

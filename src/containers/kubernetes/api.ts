@@ -60,20 +60,22 @@ const BACKOFF = { minMs: 200, maxMs: 10_000 };
 const MESSAGE_CHARS_MAX = 2000;
 
 export class KubernetesApi {
-  readonly #access: ClusterAccess;
+  readonly #open: () => Promise<ClusterAccess>;
   readonly #log: Logger;
+  #access: Promise<ClusterAccess> | undefined;
 
-  constructor(access: ClusterAccess, log: Logger) {
-    this.#access = access;
+  /** @param open called when first needed, and again where it failed. */
+  constructor(open: () => Promise<ClusterAccess>, log: Logger) {
+    this.#open = open;
     this.#log = log;
   }
 
-  get namespace(): string {
-    return this.#access.namespace;
-  }
-
-  get server(): string {
-    return this.#access.server;
+  async access(): Promise<ClusterAccess> {
+    this.#access ??= this.#open().catch((error: unknown) => {
+      this.#access = undefined;
+      throw error;
+    });
+    return await this.#access;
   }
 
   /**
@@ -133,12 +135,13 @@ export class KubernetesApi {
   }
 
   async #fetch(request: ApiRequest, signal: AbortSignal, isRefused: boolean): Promise<Response> {
+    const access = await this.access();
     const { headers, tls } = await this.#reading(request, signal, () =>
-      this.#access.credentials(isRefused),
+      access.credentials(isRefused),
     );
     const body = request.body === undefined ? undefined : JSON.stringify(request.body);
     const type = request.verb === "patch" ? "application/merge-patch+json" : "application/json";
-    const url = `${this.#access.server}${pathOf(request)}`;
+    const url = `${access.server}${pathOf(request)}`;
     return await this.#reading(request, signal, () =>
       fetch(url, {
         method: METHODS[request.verb],
@@ -166,10 +169,10 @@ export class KubernetesApi {
     }
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
     const isDistrust = /CERT|SELF_SIGNED|UNABLE_TO_/.test(code);
-    const where = `Kubernetes at ${this.#access.server}`;
+    const text = errorMessage(error);
     return isDistrust
-      ? new KubernetesApiError(request, 495, "Certificate", `${where} is not trusted: ${code}`)
-      : new KubernetesApiError(request, 0, "NoAnswer", `${where}: ${errorMessage(error)}`);
+      ? new KubernetesApiError(request, 495, "Certificate", `The cluster is not trusted: ${text}`)
+      : new KubernetesApiError(request, 0, "NoAnswer", `The cluster does not answer: ${text}`);
   }
 }
 

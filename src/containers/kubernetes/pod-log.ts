@@ -14,7 +14,9 @@ import { containerOf, isEnded, isJobOver, newestPod } from "./verdict.ts";
 export interface PodLogOptions {
   readonly api: KubernetesApi;
   readonly namespace: string;
+  /** As in {@link ContainerRuntime.logs}. */
   readonly sinceMs?: number;
+  readonly seenCount?: number;
   readonly signal: AbortSignal;
   readonly onLine: (stream: "stdout" | "stderr", line: string, timeMs: number) => void;
 }
@@ -23,6 +25,8 @@ export interface PodLogOptions {
 interface Mark {
   time: string;
   count: number;
+  /** Lines so far with the millisecond from which the caller knows some. */
+  sinceCount: number;
 }
 
 /** Of a container that has ended: for the rest of a stream that does not end with it. */
@@ -32,7 +36,7 @@ const WAIT_MS = 60_000;
 
 /** Until the container has ended and all it wrote was read; returns early when the signal is aborted. */
 export async function followLog(followed: FollowedJob, options: PodLogOptions): Promise<void> {
-  const mark: Mark = { time: "", count: 0 };
+  const mark: Mark = { time: "", count: 0, sinceCount: 0 };
   const { signal } = options;
   /** Pods read to their end; a Job that may try again makes another. */
   const done = new Set<string>();
@@ -84,8 +88,9 @@ async function readLog(
   pod: PodObject,
   hasEnded: boolean,
   mark: Mark,
-  { api, namespace, sinceMs = 0, signal, onLine }: PodLogOptions,
+  options: PodLogOptions,
 ): Promise<boolean> {
+  const { api, namespace, sinceMs = 0, signal, onLine } = options;
   const fromMs = Math.max(sinceMs, mark.time === "" ? 0 : Date.parse(mark.time));
   const stop = new AbortController();
   const limit = AbortSignal.any([signal, stop.signal]);
@@ -95,7 +100,7 @@ async function readLog(
   try {
     for await (const text of api.stream(logRequest(namespace, pod, !hasEnded, fromMs), limit)) {
       const line = parseLine(text);
-      if (line.timeMs < sinceMs || (line.time !== "" && line.time < known)) {
+      if (line.time !== "" && line.time < known) {
         continue;
       }
       if (line.time === known && again > 0) {
@@ -103,7 +108,9 @@ async function readLog(
         continue;
       }
       remember(mark, line.time);
-      onLine("stdout", line.text, line.timeMs);
+      if (isNew(line, mark, options)) {
+        onLine("stdout", line.text, line.timeMs);
+      }
     }
     return true;
   } catch (error) {
@@ -112,6 +119,18 @@ async function readLog(
     stop.abort();
     await watcher;
   }
+}
+
+/** False: the caller has it from an earlier reading. */
+function isNew({ timeMs }: LogLine, mark: Mark, { sinceMs, seenCount }: PodLogOptions): boolean {
+  if (sinceMs === undefined || timeMs > sinceMs) {
+    return true;
+  }
+  if (timeMs < sinceMs || seenCount === undefined) {
+    return false;
+  }
+  mark.sinceCount++;
+  return mark.sinceCount > seenCount;
 }
 
 function settle(error: unknown, signal: AbortSignal, stop: AbortSignal): boolean {

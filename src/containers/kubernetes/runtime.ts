@@ -38,6 +38,8 @@ const PATIENT_MS = 600_000;
 const PULL_MS = 300_000;
 /** A kubelet keeps the end of a longer one: no whole JSON any more. */
 const RESULT_BYTES_MAX = 4095;
+const RESULT_CUT =
+  "result.json has more than the 4 KiB that a cluster keeps of it: print the result as the last line instead";
 const REMEMBERED_MAX = 1000;
 
 export class KubernetesRuntime implements ContainerRuntime {
@@ -47,16 +49,16 @@ export class KubernetesRuntime implements ContainerRuntime {
   readonly #log: Logger;
   readonly #watches = new Map<string, JobWatch>();
   /** In which there may be Jobs of this worker. */
-  readonly #namespaces: Set<string>;
+  readonly #namespaces = new Set<string>();
   /** By image: given to `pull`, of use once the Job is made. */
   readonly #logins = new Map<string, RegistryLogin>();
   /** By handle, for as long as the worker lives. */
   readonly #pullTimeouts = new Map<string, number>();
 
-  constructor(access: ClusterAccess, log: Logger) {
+  /** @param open called when first needed. */
+  constructor(open: () => Promise<ClusterAccess>, log: Logger) {
     this.#log = log.child({ component: "kubernetes" });
-    this.#api = new KubernetesApi(access, this.#log);
-    this.#namespaces = new Set([access.namespace]);
+    this.#api = new KubernetesApi(open, this.#log);
   }
 
   async probe(): Promise<RuntimeFacts> {
@@ -64,7 +66,7 @@ export class KubernetesRuntime implements ContainerRuntime {
     try {
       const signal = AbortSignal.timeout(PROBE_MS);
       const version = await this.#api.version(signal);
-      const namespace = this.#api.namespace;
+      const { namespace } = await this.#api.access();
       const missing = await missingRights(this.#api, namespace, signal);
       const problem = `the worker's service account may not ${missing.join(", ")} in the namespace ${namespace}: give it the Role of src/containers/README.md`;
       return {
@@ -92,7 +94,8 @@ export class KubernetesRuntime implements ContainerRuntime {
   }
 
   async start(spec: ContainerSpec, signal: AbortSignal): Promise<StartedContainer> {
-    const parts = buildJob(spec, this.#api.namespace, this.#logins.get(spec.image));
+    const access = await this.#api.access();
+    const parts = buildJob(spec, access.namespace, this.#logins.get(spec.image));
     const { namespace, name } = parts;
     const handle = { id: `${namespace}/${name}`, name };
     keep(this.#pullTimeouts, handle.id, spec.cluster?.pullTimeoutMs ?? PULL_MS);
@@ -108,8 +111,9 @@ export class KubernetesRuntime implements ContainerRuntime {
 
   /** Of the worker's namespace, and of all others in which it has had a Job. */
   async list(platformId: string): Promise<readonly FoundContainer[]> {
+    const own = (await this.#api.access()).namespace;
     const lists = await Promise.all(
-      [...this.#namespaces].map((namespace) => this.#list(namespace, platformId)),
+      [...this.#namespaces.add(own)].map((namespace) => this.#list(namespace, platformId)),
     );
     return lists.flat();
   }
@@ -130,7 +134,11 @@ export class KubernetesRuntime implements ContainerRuntime {
 
   async logs(
     handle: ContainerHandle,
-    options: { readonly sinceMs?: number; readonly signal: AbortSignal },
+    options: {
+      readonly sinceMs?: number;
+      readonly seenCount?: number;
+      readonly signal: AbortSignal;
+    },
     onLine: (stream: "stdout" | "stderr", line: string, timeMs: number) => void,
   ): Promise<void> {
     const { namespace, name } = placeOf(handle);
@@ -172,6 +180,7 @@ export class KubernetesRuntime implements ContainerRuntime {
   async collect(handle: ContainerHandle): Promise<{
     readonly result?: Uint8Array;
     readonly artifacts: readonly CollectedArtifact[];
+    readonly skipped?: readonly string[];
   }> {
     const { namespace, name } = placeOf(handle);
     const query = { labelSelector: `job-name=${name}` };
@@ -183,8 +192,7 @@ export class KubernetesRuntime implements ContainerRuntime {
     const isFromTask = done?.reason === "Completed" || done?.reason === "Error";
     const result = new TextEncoder().encode(isFromTask ? (done.message ?? "") : "");
     if (result.length > RESULT_BYTES_MAX) {
-      this.#log.warn("result.json is cut off: a cluster keeps 4 KiB of it", { job: handle.id });
-      return { artifacts: [] };
+      return { artifacts: [], skipped: [RESULT_CUT] };
     }
     return { artifacts: [], ...(result.length === 0 ? {} : { result }) };
   }
@@ -217,14 +225,14 @@ export class KubernetesRuntime implements ContainerRuntime {
     try {
       return await call(signal);
     } catch (error) {
-      throw signal.aborted ? this.#away(ms) : explain(error);
+      throw signal.aborted ? away(ms) : explain(error);
     }
   }
+}
 
-  #away(ms: number): ContainerError {
-    const text = `Kubernetes at ${this.#api.server} did not answer for ${ms / 1000} s`;
-    return new ContainerError("connection", "KUBERNETES_AWAY", text, true);
-  }
+function away(ms: number): ContainerError {
+  const text = `The cluster did not answer for ${ms / 1000} s`;
+  return new ContainerError("connection", "KUBERNETES_AWAY", text, true);
 }
 
 /** @throws ContainerError for an id that is none of ours. */

@@ -66,7 +66,10 @@ describe("a Job that succeeds", () => {
     const { cluster, runtime, handle, pod } = await running();
     await using _ = cluster;
     cluster.endPod(pod, { exitCode: 0, message: "1".repeat(4096) });
-    expect(await runtime.collect(handle)).toEqual({ artifacts: [] });
+    expect(await runtime.collect(handle)).toEqual({
+      artifacts: [],
+      skipped: [expect.stringContaining("result.json has more than the 4 KiB")],
+    });
   });
 
   test("fails with its exit code, and no cause", async () => {
@@ -518,13 +521,21 @@ describe("the log", () => {
   test("begins where another worker stopped", async () => {
     const { cluster, runtime, handle, pod } = await running();
     await using _ = cluster;
-    cluster.say(pod, "old", "2026-11-23T06:00:00.100000000Z");
-    cluster.say(pod, "new", "2026-11-23T06:00:00.300000000Z");
+    cluster.say(pod, "one", "2026-11-23T06:00:00.100000001Z");
+    cluster.say(pod, "two", "2026-11-23T06:00:00.2Z");
+    cluster.say(pod, "three", "2026-11-23T06:00:00.200000003Z");
+    cluster.say(pod, "four", "2026-11-23T06:00:00.3Z");
     cluster.endPod(pod, { exitCode: 0 });
-    const lines: string[] = [];
-    const sinceMs = Date.parse("2026-11-23T06:00:00.200Z");
-    await runtime.logs(handle, { sinceMs, signal: NEVER }, (_stream, line) => lines.push(line));
-    expect(lines).toEqual(["new"]);
+    const read = async (more: { readonly seenCount?: number }): Promise<readonly string[]> => {
+      const lines: string[] = [];
+      const sinceMs = Date.parse("2026-11-23T06:00:00.200Z");
+      const options = { sinceMs, signal: NEVER, ...more };
+      await runtime.logs(handle, options, (_stream, line) => lines.push(line));
+      return lines;
+    };
+    expect(await read({ seenCount: 1 })).toEqual(["three", "four"]);
+    expect(await read({ seenCount: 2 })).toEqual(["four"]);
+    expect(await read({})).toEqual(["four"]);
   });
 
   test("ends with the signal", async () => {
