@@ -159,9 +159,9 @@ function container(
   };
 }
 
-/** Kubernetes would put variables in place of `$(NAME)`; a task's own text stays as it is. */
+/** Kubernetes would put variables in place of `$(NAME)` and one `$` in place of two: a task's text stays as it is. */
 function literal(text: string): string {
-  return text.replaceAll("$(", "$$(");
+  return text.replaceAll("$", () => "$$");
 }
 
 function containerSecurity(spec: ContainerSpec): V1SecurityContext {
