@@ -4,6 +4,8 @@ import type { Bus } from "../bus/bus.ts";
 import type { Values } from "../config/option.ts";
 import type { metricsOptions } from "../config/tables.ts";
 import { AppError } from "../core/errors.ts";
+import type { RuntimeFacts } from "../engine/command.ts";
+import type { Gpu } from "../engine/gpu.ts";
 import type { Logger } from "../observability/log.ts";
 import type { ProbeServer, Readiness } from "../observability/probe-server.ts";
 import { startProbeServer } from "../observability/probe-server.ts";
@@ -18,6 +20,8 @@ export interface WorkerParts {
   worker: Pick<Worker, "status"> | undefined;
   /** What its machine lacks, by kind of tool. */
   lacking?: ReadonlyMap<string, string>;
+  runtimes?: readonly RuntimeFacts[];
+  gpus?: { current(): readonly Gpu[] };
 }
 
 export interface WorkerProbes extends ProbeServer {
@@ -61,8 +65,9 @@ function startSomewhere(start: (port: number) => ProbeServer, log: Logger): Prob
   }
 }
 
-function readinessOf({ bus, worker, lacking = new Map() }: WorkerParts): Readiness {
-  const { state = "starting", isConnected = false, slots, freeSlots } = worker?.status ?? {};
+function readinessOf({ bus, worker, lacking = new Map(), ...machine }: WorkerParts): Readiness {
+  const status = worker?.status;
+  const { state = "starting", isConnected = false, slots, freeSlots, parked = 0 } = status ?? {};
   const isOnBus = bus?.isConnected ?? false;
   return {
     isReady: state === "working" && isConnected && isOnBus,
@@ -72,8 +77,29 @@ function readinessOf({ bus, worker, lacking = new Map() }: WorkerParts): Readine
       nats: isOnBus ? "connected" : "not connected",
       slots: slots ?? 0,
       free_slots: freeSlots ?? 0,
+      ...(parked === 0 ? {} : { parked }),
+      ...machineDetails(machine),
       ...(lacking.size === 0 ? {} : { lacks: Object.fromEntries(lacking) }),
     },
+  };
+}
+
+function machineDetails({ runtimes = [], gpus }: Pick<WorkerParts, "runtimes" | "gpus">) {
+  const present = gpus?.current() ?? [];
+  return {
+    ...(runtimes.length === 0
+      ? {}
+      : {
+          runtimes: Object.fromEntries(
+            runtimes.map(({ name, version, isUsable, problem }) => [
+              name,
+              isUsable ? version : (problem ?? "not usable"),
+            ]),
+          ),
+        }),
+    ...(present.length === 0
+      ? {}
+      : { gpus: Object.fromEntries(present.map(({ id, state }) => [id, state])) }),
   };
 }
 

@@ -48,6 +48,7 @@ export interface ContainerList {
 export interface ContainerHost {
   /** Told once the worker is registered. */
   identify(identity: HostIdentity): void;
+  identity(): HostIdentity;
   /** All of this platform, whoever started them, ended ones included. */
   list(): Promise<ContainerList>;
   /** Stops and removes it; resolves when nothing of it is left. */

@@ -18,19 +18,20 @@ export function processIdentity(pid: number = process.pid): string {
 }
 
 /**
- * True only when that is certain: it lived in this pid namespace, and is gone or its id belongs to another
- * process by now. A process that was killed and that nobody has waited for yet is dead.
+ * `dead` and `alive` only when that is certain: it lived in this pid namespace, and is gone, or its id belongs
+ * to another process by now; or it is there. A process that was killed and that nobody has waited for yet is
+ * dead; one that is stopped is alive.
  */
-export function isDeadProcess(identity: string): boolean {
+export function processState(identity: string): "dead" | "alive" | "unknown" {
   const [namespace, pid, startTime] = identity.split(":");
   if (namespace === undefined || namespace !== ownNamespace() || !/^\d+$/.test(pid ?? "")) {
-    return false;
+    return "unknown";
   }
   try {
-    return startTimeOf(Number(pid)) !== startTime;
+    return startTimeOf(Number(pid)) === startTime ? "alive" : "dead";
   } catch {
     // Something is there that this process may not look at.
-    return false;
+    return "unknown";
   }
 }
 

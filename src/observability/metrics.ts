@@ -374,6 +374,10 @@ export interface WorkerMetrics {
   readonly logLines: Tally;
   /** {reason: heartbeat|nats}. */
   readonly reconnects: Tally;
+  /** Commands whose work goes on outside this machine, in no slot. */
+  readonly parked: Level;
+  /** {outcome: adopted|removed}: containers that no command of the worker held. */
+  readonly containersFound: Tally;
   /** 1 while it pulls work. */
   readonly ready: Level;
 }
@@ -415,6 +419,12 @@ function runMetrics(registry: MetricsRegistry) {
     concurrentDispatches: registry.gauge("noetl_worker_concurrent_dispatches", "Running now."),
     slots: registry.gauge("noetl_worker_slots", "Commands it may run at once."),
     leasesLost: registry.counter("noetl_worker_leases_lost_total", "Commands lost to another."),
+    parked: registry.gauge("noetl_worker_parked", "Commands that hold no slot, such as Jobs."),
+    containersFound: registry.counter(
+      "noetl_worker_containers_found_total",
+      "Containers of dead workers and of lost commands.",
+      ["outcome"],
+    ),
   };
 }
 

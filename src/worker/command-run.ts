@@ -2,8 +2,9 @@
  * Runs one command: the tasks of its pipeline, one after another, with the retries and jumps that
  * their policies ask for (src/engine/pipeline.ts decides, this file acts).
  *
- * Short waits are spent here; for longer ones, for what the server runs and for a task of another pool the
- * slot is given back (`yielded`), and the run goes on later from the state that is reported.
+ * Short waits are spent here; for longer ones, for what the server runs, for a task of another pool or with
+ * other GPUs, and for each try of a durable task the slot is given back (`yielded`), and the run goes on later
+ * from the state that is reported. So the payload of a command whose container is found says all of its run.
  */
 import { sleep } from "../core/clock.ts";
 import type { Json } from "../core/json.ts";
@@ -15,9 +16,11 @@ import type { TaskOutcome } from "../engine/output.ts";
 import type { PipelineNext, PipelineRun } from "../engine/pipeline.ts";
 import { currentTask, retriedOf, settleTask } from "../engine/pipeline.ts";
 import { isServerKind } from "../engine/server-task.ts";
+import type { AdoptedCommand, ToolCommand } from "../tools/tool.ts";
 import { CredentialError } from "../tools/tool.ts";
 import { limitClaim } from "./claim-frame.ts";
 import { CommandSecrets } from "./command-secrets.ts";
+import type { CommandSlot } from "./command-slot.ts";
 import { stopReason } from "./held-commands.ts";
 import { LogGate } from "./log-gate.ts";
 import type { LogShipper } from "./log-shipper.ts";
@@ -46,15 +49,17 @@ export interface CommandRunOptions
 /**
  * Never rejects for what a playbook or the outside world does.
  *
- * @param stop aborted with a `StopReason`.
- * @returns undefined when there is nothing to report: the command is lost.
+ * @param adopted set: another worker began it, under the same attempt.
+ * @returns undefined when there is nothing to report: the command is lost, or left to the next worker.
  */
 export async function runCommand(
   options: CommandRunOptions,
   command: ClaimedCommand,
-  stop: AbortSignal,
+  slot: CommandSlot,
+  adopted?: AdoptedCommand,
 ): Promise<CommandOutcome | undefined> {
-  const run = new CommandRun(options, command, stop);
+  const { stop } = slot;
+  const run = new CommandRun(options, command, slot, adopted);
   const outcome = await run.execute();
   if (outcome === undefined || outcome.status === "cancelled" || outcome.status === "released") {
     return outcome;
@@ -84,19 +89,36 @@ class CommandRun {
   readonly secrets: CommandSecrets;
   readonly #options: CommandRunOptions;
   readonly #command: ClaimedCommand;
+  readonly #toolCommand: ToolCommand;
+  readonly #slot: CommandSlot;
   readonly #stop: AbortSignal;
   readonly #limits: WorkerLimits;
   readonly #refs: CommandRefs;
   readonly #gates = new Map<string, LogGate>();
-  readonly #startMs = performance.now();
+  /** When its limit began to count, as performance.now() would have said it. */
+  readonly #startMs: number;
   #pipeline: PipelineState;
   /** Where this command has begun. */
   #begun: PipelineState;
 
-  constructor(options: CommandRunOptions, command: ClaimedCommand, stop: AbortSignal) {
+  constructor(
+    options: CommandRunOptions,
+    command: ClaimedCommand,
+    slot: CommandSlot,
+    adopted: AdoptedCommand | undefined,
+  ) {
+    const { stop } = slot;
+    const { executionId, commandId, attempt, claimedAtMs } = command;
+    const ageMs = adopted === undefined ? 0 : Math.max(0, Date.now() - claimedAtMs);
     this.#options = options;
     this.#command = command;
+    this.#toolCommand = {
+      ...{ executionId, commandId, attempt },
+      ...(adopted === undefined ? {} : { adopted }),
+    };
+    this.#slot = slot;
     this.#stop = stop;
+    this.#startMs = performance.now() - ageMs;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#pipeline = command.payload.pipeline;
     this.#begun = this.#pipeline;
@@ -139,11 +161,12 @@ class CommandRun {
         return this.#fail(next.error, next.value, next);
       }
       this.#pipeline = next.pipeline;
-      if (next.kind === "retry" && next.delayMs > INLINE_WAIT_MS_MAX) {
-        return this.#yield(next.delayMs);
+      const delayMs = next.kind === "retry" ? next.delayMs : 0;
+      if (delayMs > INLINE_WAIT_MS_MAX || (delayMs > 0 && this.#isForOthers())) {
+        return this.#yield(delayMs);
       }
-      if (next.kind === "retry" && next.delayMs > 0) {
-        await sleep(next.delayMs, this.#stop);
+      if (delayMs > 0) {
+        await sleep(delayMs, this.#stop);
       }
       if (this.#stop.aborted) {
         return this.stopped();
@@ -185,11 +208,22 @@ class CommandRun {
     return { client, workerId, run: this.#run, refs: this.#refs, stop: this.#stop };
   }
 
-  /** A sub-playbook, a wait, or a task of another pool that this command has come to. */
+  /** What this command has come to is a sub-playbook or a wait, or wants a command of its own. */
   #isForOthers(): boolean {
     const task = currentTask(this.#run);
+    return isServerKind(task.kind) || (this.#hasProgress && this.#wantsOwnCommand(task));
+  }
+
+  /** Or it was parked, and no slot is free for what comes next. */
+  #wantsOwnCommand(task: Task): boolean {
     const isElsewhere = task.pool !== undefined && task.pool !== this.#options.pool;
-    return isServerKind(task.kind) || (isElsewhere && this.#hasProgress);
+    const first = this.#command.payload.step.tasks[this.#begun.position];
+    return (
+      isElsewhere ||
+      this.#slot.isParked ||
+      this.#options.tools.get(task.kind)?.description.isDurable === true ||
+      (task.gpu !== first?.gpu && JSON.stringify(task.gpu) !== JSON.stringify(first?.gpu))
+    );
   }
 
   get #hasProgress(): boolean {
@@ -208,10 +242,9 @@ class CommandRun {
       secrets: this.secrets,
       taskLog,
       log,
-      command: this.#command,
+      command: this.#toolCommand,
       gpus: this.#command.gpus ?? [],
-      park: () => undefined,
-      stop: this.#stop,
+      slot: this.#slot,
       timeoutMs: this.#timeoutOf(task),
     });
     taskLog.end();
@@ -229,12 +262,14 @@ class CommandRun {
   /** The shorter of the task's own limit and what is left for the command. */
   #timeoutOf(task: Task): number | undefined {
     const { timeoutMs } = this.#command.payload;
-    const leftMs =
-      timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - this.#startMs);
-    if (leftMs === undefined || task.timeoutMs === undefined) {
-      return leftMs ?? task.timeoutMs;
-    }
-    return Math.min(leftMs, task.timeoutMs);
+    const spentMs = performance.now() - this.#startMs;
+    const isBegun = this.#toolCommand.adopted !== undefined;
+    const limits = [
+      ...(timeoutMs === undefined ? [] : [timeoutMs - spentMs]),
+      ...(task.timeoutMs === undefined ? [] : [task.timeoutMs - (isBegun ? spentMs : 0)]),
+    ];
+    // An adopted task whose time is over must begin all the same: its tool ends what is there.
+    return limits.length === 0 ? undefined : Math.max(isBegun ? 1 : 0, Math.min(...limits));
   }
 
   /** A failure to load what a rule looks into fails the task. */
@@ -272,9 +307,12 @@ class CommandRun {
       case "cancelled":
         return { status: "cancelled" };
       case "lost":
+      case "left":
         return undefined;
       case "shutdown":
-        return task?.isIdempotent === false ? this.#interrupted(task) : this.#handBack();
+        return task?.isIdempotent === false && !this.#slot.wasLeft
+          ? this.#interrupted(task)
+          : this.#handBack();
     }
   }
 

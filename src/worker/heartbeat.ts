@@ -20,7 +20,7 @@ import type { WorkerOptions } from "./options.ts";
 const RECONNECT_BACKOFF = { minMs: 100, maxMs: 1000 };
 
 export interface HeartbeatOptions
-  extends Pick<WorkerOptions, "client" | "log" | "metrics" | "workerId"> {
+  extends Pick<WorkerOptions, "client" | "gpus" | "log" | "metrics" | "workerId"> {
   readonly held: HeldCommands;
   readonly pullAgeMs: () => number;
   readonly isDraining: () => boolean;
@@ -63,6 +63,12 @@ export class HeartbeatKeeper {
     this.#stream?.send(this.#heartbeat(0));
   }
 
+  /** Registers again, because the worker can say more of itself. */
+  registerAgain(): void {
+    this.#mustRegister = true;
+    void this.#register();
+  }
+
   close(): void {
     this.#stopped.abort();
     clearInterval(this.#timer);
@@ -82,6 +88,7 @@ export class HeartbeatKeeper {
 
   #heartbeat(eventLoopLagMs: number): Heartbeat {
     const { held, workerId, pullAgeMs, isDraining } = this.#options;
+    const gpus = this.#options.gpus?.current() ?? [];
     return {
       workerId,
       held: held.leased(),
@@ -90,6 +97,7 @@ export class HeartbeatKeeper {
       eventLoopLagMs,
       ...this.#meter(),
       isDraining: isDraining(),
+      ...(gpus.length === 0 ? {} : { gpus }),
     };
   }
 

@@ -1,7 +1,9 @@
 /** What a worker is made of. */
 import type { Bus } from "../bus/bus.ts";
+import type { ContainerHost, Runtimes } from "../containers/host.ts";
 import type { WorkerId } from "../core/ids.ts";
 import type { LogLine } from "../engine/command.ts";
+import type { GpuInventory } from "../gpu/inventory.ts";
 import type { Logger } from "../observability/log.ts";
 import type { WorkerMetrics } from "../observability/metrics.ts";
 import type { WorkerClient } from "../rpc/client.ts";
@@ -27,12 +29,31 @@ export interface WorkerOptions {
   readonly metrics: WorkerMetrics;
   /** Names visible to templates as `env.*`. */
   readonly env: Readonly<Record<string, string>>;
+  /** Its containers; absent: no tool starts any. */
+  readonly containers?: (ContainerHost & Pick<Runtimes, "facts">) | undefined;
+  /** Its GPUs; absent: it has none. */
+  readonly gpus?: Pick<GpuInventory, "current" | "setLeases" | "holdBack"> | undefined;
+  /** Default `wait`. */
+  readonly drain?: DrainMode | undefined;
+  /** Commands whose work goes on elsewhere, such as Jobs of a cluster, at most; default 1,000. */
+  readonly parkedMax?: number | undefined;
   /** What running commands get to end by themselves after the stop; default 30,000. */
   readonly graceMs?: number | undefined;
   /** Each line of a tool that is not dropped, secrets masked. */
   readonly onLog?: ((line: LogLine) => void) | undefined;
   readonly limits?: Partial<WorkerLimits> | undefined;
 }
+
+/**
+ * What becomes of what runs when the worker is told to stop:
+ * - `wait`: it may end within the grace period, then it is stopped and handed back.
+ * - `stop`: it is stopped and handed back at once.
+ * - `leave`: containers run on, and the next worker on this machine takes them over, if it comes before their
+ *   leases end; all else as with `wait`.
+ *
+ * What runs in a cluster is handed to other workers in any case, and runs on.
+ */
+export type DrainMode = "wait" | "stop" | "leave";
 
 export interface WorkerLimits {
   /** Values above go to the result store; bytes of JSON text. Default 64 KiB. */

@@ -2,7 +2,8 @@
  * One try of one task: render, check, run, and nothing but an outcome comes back.
  *
  * The tool is stopped by its signal, on a timeout and on a stop from outside. One that goes on
- * running all the same is left behind after {@link STOP_WAIT_MS}, so that it cannot keep the slot.
+ * running all the same is left behind after {@link STOP_WAIT_MS}, so that it cannot keep the slot. A durable
+ * one never is: as long as it has not proven that what it started is gone, nobody else may have the GPUs.
  */
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
@@ -22,10 +23,12 @@ import type { Logger } from "../observability/log.ts";
 import type { Tools } from "../tools/registry.ts";
 import { configFailure, thrownFailure, unlessStopped } from "../tools/task-error.ts";
 import type { Tool, ToolCall, ToolCommand } from "../tools/tool.ts";
+import { LEAVE } from "../tools/tool.ts";
 import type { ArtifactClient } from "./artifacts.ts";
 import { createArtifacts } from "./artifacts.ts";
 import { rawFieldsOf } from "./code-fields.ts";
 import type { CommandSecrets } from "./command-secrets.ts";
+import type { CommandSlot } from "./command-slot.ts";
 import type { CommandRefs } from "./ref-store.ts";
 import type { TaskLog } from "./task-log.ts";
 
@@ -42,9 +45,7 @@ export interface TaskTry {
   readonly log: Logger;
   readonly command: ToolCommand;
   readonly gpus: readonly GpuGrant[];
-  readonly park: () => void;
-  /** Aborted when the command is stopped from outside. */
-  readonly stop: AbortSignal;
+  readonly slot: CommandSlot;
   /** For this try; undefined: no limit. */
   readonly timeoutMs: number | undefined;
 }
@@ -65,7 +66,7 @@ export async function tryTask(attempt: TaskTry): Promise<TaskOutcome> {
     attempt.secrets.beginTry();
     const outcome = await tryOnce(attempt, tool);
     // A token that ended early, or was revoked: once more with a new one.
-    return isUnauthorized(outcome) && !attempt.stop.aborted && (await attempt.secrets.renew())
+    return isUnauthorized(outcome) && !attempt.slot.stop.aborted && (await attempt.secrets.renew())
       ? await tryOnce(attempt, tool)
       : outcome;
   } catch (error) {
@@ -118,11 +119,15 @@ async function expandObject(
 }
 
 async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<TaskOutcome> {
-  const { secrets, refs, taskLog, timeoutMs, stop } = attempt;
-  const limit = limitedSignal(stop, timeoutMs);
-  const leftBehind = watchStop(limit.signal, () => {
-    attempt.log.error("A tool did not stop when told to and is left behind", {
-      tool: tool.description.kind,
+  const { secrets, refs, taskLog, timeoutMs, slot } = attempt;
+  const { kind, isDurable = false } = tool.description;
+  const stop = isDurable ? durableStop(slot) : { signal: slot.stop, end: noop };
+  const limit = limitedSignal(stop.signal, timeoutMs);
+  const stopMs = tool.stopMs?.(call.config) ?? STOP_WAIT_MS;
+  const leftBehind = watchStop({ signal: limit.signal, stopMs, isDurable }, () => {
+    attempt.log.error("A tool did not stop when told to", {
+      tool: kind,
+      is_left_behind: !isDurable,
       step: attempt.run.step.name,
       execution_id: attempt.run.data.executionId,
     });
@@ -135,17 +140,33 @@ async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<Ta
     resolve: (ref: string) => unlessStopped(refs.load(ref), limit.signal),
     command: attempt.command,
     gpus: attempt.gpus,
-    park: attempt.park,
+    park: () => slot.park(),
     get artifacts() {
       return secrets.maskArtifacts(createArtifacts(attempt.client, limit.signal));
     },
   };
+  slot.begin({ kind, isDurable, stopMs });
   try {
     return await Promise.race([tool.run(call, context), leftBehind.outcome]);
   } finally {
+    slot.end();
+    stop.end();
     limit.end();
     leftBehind.end();
   }
+}
+
+const noop = (): void => undefined;
+
+/** A durable tool learns whether to end what it has started, or only itself. */
+function durableStop(slot: CommandSlot) {
+  const stop = new AbortController();
+  const pass = (): void => stop.abort(slot.leave() ? LEAVE : slot.stop.reason);
+  slot.stop.addEventListener("abort", pass, { once: true });
+  if (slot.stop.aborted) {
+    pass();
+  }
+  return { signal: stop.signal, end: () => slot.stop.removeEventListener("abort", pass) };
 }
 
 /** `stop`, or the end of the time: whichever comes first. */
@@ -159,14 +180,23 @@ function limitedSignal(stop: AbortSignal, timeoutMs: number | undefined) {
 }
 
 /** Its outcome comes only if the tool does not end by itself after it was told to. */
-function watchStop(signal: AbortSignal, onLeftBehind: () => void) {
+function watchStop(
+  {
+    signal,
+    stopMs,
+    isDurable,
+  }: { readonly signal: AbortSignal; readonly stopMs: number; readonly isDurable: boolean },
+  onLate: () => void,
+) {
   const { promise, resolve } = Promise.withResolvers<TaskOutcome>();
   let timer: Timer | undefined;
   const arm = (): void => {
     timer = setTimeout(() => {
-      onLeftBehind();
-      resolve(failed(timeoutFailure("the task was told to stop and did not")));
-    }, STOP_WAIT_MS);
+      onLate();
+      if (!isDurable) {
+        resolve(failed(timeoutFailure("the task was told to stop and did not")));
+      }
+    }, stopMs);
   };
   signal.addEventListener("abort", arm, { once: true });
   const end = (): void => {

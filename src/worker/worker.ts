@@ -11,38 +11,53 @@
  *   period and is then stopped and handed back. Leases are kept meanwhile.
  * - stopped: the server is told, so that nobody has to wait for a lease.
  *
- * Nothing survives a crash of the worker, and nothing needs to: its leases run out and its commands
- * are handed out again under a new attempt, whose fence refuses whatever the old one still says.
+ * Nothing survives a crash of the worker but its containers: the next worker on the machine takes them over
+ * (adoption.ts). Other commands need not: their leases run out and they are handed out again under a new
+ * attempt, whose fence refuses whatever the old one still says.
  */
+import { processIdentity } from "../containers/process-identity.ts";
 import { retry } from "../core/backoff.ts";
-import { sleep } from "../core/clock.ts";
 import { errorMessage } from "../core/errors.ts";
 import type { Service } from "../core/service.ts";
-import type { ClaimedCommand, CommandOutcome, WorkerRegistration } from "../engine/command.ts";
+import type {
+  ClaimedCommand,
+  CommandOutcome,
+  RuntimeFacts,
+  WorkerRegistration,
+} from "../engine/command.ts";
 import { failure } from "../engine/failure.ts";
 import type { RegistrationAnswer } from "../rpc/handlers.ts";
+import type { AdoptedCommand } from "../tools/tool.ts";
+import { Adoption } from "./adoption.ts";
 import { ClaimLoop } from "./claim-loop.ts";
 import type { CommandRunOptions } from "./command-run.ts";
 import { runCommand } from "./command-run.ts";
+import type { CommandSlot } from "./command-slot.ts";
+import { createSlot } from "./command-slot.ts";
+import { drain, within } from "./drain.ts";
+import { GpuLeases } from "./gpu-leases.ts";
 import { HeartbeatKeeper } from "./heartbeat.ts";
 import type { HeldEntry } from "./held-commands.ts";
-import { HeldCommands } from "./held-commands.ts";
+import { HeldCommands, stopReason } from "./held-commands.ts";
 import { LogShipper } from "./log-shipper.ts";
 import type { WorkerOptions } from "./options.ts";
 import { DEFAULT_LIMITS } from "./options.ts";
 import { RefStore } from "./ref-store.ts";
+import type { ReportEnd } from "./reporter.ts";
 import { Reporter } from "./reporter.ts";
 
 const GRACE_MS = 30_000;
+/** What was left on this machine gets its slots before new work, if that is found out soon. */
+const FIRST_LOOK_MS = 500;
 const REGISTER_BACKOFF = { minMs: 200, maxMs: 1000 };
-/** How long stopped tools and last reports may take after the grace period. */
-const ABORT_WAIT_MS = 8000;
 const GOODBYE_WAIT_MS = 2000;
 
 export interface WorkerStatus {
   readonly state: "registering" | "working" | "draining" | "stopped";
   readonly slots: number;
   readonly freeSlots: number;
+  /** Commands in no slot, because their work goes on elsewhere. */
+  readonly parked: number;
   /** False when no server has answered a heartbeat for as long as a lease lasts. */
   readonly isConnected: boolean;
   /** Milliseconds since the last answer to a pull; 0 while nothing is asked for. */
@@ -67,13 +82,19 @@ class PoolWorker implements Worker {
   readonly #shipper: LogShipper;
   readonly #runOptions: CommandRunOptions;
   readonly #drain = Promise.withResolvers<void>();
+  readonly #gpuLeases: GpuLeases;
+  readonly #adoption: Adoption | undefined;
+  #runtimes: readonly RuntimeFacts[] = [];
+  #hasLeft = false;
   #heartbeats: HeartbeatKeeper | undefined;
   #state: WorkerStatus["state"] = "registering";
 
   constructor(options: WorkerOptions) {
     this.name = `worker ${options.pool}`;
     this.#options = options;
-    this.#held = new HeldCommands(options.slots, () => this.#claims.pull());
+    this.#held = new HeldCommands(options.slots, () => this.#claims.pull(), options.parkedMax);
+    this.#gpuLeases = new GpuLeases(options.gpus);
+    this.#adoption = this.#createAdoption();
     this.#claims = new ClaimLoop({
       ...options,
       held: this.#held,
@@ -91,6 +112,7 @@ class PoolWorker implements Worker {
       state: this.#state,
       slots: this.#held.slots,
       freeSlots: this.#held.freeSlots,
+      parked: this.#held.parkedCount,
       isConnected: this.#heartbeats?.isConnected ?? false,
       pullAgeMs: this.#claims.pullAgeMs,
     };
@@ -99,21 +121,25 @@ class PoolWorker implements Worker {
   async run(signal: AbortSignal): Promise<void> {
     const registration = await this.#registerUntilDone(signal);
     if (registration !== undefined) {
+      const stopped = Promise.race([aborted(signal), this.#drain.promise]);
       this.#work(registration);
-      await Promise.race([aborted(signal), this.#drain.promise]);
+      await this.#look(registration, stopped);
+      this.#claims.start();
+      await stopped;
       await this.#end();
     }
     this.#state = "stopped";
   }
 
   #work(registration: RegistrationAnswer): void {
-    const { metrics, log, pool, slots, client, workerId } = this.#options;
+    const { metrics, log, pool, slots, client, workerId, gpus } = this.#options;
     this.#heartbeats = new HeartbeatKeeper(
       {
         client,
         log,
         metrics,
         workerId,
+        gpus,
         held: this.#held,
         pullAgeMs: () => this.#claims.pullAgeMs,
         isDraining: () => this.#state === "draining",
@@ -122,11 +148,50 @@ class PoolWorker implements Worker {
       },
       registration,
     );
-    this.#claims.start();
     this.#state = "working";
     metrics.slots.set(slots);
     metrics.ready.set(1);
     log.info("Worker ready", { worker_id: workerId, pool, slots });
+  }
+
+  /** Looks for what was left here. Nobody waits long for a runtime that hangs. */
+  async #look({ platformId }: RegistrationAnswer, stopped: Promise<void>): Promise<void> {
+    const { containers, workerId } = this.#options;
+    if (containers === undefined || this.#adoption === undefined) {
+      return;
+    }
+    containers.identify({ platformId, workerId, process: processIdentity() });
+    this.#adoption.start();
+    void containers.facts().then((facts) => {
+      this.#runtimes = facts;
+      if (facts.length > 0) {
+        this.#heartbeats?.registerAgain();
+      }
+    });
+    await within(FIRST_LOOK_MS, Promise.race([this.#adoption.firstPass, stopped]));
+  }
+
+  #createAdoption(): Adoption | undefined {
+    const { containers } = this.#options;
+    return containers === undefined
+      ? undefined
+      : new Adoption({
+          ...this.#options,
+          containers,
+          isHeld: (command) => this.#held.has(command),
+          start: (command) => this.#adopt(command),
+        });
+  }
+
+  /** A command whose container was found; it takes a slot even when none is free. */
+  #adopt(command: ClaimedCommand): void {
+    const { executionId, commandId, attempt, loggedUntilMs } = command;
+    if (this.#held.get(commandId) === undefined) {
+      const entry = this.#held.take({ executionId, commandId, attempt });
+      void this.#run(command, entry, loggedUntilMs === undefined ? {} : { loggedUntilMs });
+      // It may have been cancelled meanwhile: the answer says so.
+      this.#heartbeats?.send();
+    }
   }
 
   /** Undefined when the worker was stopped before a server answered. */
@@ -155,9 +220,12 @@ class PoolWorker implements Worker {
   get #registration(): WorkerRegistration {
     const { workerId, name, pool, slots, hostname, pid, version, labels } = this.#options;
     const { metricsUrl, tools } = this.#options;
+    const gpus = this.#options.gpus?.current() ?? [];
     return {
       ...{ workerId, name, pool, slots, hostname, pid, version, labels, tools: tools.kinds },
       ...(metricsUrl === undefined ? {} : { metricsUrl }),
+      ...(this.#runtimes.length === 0 ? {} : { runtimes: this.#runtimes }),
+      ...(gpus.length === 0 ? {} : { gpus }),
     };
   }
 
@@ -170,26 +238,70 @@ class PoolWorker implements Worker {
   }
 
   /** Runs, reports, gives the slot back. Never rejects. */
-  async #run(command: ClaimedCommand, entry: HeldEntry): Promise<void> {
-    const { metrics } = this.#options;
+  async #run(command: ClaimedCommand, entry: HeldEntry, adopted?: AdoptedCommand): Promise<void> {
+    const slot = createSlot(this.#held, entry);
     const startedAtMs = Date.now();
     entry.state = "running";
-    metrics.concurrentDispatches.set(this.#held.countRunning());
-    const outcome = await this.#execute(command, entry);
+    this.#gpuLeases.add(command);
+    this.#count();
+    const outcome = await this.#execute(command, slot, adopted);
     entry.state = "reporting";
-    metrics.concurrentDispatches.set(this.#held.countRunning());
-    if (outcome !== undefined) {
-      await this.#report(command, entry, startedAtMs, outcome);
-    }
+    this.#count();
+    const end =
+      outcome === undefined ? "dropped" : await this.#report(command, entry, startedAtMs, outcome);
     this.#held.release(entry);
+    this.#gpuLeases.remove(command);
+    this.#count();
+    this.#settle(command, slot, end);
   }
 
-  async #execute(command: ClaimedCommand, entry: HeldEntry): Promise<CommandOutcome | undefined> {
+  #count(): void {
+    const { metrics } = this.#options;
+    metrics.concurrentDispatches.set(this.#held.countRunning());
+    metrics.parked.set(this.#held.parkedCount);
+  }
+
+  /**
+   * What is kept to be found again goes once nobody will look for it. A report that was refused may mean that
+   * another worker has taken the command over: then a server is asked.
+   */
+  #settle(command: ClaimedCommand, slot: CommandSlot, end: ReportEnd): void {
+    const { log, tools } = this.#options;
+    if (slot.durableKinds.size === 0) {
+      return;
+    }
+    if (slot.wasLeft || end !== "accepted") {
+      this.#adoption?.look(command.gpus);
+      return;
+    }
+    const { executionId, commandId, attempt } = command;
+    for (const kind of slot.durableKinds) {
+      tools
+        .get(kind)
+        ?.settled?.({ executionId, commandId, attempt })
+        .catch((error: unknown) => {
+          log.warn("Cannot remove what a task has left", {
+            command_id: commandId,
+            error: errorMessage(error),
+          });
+          this.#adoption?.look(command.gpus);
+        });
+    }
+  }
+
+  async #execute(
+    command: ClaimedCommand,
+    slot: CommandSlot,
+    adopted: AdoptedCommand | undefined,
+  ): Promise<CommandOutcome | undefined> {
     if (this.#state !== "working") {
       return { status: "released", reason: "the worker was stopped" };
     }
     try {
-      return await runCommand(this.#runOptions, command, entry.stop.signal);
+      const outcome = await runCommand(this.#runOptions, command, slot, adopted);
+      return stopReason(slot.stop) === "left" && slot.stop.aborted
+        ? (outcome ?? (await this.#leave(command)))
+        : outcome;
     } catch (error) {
       this.#options.log.error("A command failed by a bug", {
         command_id: command.commandId,
@@ -200,16 +312,25 @@ class PoolWorker implements Worker {
     }
   }
 
+  /** What has no container yet has nothing that the next worker could find. */
+  async #leave(command: ClaimedCommand): Promise<CommandOutcome | undefined> {
+    if ((await this.#adoption?.hasContainer(command)) === false) {
+      return { status: "released", reason: "the worker was stopped" };
+    }
+    this.#hasLeft = true;
+    return undefined;
+  }
+
   /** What is lost in the meantime is not reported. */
   async #report(
     { executionId, commandId, attempt }: ClaimedCommand,
     entry: HeldEntry,
     startedAtMs: number,
     outcome: CommandOutcome,
-  ): Promise<void> {
+  ): Promise<ReportEnd> {
     const { workerId, pool } = this.#options;
     const isIdle = this.#state === "working" && this.#held.freeSlots > 0;
-    await this.#reporter.report(
+    return await this.#reporter.report(
       {
         ...{ executionId, commandId, attempt, workerId, startedAtMs, outcome },
         ...(isIdle ? { nextPool: pool } : {}),
@@ -219,21 +340,25 @@ class PoolWorker implements Worker {
   }
 
   async #end(): Promise<void> {
-    const { graceMs = GRACE_MS, metrics, log } = this.#options;
+    const { graceMs = GRACE_MS, drain: mode = "wait", metrics, log } = this.#options;
     this.#state = "draining";
     metrics.ready.set(0);
-    log.info("Worker draining", { running: this.#held.countRunning(), grace_ms: graceMs });
+    log.info("Worker draining", { running: this.#held.countRunning(), grace_ms: graceMs, mode });
     this.#heartbeats?.send();
+    const looked = this.#adoption?.stop() ?? Promise.resolve();
     await this.#claims.stop();
-    if (!(await within(graceMs, this.#held.empty()))) {
-      this.#held.stopAll("shutdown");
-      if (!(await within(ABORT_WAIT_MS, this.#held.empty()))) {
-        this.#reporter.giveUp();
-      }
+    const onLeave = (): void => this.#heartbeats?.send();
+    if (!(await drain({ held: this.#held, mode, graceMs, onLeave }))) {
+      this.#reporter.giveUp();
     }
+    await within(GOODBYE_WAIT_MS, looked);
     await within(GOODBYE_WAIT_MS, this.#shipper.close());
     this.#heartbeats?.close();
-    await within(GOODBYE_WAIT_MS, this.#deregister());
+    if (this.#hasLeft) {
+      log.info("Containers run on; the next worker on this machine takes them over");
+    } else {
+      await within(GOODBYE_WAIT_MS, this.#deregister());
+    }
     log.info("Worker stopped");
   }
 
@@ -244,17 +369,6 @@ class PoolWorker implements Worker {
       this.#options.log.warn("Cannot say goodbye to a server", { error: errorMessage(error) });
     }
   }
-}
-
-/** True if `done` resolved in time. */
-async function within(ms: number, done: Promise<void>): Promise<boolean> {
-  const timer = new AbortController();
-  const isDone = await Promise.race([
-    done.then(() => true),
-    sleep(ms, timer.signal).then(() => false),
-  ]);
-  timer.abort();
-  return isDone;
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

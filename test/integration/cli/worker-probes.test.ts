@@ -10,6 +10,7 @@ const WORKING: WorkerStatus = {
   state: "working",
   slots: 4,
   freeSlots: 3,
+  parked: 0,
   isConnected: true,
   pullAgeMs: 0,
 };
