@@ -12,6 +12,7 @@ export interface CliOptions {
   readonly signal?: AbortSignal;
   /** Takes lines of both streams as they come, for progress. */
   readonly onLine?: (line: string) => void;
+  readonly cwd?: string;
 }
 
 export interface CliResult {
@@ -31,7 +32,7 @@ const OUTPUT_GRACE_MS = 200;
  */
 export async function runCli(words: readonly string[], options: CliOptions): Promise<CliResult> {
   options.signal?.throwIfAborted();
-  const child = spawnCli(words, options.env);
+  const child = spawnCli(words, options.env, options.cwd);
   let isLate = false;
   const timer = setTimeout(() => {
     isLate = true;
@@ -56,7 +57,7 @@ export async function runCli(words: readonly string[], options: CliOptions): Pro
 }
 
 /** Starts it in a process group of its own, so that no signal of a terminal reaches it. */
-export function spawnCli(words: readonly string[], env: CliEnvironment): CliProcess {
+export function spawnCli(words: readonly string[], env: CliEnvironment, cwd?: string): CliProcess {
   try {
     return Bun.spawn([...words], {
       env: { ...env },
@@ -64,6 +65,7 @@ export function spawnCli(words: readonly string[], env: CliEnvironment): CliProc
       stdout: "pipe",
       stderr: "pipe",
       detached: true,
+      ...(cwd === undefined ? {} : { cwd }),
     });
   } catch (error) {
     throw startError(words[0] ?? "", error);

@@ -34,10 +34,10 @@ import {
   collectTaskFolder,
   fillTaskFolder,
   isForeign,
-  isMarkedStopped,
   listOldFolders,
   makeTaskFolder,
   markStopped,
+  readEndMarks,
   readFolderOwner,
   removeTaskFolder,
   taskFolder,
@@ -150,7 +150,8 @@ export class CliRuntime implements ContainerRuntime {
     env: CliEnvironment,
   ): Promise<StartedContainer> {
     return await this.#cli.whileAway(async () => {
-      const result = await this.#cli.tryCall(words, { env, timeoutMs: START_MS });
+      const cwd = taskFolder(this.#dir, spec.name).dir;
+      const result = await this.#cli.tryCall(words, { env, cwd, timeoutMs: START_MS });
       if (result.exitCode === 0) {
         return { id: lastLine(result.stdout), name: spec.name };
       }
@@ -183,7 +184,10 @@ export class CliRuntime implements ContainerRuntime {
     if (found.status !== "created") {
       return { ...handle, wasThere: true, startedAtMs: found.startedAtMs };
     }
-    const { exitCode, stderr } = await this.#cli.call(["start", found.id], { timeoutMs: START_MS });
+    const { exitCode, stderr } = await this.#cli.call(["start", found.id], {
+      timeoutMs: START_MS,
+      cwd: taskFolder(this.#dir, spec.name).dir,
+    });
     if (exitCode !== 0) {
       throw startError(this.name, spec.name, stderr);
     }
@@ -316,8 +320,11 @@ export class CliRuntime implements ContainerRuntime {
     { signal }: { readonly signal: AbortSignal },
   ): Promise<ContainerEnd> {
     const finish = await this.#watch.untilEnded(handle.id, signal);
-    const isOurStop = await isMarkedStopped(taskFolder(this.#dir, handle.name));
-    return await containerEnd(this.#cli, finish, isOurStop);
+    return await containerEnd(
+      this.#cli,
+      finish,
+      await readEndMarks(taskFolder(this.#dir, handle.name)),
+    );
   }
 
   async stop(handle: ContainerHandle, graceMs: number): Promise<void> {

@@ -22,6 +22,7 @@ export interface CallOptions {
   /** How long a daemon may be away. Default 15 s. */
   readonly outageMs?: number;
   readonly env?: CliEnvironment;
+  readonly cwd?: string;
   /** Told when the daemon was away. */
   readonly onOutage?: () => void;
 }
@@ -46,10 +47,12 @@ export class Cli {
   /** One try, whatever comes of it. */
   async tryCall(words: readonly string[], options: CallOptions = {}): Promise<CliResult> {
     const { program, env } = this.access;
+    const { signal, cwd, timeoutMs = TIMEOUT_MS } = options;
     return await runCli([program, ...words], {
       env: { ...env, ...options.env },
-      timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      timeoutMs,
+      ...(signal === undefined ? {} : { signal }),
+      ...(cwd === undefined ? {} : { cwd }),
     });
   }
 

@@ -6,6 +6,7 @@ import type { Inspection } from "./inspection.ts";
 import { findOomKill } from "./kernel-log.ts";
 import type { ContainerEnd } from "./runtime.ts";
 import { ContainerError } from "./runtime.ts";
+import type { EndMarks } from "./task-folder.ts";
 
 /** A command that cannot be run ends its container at once. */
 const INIT_FAILURE_MS = 3000;
@@ -18,23 +19,26 @@ const KILLED_CODES: ReadonlySet<number> = new Set([137, 143, 255]);
 export async function containerEnd(
   cli: Cli,
   { inspection, hadOutage }: ContainerFinish,
-  isOurStop: boolean,
+  { isStopped, isOom }: EndMarks,
 ): Promise<ContainerEnd> {
   const { exitCode, startedAtMs, endedAtMs } = inspection;
   await checkInit(cli, inspection);
-  const proof = exitCode === 0 || isOurStop ? undefined : oomProof(inspection);
+  const proof = exitCode === 0 || isStopped ? undefined : oomProof(inspection, isOom);
   const end = { exitCode, startedAtMs, endedAtMs };
   if (proof !== undefined) {
     return { ...end, cause: { kind: "oom_host", proof } };
   }
-  if (hadOutage && !isOurStop && KILLED_CODES.has(exitCode)) {
+  if (hadOutage && !isStopped && KILLED_CODES.has(exitCode)) {
     return { ...end, cause: { kind: "worker_lost", proof: `${cli.name} went away meanwhile` } };
   }
   return end;
 }
 
-function oomProof({ id, isOomKilled }: Inspection): string | undefined {
-  return isOomKilled ? "the runtime says OOMKilled" : findOomKill(id);
+function oomProof({ id, isOomKilled }: Inspection, isOom: boolean): string | undefined {
+  if (isOomKilled) {
+    return "the runtime says OOMKilled";
+  }
+  return isOom ? "conmon saw the control group run out of memory" : findOomKill(id);
 }
 
 /** The init is the container's first process, so only its words tell a missing command from one that failed. */

@@ -27,6 +27,8 @@ export interface TaskFolder {
   readonly mountDir: string;
   readonly logFile: string;
   readonly envFile: string;
+  /** Podman's monitor makes it in the folder that its container was started from, when memory ran out. */
+  readonly oomFile: string;
 }
 
 /** Whose a folder is, for those whose container is gone. */
@@ -54,6 +56,7 @@ export function taskFolder(root: string, name: string): TaskFolder {
     mountDir: join(dir, "noetl"),
     logFile: join(dir, "output.log"),
     envFile: join(dir, "env"),
+    oomFile: join(dir, "oom"),
   };
 }
 
@@ -234,8 +237,19 @@ export async function markStopped({ dir }: TaskFolder): Promise<void> {
   await writeFile(join(dir, "stopped"), "").catch(missing);
 }
 
-export async function isMarkedStopped({ dir }: TaskFolder): Promise<boolean> {
-  return (await stat(join(dir, "stopped")).catch(missing)) !== undefined;
+/** What the folder says of its container's end. */
+export async function readEndMarks({ dir, oomFile }: TaskFolder): Promise<EndMarks> {
+  const [stopped, oom] = await Promise.all(
+    [join(dir, "stopped"), oomFile].map((path) => stat(path).catch(missing)),
+  );
+  return { isStopped: stopped !== undefined, isOom: oom !== undefined };
+}
+
+export interface EndMarks {
+  /** By us. */
+  readonly isStopped: boolean;
+  /** Podman's monitor saw that memory ran out. */
+  readonly isOom: boolean;
 }
 
 export async function readFolderOwner({ dir }: TaskFolder): Promise<FolderOwner | undefined> {
