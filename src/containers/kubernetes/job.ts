@@ -26,6 +26,8 @@ export const CONTAINER = "task";
 
 /** Long enough for a worker to come back after a night; whoever has the outcome removes the Job. */
 const TTL_SECONDS = 86_400;
+/** Both mean that of the pod. */
+const NETWORKS = new Set(["default", "bridge"]);
 const PULL_POLICIES = { always: "Always", missing: "IfNotPresent", never: "Never" } as const;
 
 /** @throws ContainerError of kind `schema` or `limit` for what a cluster cannot do. */
@@ -70,15 +72,13 @@ export function buildJob(
   };
 }
 
-function checkPossible({ network, resources, user, capabilities }: ContainerSpec): void {
-  if (network === "none" || network === "host") {
+/** Ulimits and pids are the node's business: they are left out. */
+function checkPossible({ network, user, capabilities }: ContainerSpec): void {
+  if (!NETWORKS.has(network)) {
     throw impossible(
       `network: ${network}`,
-      "a NetworkPolicy of the namespace decides what its pods may reach",
+      "leave it out; a NetworkPolicy of the namespace decides what its pods may reach",
     );
-  }
-  if (resources.ulimits.length > 0) {
-    throw impossible("ulimits", "the node's container runtime sets them");
   }
   if (user !== undefined && !/^\d+(:\d+)?$/.test(user)) {
     throw impossible(`user: ${user}`, "name it by number, uid or uid:gid");
@@ -88,7 +88,7 @@ function checkPossible({ network, resources, user, capabilities }: ContainerSpec
   }
 }
 
-export function impossible(what: string, instead: string): ContainerError {
+function impossible(what: string, instead: string): ContainerError {
   return new ContainerError(
     "schema",
     "NOT_ON_KUBERNETES",
@@ -115,7 +115,7 @@ function podSpec(spec: ContainerSpec, name: string, secrets: readonly JobSecret[
     ...(cluster.nodeSelector === undefined ? {} : { nodeSelector: { ...cluster.nodeSelector } }),
     ...(cluster.tolerations === undefined
       ? {}
-      : { tolerations: cluster.tolerations.map((toleration) => ({ ...toleration })) }),
+      : { tolerations: cluster.tolerations.map(camelKeys) }),
     ...(cluster.runtimeClass === undefined ? {} : { runtimeClassName: cluster.runtimeClass }),
     ...(pullSecrets.length === 0
       ? {}
@@ -123,6 +123,13 @@ function podSpec(spec: ContainerSpec, name: string, secrets: readonly JobSecret[
     containers: [container(spec, name, volumeMounts)],
     volumes,
   };
+}
+
+/** `toleration_seconds`, as playbooks write it, is `tolerationSeconds`. */
+function camelKeys<T>(fields: Readonly<Record<string, T>>): Record<string, T> {
+  const camel = (name: string): string =>
+    name.replaceAll(/_([a-z])/g, (_all, letter: string) => letter.toUpperCase());
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [camel(name), value]));
 }
 
 function podSecurity(user: string | undefined): NonNullable<V1PodSpec["securityContext"]> {

@@ -16,10 +16,12 @@ interface Mounted {
 
 /** @throws ContainerError for what would reach a file of the node. */
 export function volumesOf(spec: ContainerSpec, secretName: string): Volumes {
+  const { shmBytes } = spec.resources;
   const mounted: Mounted[] = [
     ownFolder(),
-    ...(spec.resources.shmBytes === undefined ? [] : [sharedMemory(spec.resources.shmBytes)]),
-    ...(needsTemporaryFolder(spec) ? [emptyFolder("tmp", "/tmp")] : []),
+    ...(shmBytes === undefined || hasMount(spec, "/dev/shm") ? [] : [sharedMemory(shmBytes)]),
+    // Programs expect to write there, also where the image's own files are read-only.
+    ...(spec.isRootWritable || hasMount(spec, "/tmp") ? [] : [emptyFolder("tmp", "/tmp")]),
     ...spec.mounts.map((mount, index) => given(mount, `mount-${index}`)),
   ];
   const files = inputFiles(spec, secretName);
@@ -45,9 +47,8 @@ function sharedMemory(bytes: number): Mounted {
   };
 }
 
-/** Programs expect to write there, also where the image's own files are read-only. */
-function needsTemporaryFolder({ isRootWritable, mounts }: ContainerSpec): boolean {
-  return !isRootWritable && mounts.every(({ target }) => target.replace(/\/+$/, "") !== "/tmp");
+function hasMount({ mounts }: ContainerSpec, path: string): boolean {
+  return mounts.some(({ target }) => target.replace(/\/+$/, "") === path);
 }
 
 /** Each file by itself: the folder around them stays writable. */

@@ -24,14 +24,22 @@ const FULL = specOf({
     "input.json": new TextEncoder().encode("{}"),
     "files/train.py": new TextEncoder().encode("pass"),
   },
-  resources: { cpu: 1.5, memoryBytes: 2 ** 30, shmBytes: 2 ** 26, pids: 100, ulimits: [] },
+  resources: {
+    cpu: 1.5,
+    memoryBytes: 2 ** 30,
+    shmBytes: 2 ** 26,
+    pids: 100,
+    ulimits: ["memlock=-1:-1"],
+  },
   gpus: { ids: [], count: 2 },
   capabilities: ["CAP_SYS_NICE"],
   cluster: {
     namespace: "science",
     serviceAccount: "trainer",
     nodeSelector: { "nvidia.com/gpu.product": "NVIDIA-H200" },
-    tolerations: [{ key: "nvidia.com/gpu", operator: "Exists", effect: "NoSchedule" }],
+    tolerations: [
+      { key: "nvidia.com/gpu", operator: "Exists", effect: "NoExecute", toleration_seconds: 60 },
+    ],
     runtimeClass: "nvidia",
     requests: { cpu: "500m" },
     limits: { "ephemeral-storage": "1Gi" },
@@ -84,6 +92,9 @@ describe("a Job", () => {
       terminationGracePeriodSeconds: 10,
       runtimeClassName: "nvidia",
       imagePullSecrets: [{ name: "team" }, { name: `${name}-registry` }],
+      tolerations: [
+        { key: "nvidia.com/gpu", operator: "Exists", effect: "NoExecute", tolerationSeconds: 60 },
+      ],
       securityContext: { runAsUser: 1000, runAsGroup: 2000, runAsNonRoot: true },
     });
     expect(container?.resources).toEqual({
@@ -137,7 +148,6 @@ describe("a Job", () => {
   const refused: readonly (readonly [string, Partial<ContainerSpec>, string])[] = [
     ["network: none", { network: "none" }, "NetworkPolicy"],
     ["a user by name", { user: "nobody" }, "by number"],
-    ["ulimits", { resources: { ulimits: ["memlock=-1:-1"] } }, "ulimits"],
     [
       "files of the node",
       { mounts: [{ type: "bind", source: "/etc", target: "/etc", isReadOnly: true }] },
