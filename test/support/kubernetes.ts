@@ -4,49 +4,9 @@
  * part only as far as a test tells it to. It refuses what a real one refuses: unknown fields, names that are
  * taken, tokens that it does not know, watches from before it forgot.
  */
+import type { StandInObject } from "./kubernetes-objects.ts";
+import { matches, now, StandInObjects } from "./kubernetes-objects.ts";
 import { manifestProblems } from "./kubernetes-schema.ts";
-
-export interface StandInMeta {
-  name: string;
-  namespace?: string;
-  uid?: string;
-  resourceVersion?: string;
-  creationTimestamp?: string;
-  deletionTimestamp?: string;
-  labels?: Record<string, string>;
-  annotations?: Record<string, string>;
-  ownerReferences?: { uid: string; name: string; kind: string; apiVersion: string }[];
-}
-
-/** An object of the cluster; tests look into it as they like. */
-export interface StandInObject {
-  metadata: StandInMeta;
-  // biome-ignore lint/suspicious/noExplicitAny: a manifest, whose fields tests name
-  [field: string]: any;
-}
-
-interface Change {
-  readonly version: number;
-  readonly kind: string;
-  readonly namespace: string;
-  readonly type: "ADDED" | "MODIFIED" | "DELETED";
-  readonly object: StandInObject;
-}
-
-interface Watcher {
-  readonly kind: string;
-  readonly namespace: string;
-  readonly selector: string;
-  send(line: unknown): void;
-  end(): void;
-}
-
-interface LogReader {
-  readonly pod: string;
-  readonly sinceMs: number;
-  send(line: string): void;
-  end(): void;
-}
 
 export interface Seen {
   readonly method: string;
@@ -67,19 +27,12 @@ export interface StandInOptions {
   readonly tls?: { readonly cert: string; readonly key: string };
 }
 
-export class StandInCluster implements AsyncDisposable {
+export class StandInCluster extends StandInObjects implements AsyncDisposable {
   /** That of the next requests. */
   token: string;
   readonly #tls: StandInOptions["tls"];
-  readonly #objects = new Map<string, StandInObject>();
-  readonly #changes: Change[] = [];
-  readonly #watchers = new Set<Watcher>();
-  readonly #logs = new Map<string, string[]>();
-  readonly #readers = new Set<LogReader>();
   readonly #forbidden = new Set<string>();
   #server: ReturnType<typeof Bun.serve> | undefined;
-  #version = 1000;
-  #oldest = 0;
   /** Answers to the next requests, in place of their own: `503`. */
   readonly faults: number[] = [];
   /** All requests so far. */
@@ -90,6 +43,7 @@ export class StandInCluster implements AsyncDisposable {
   onTerm: (pod: StandInObject) => void = (pod) => this.vanish(pod.metadata.name);
 
   constructor({ token = "stand-in-token", tls }: StandInOptions = {}) {
+    super();
     this.token = token;
     this.#tls = tls;
     this.up();
@@ -117,8 +71,7 @@ export class StandInCluster implements AsyncDisposable {
   async down(): Promise<void> {
     await this.#server?.stop(true);
     this.#server = undefined;
-    this.#watchers.clear();
-    this.#readers.clear();
+    this.clearStreams();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -132,41 +85,6 @@ export class StandInCluster implements AsyncDisposable {
 
   allow(what: string): void {
     this.#forbidden.delete(what);
-  }
-
-  /** Ends all watches, which then cannot go on where they were: 410. */
-  forget(): void {
-    this.#oldest = ++this.#version;
-    this.#changes.length = 0;
-    this.cutWatches();
-  }
-
-  /** Ends all watches, as an API server does every few minutes. */
-  cutWatches(): void {
-    for (const watcher of [...this.#watchers]) {
-      watcher.end();
-    }
-  }
-
-  /** Cuts the streams of logs in the middle. */
-  cutLogs(): void {
-    for (const reader of [...this.#readers]) {
-      reader.end();
-    }
-  }
-
-  get watchCount(): number {
-    return this.#watchers.size;
-  }
-
-  get logReaderCount(): number {
-    return this.#readers.size;
-  }
-
-  list(kind: string): StandInObject[] {
-    return [...this.#objects]
-      .filter(([path]) => path.startsWith(`${kind}/`))
-      .map(([, object]) => object);
   }
 
   job(): StandInObject {
@@ -265,7 +183,7 @@ export class StandInCluster implements AsyncDisposable {
         ...status,
       };
     });
-    this.#endLogs(name);
+    this.endLogs(name);
     const job = this.#jobOf(name);
     if (job !== undefined) {
       this.endJob(
@@ -283,87 +201,34 @@ export class StandInCluster implements AsyncDisposable {
   }
 
   endJob(name: string, condition: Record<string, string>): void {
-    this.#change("jobs", name, (job) => {
+    this.change("jobs", name, (job) => {
       job["status"] = { ...job["status"], conditions: [condition], completionTime: now() };
     });
   }
 
   changePod(name: string, change: (pod: StandInObject) => void): void {
-    this.#change("pods", name, change);
+    this.change("pods", name, change);
   }
 
   /** The pod is gone, and with its last pod a Job that is being deleted. */
   vanish(name: string): void {
     const job = this.#jobOf(name);
-    this.#endLogs(name);
+    this.endLogs(name);
     this.remove("pods", name);
     if (job?.metadata.deletionTimestamp !== undefined && this.#podsOf(job).length === 0) {
       this.#removeJob(job);
     }
   }
 
-  /** A line of the container, now or at that time. */
-  say(pod: string, text: string, time = nanoTime()): void {
-    const line = `${time} ${text}\n`;
-    this.#logs.set(pod, [...(this.#logs.get(pod) ?? []), line]);
-    for (const reader of this.#readers) {
-      if (reader.pod === pod) {
-        reader.send(line);
-      }
-    }
-  }
-
   /** An event, as controllers and nodes write them. */
   event(name: string, reason: string, message: string): void {
     this.put("events", {
-      metadata: { name: `${name}.${++this.#version}`, namespace: "noetl" },
+      metadata: { name: `${name}.${crypto.randomUUID()}`, namespace: "noetl" },
       involvedObject: { name },
       reason,
       message,
       lastTimestamp: now(),
     });
-  }
-
-  put(kind: string, object: StandInObject): StandInObject {
-    const stored = structuredClone(object);
-    stored.metadata.uid ??= crypto.randomUUID();
-    stored.metadata.creationTimestamp ??= now();
-    this.#objects.set(key(kind, stored), stored);
-    this.#tell("ADDED", kind, stored);
-    return structuredClone(stored);
-  }
-
-  remove(kind: string, name: string): void {
-    const object = this.list(kind).find(({ metadata }) => metadata.name === name);
-    if (object !== undefined) {
-      this.#objects.delete(key(kind, object));
-      this.#tell("DELETED", kind, object);
-    }
-  }
-
-  #change(kind: string, name: string, change: (object: StandInObject) => void): void {
-    const object = this.list(kind).find(({ metadata }) => metadata.name === name);
-    if (object === undefined) {
-      throw new Error(`The stand-in has no ${kind} ${name}`);
-    }
-    change(object);
-    this.#tell("MODIFIED", kind, object);
-  }
-
-  #tell(type: Change["type"], kind: string, object: StandInObject): void {
-    object.metadata.resourceVersion = String(++this.#version);
-    const namespace = object.metadata.namespace ?? "";
-    const change = {
-      version: this.#version,
-      kind,
-      namespace,
-      type,
-      object: structuredClone(object),
-    };
-    this.#changes.push(change);
-    for (const watcher of this.#watchers) {
-      offer(watcher, change);
-    }
   }
 
   #jobOf(pod: string): StandInObject | undefined {
@@ -384,12 +249,6 @@ export class StandInCluster implements AsyncDisposable {
       if (secret.metadata.ownerReferences?.[0]?.uid === job.metadata.uid) {
         this.remove("secrets", secret.metadata.name);
       }
-    }
-  }
-
-  #endLogs(pod: string): void {
-    for (const reader of [...this.#readers].filter((one) => one.pod === pod)) {
-      reader.end();
     }
   }
 
@@ -444,7 +303,7 @@ export class StandInCluster implements AsyncDisposable {
       case "list":
         return this.#list(kind, namespace, url.searchParams);
       case "watch":
-        return this.#watch(kind, namespace, url.searchParams);
+        return this.watch(kind, namespace, url.searchParams);
       case "create":
         return this.#create(kind, namespace, body);
       default:
@@ -460,44 +319,8 @@ export class StandInCluster implements AsyncDisposable {
         matches(object, query.get("labelSelector") ?? "") &&
         (field === undefined || object["involvedObject"]?.name === field),
     );
-    const metadata = { resourceVersion: String(this.#version) };
+    const metadata = { resourceVersion: String(this.version) };
     return Response.json({ kind: "List", apiVersion: "v1", metadata, items });
-  }
-
-  #watch(kind: string, namespace: string, query: URLSearchParams): Response {
-    const from = Number(query.get("resourceVersion"));
-    const encoder = new TextEncoder();
-    let watcher: Watcher | undefined;
-    const body = new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        const send = (line: unknown): void =>
-          controller.enqueue(encoder.encode(`${JSON.stringify(line)}\n`));
-        const end = (): void => {
-          this.#watchers.delete(one);
-          controller.close();
-        };
-        const selector = query.get("labelSelector") ?? "";
-        const one: Watcher = { kind, namespace, selector, send, end };
-        watcher = one;
-        if (from < this.#oldest) {
-          send({ type: "ERROR", object: { kind: "Status", code: 410, reason: "Expired" } });
-          controller.close();
-          return;
-        }
-        for (const change of this.#changes.filter(({ version }) => version > from)) {
-          offer(one, change);
-        }
-        const metadata = { resourceVersion: String(this.#version) };
-        send({ type: "BOOKMARK", object: { kind: "Bookmark", metadata } });
-        this.#watchers.add(one);
-      },
-      cancel: () => {
-        if (watcher !== undefined) {
-          this.#watchers.delete(watcher);
-        }
-      },
-    });
-    return new Response(body, { headers: { "content-type": "application/json" } });
   }
 
   #create(kind: string, namespace: string, body: StandInObject | undefined): Response {
@@ -506,7 +329,7 @@ export class StandInCluster implements AsyncDisposable {
       return refuse(400, "BadRequest", `strict decoding error: ${problems.join(", ")}`);
     }
     const object = { ...body, metadata: { ...body.metadata, namespace } };
-    if (this.#objects.has(key(kind, object))) {
+    if (this.find(kind, namespace, body.metadata.name) !== undefined) {
       return refuse(409, "AlreadyExists", `${kind} "${body.metadata.name}" already exists`);
     }
     const stored = this.put(kind, object);
@@ -517,7 +340,7 @@ export class StandInCluster implements AsyncDisposable {
   }
 
   #begin(name: string): void {
-    this.#change("jobs", name, (stored) => {
+    this.change("jobs", name, (stored) => {
       stored["status"] = { startTime: now(), active: 1 };
     });
     const job = this.list("jobs").find(({ metadata }) => metadata.name === name);
@@ -533,7 +356,7 @@ export class StandInCluster implements AsyncDisposable {
     name: string,
     body: StandInObject | undefined,
   ): Response {
-    const object = this.#objects.get(`${kind}/${namespace}/${name}`);
+    const object = this.find(kind, namespace, name);
     if (object === undefined) {
       return refuse(404, "NotFound", `${kind} "${name}" not found`);
     }
@@ -553,7 +376,7 @@ export class StandInCluster implements AsyncDisposable {
       return refuse(409, "Conflict", `Operation cannot be fulfilled: ${text}`);
     }
     const wasSuspended = object["spec"]?.suspend === true;
-    this.#change(kind, object.metadata.name, (stored) => merge(stored, body ?? {}));
+    this.change(kind, object.metadata.name, (stored) => merge(stored, body ?? {}));
     if (wasSuspended && object["spec"].suspend !== true) {
       this.#begin(object.metadata.name);
     }
@@ -565,7 +388,7 @@ export class StandInCluster implements AsyncDisposable {
       const pods = this.#podsOf(object);
       const isForeground = options["propagationPolicy"] === "Foreground";
       if (isForeground && pods.length > 0) {
-        this.#change("jobs", object.metadata.name, ({ metadata }) => {
+        this.change("jobs", object.metadata.name, ({ metadata }) => {
           metadata.deletionTimestamp ??= now();
         });
       } else {
@@ -605,56 +428,9 @@ export class StandInCluster implements AsyncDisposable {
       return refuse(400, "BadRequest", text);
     }
     const sinceMs = Date.parse(query.get("sinceTime") ?? "1970-01-01T00:00:00Z");
-    const known = (this.#logs.get(pod) ?? []).filter((line) => lineMs(line) >= sinceMs);
     const isFollowing = query.get("follow") === "true" && state?.running !== undefined;
-    return new Response(isFollowing ? this.#follow(pod, sinceMs, known) : known.join(""));
+    return new Response(this.readLog(pod, sinceMs, isFollowing));
   }
-
-  #follow(pod: string, sinceMs: number, known: readonly string[]): ReadableStream<Uint8Array> {
-    const encoder = new TextEncoder();
-    let reader: LogReader | undefined;
-    return new ReadableStream({
-      start: (controller) => {
-        const send = (line: string): void => controller.enqueue(encoder.encode(line));
-        const end = (): void => {
-          this.#readers.delete(one);
-          controller.close();
-        };
-        const one: LogReader = { pod, sinceMs, send, end };
-        reader = one;
-        for (const line of known) {
-          send(line);
-        }
-        this.#readers.add(one);
-      },
-      cancel: () => {
-        if (reader !== undefined) {
-          this.#readers.delete(reader);
-        }
-      },
-    });
-  }
-}
-
-function offer(watcher: Watcher, change: Change): void {
-  const isIts = watcher.kind === change.kind && watcher.namespace === change.namespace;
-  if (isIts && matches(change.object, watcher.selector)) {
-    watcher.send({ type: change.type, object: change.object });
-  }
-}
-
-function matches({ metadata }: StandInObject, selector: string): boolean {
-  return selector
-    .split(",")
-    .filter((part) => part !== "")
-    .every((part) => {
-      const [name = "", value] = part.split("=");
-      return metadata.labels?.[name] === value;
-    });
-}
-
-function key(kind: string, { metadata }: StandInObject): string {
-  return `${kind}/${metadata.namespace ?? ""}/${metadata.name}`;
 }
 
 function verbOf(method: string, name: string | undefined, isWatch: boolean): string {
@@ -665,7 +441,6 @@ function verbOf(method: string, name: string | undefined, isWatch: boolean): str
   return { POST: "create", PATCH: "patch", DELETE: "delete" }[method] ?? "";
 }
 
-/** A merge patch of JSON. */
 function merge(target: StandInObject, patch: object): void {
   for (const [name, value] of Object.entries(patch)) {
     const old: unknown = target[name];
@@ -677,7 +452,6 @@ function merge(target: StandInObject, patch: object): void {
   }
 }
 
-/** Errors of the API are objects of kind Status. */
 function refuse(code: number, reason: string, message: string): Response {
   const body = {
     kind: "Status",
@@ -689,21 +463,4 @@ function refuse(code: number, reason: string, message: string): Response {
     code,
   };
   return Response.json(body, { status: code });
-}
-
-/** The API writes whole seconds. */
-function now(): string {
-  return new Date().toISOString().replace(/\.\d+Z$/, "Z");
-}
-
-let lineCount = 0;
-
-/** Logs have nanoseconds; each line another. */
-function nanoTime(): string {
-  const fraction = String(++lineCount % 1_000_000).padStart(6, "0");
-  return new Date().toISOString().replace("Z", `${fraction}Z`);
-}
-
-function lineMs(line: string): number {
-  return Date.parse(line.slice(0, line.indexOf(" ")));
 }

@@ -2,9 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import type { KubernetesRuntime } from "../../../src/containers/kubernetes/runtime.ts";
 import type { ContainerEnd, ContainerHandle } from "../../../src/containers/runtime.ts";
-import type { StandInObject } from "../../support/kubernetes.ts";
 import { StandInCluster } from "../../support/kubernetes.ts";
 import { ownerOf, quiet, runtimeOf, specOf } from "../../support/kubernetes-job.ts";
+import type { StandInObject } from "../../support/kubernetes-objects.ts";
 import { waitFor } from "../../support/wait.ts";
 
 const NEVER = new AbortController().signal;
