@@ -18,3 +18,10 @@ export function templateEnvironment(
 ): Readonly<Record<string, string>> {
   return Object.fromEntries(templateEnv.map((name) => [name, env[name] ?? ""]));
 }
+
+/** For child processes, whose environments have no gaps. */
+export function definedOnly(env: Environment): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
+}

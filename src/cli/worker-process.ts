@@ -8,6 +8,7 @@ import type { Child } from "../embedded/child.ts";
 import { superviseChild } from "../embedded/child.ts";
 import type { Logger } from "../observability/log.ts";
 import type { Infrastructure } from "./infrastructure.ts";
+import { definedOnly } from "./task-environment.ts";
 import { selfCommand } from "./version.ts";
 
 export interface WorkerProcess {
@@ -35,8 +36,11 @@ export interface WorkerProcessContext {
 }
 
 const STDOUT = 1;
-/** Beyond the worker's own grace, for stopping tools, handing back their commands, and goodbye. */
-const STOP_MARGIN_MS = 13_000;
+/**
+ * Beyond the worker's own grace, for stopping tools, handing back their commands, and goodbye. Containers may
+ * have a grace of their own.
+ */
+const STOP_MARGIN_MS = 45_000;
 
 /** Starts the worker and keeps it running. It dies with this process, whatever ends that. */
 export async function startWorkerProcess(
@@ -71,10 +75,4 @@ export async function startWorkerProcess(
     deathSignal: "KILL",
     log,
   });
-}
-
-function definedOnly(env: Environment): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
-  );
 }

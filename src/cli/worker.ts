@@ -15,11 +15,13 @@ import { createWorkerMetrics } from "../observability/metrics.ts";
 import { createRegistry } from "../observability/registry.ts";
 import { connectWorkerClient } from "../rpc/client.ts";
 import { createTools } from "../tools/registry.ts";
+import type { Worker } from "../worker/worker.ts";
 import { createWorker } from "../worker/worker.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { openLogger } from "./log.ts";
 import { taskEnvironment, templateEnvironment } from "./task-environment.ts";
 import { selfCommand, VERSION } from "./version.ts";
+import { openMachine } from "./worker-machine.ts";
 import type { WorkerParts } from "./worker-probes.ts";
 import { openProbes } from "./worker-probes.ts";
 
@@ -36,6 +38,10 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
   const metrics = createWorkerMetrics(registry, VERSION);
   const parts: WorkerParts = { bus: undefined, worker: undefined };
   const probes = stack.use(openProbes({ values, registry, parts, log }));
+  let service: Worker | undefined;
+  const onGpuChange = (): void => service?.announce();
+  const machine = openMachine({ values, env, registry, log, onGpuChange });
+  stack.defer(async () => await (await machine.gpus).close());
   const tools = createTools({
     selfCommand: selfCommand(),
     env: taskEnvironment(env),
@@ -43,6 +49,8 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     maxOutputBytes: values.resultBytes,
     filesDir: filesDirOf(values),
     duckdbLibrary: () => duckdbLibrary(values.cacheDir ?? defaultCacheDir()),
+    runtimes: machine.containers,
+    gpus: machine.gpuWatch,
   });
   stack.defer(() => tools.close());
   const { lacking } = tools;
@@ -72,7 +80,12 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     token: values.workerToken?.reveal(),
   });
   stack.defer(() => client.close());
-  const service = createWorker({
+  const gpus = await machine.gpus;
+  parts.gpus = gpus;
+  void machine.containers.facts().then((facts) => {
+    parts.runtimes = facts;
+  });
+  service = createWorker({
     workerId: `${name}-${randomUUID().slice(0, 8)}` as WorkerId,
     name,
     pool,
@@ -87,6 +100,10 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     tools,
     log,
     metrics,
+    containers: machine.containers,
+    gpus,
+    drain: values.workerDrain,
+    parkedMax: values.workerParked,
     env: templateEnvironment(values, env),
     graceMs: values.graceTime,
     limits: { resultBytes: values.resultBytes, ctxBytes: values.ctxBytes },

@@ -435,6 +435,20 @@ const workerTuning = {
     default: "30s",
     description: "How long running work may end at shutdown before it is handed back",
   }),
+  workerDrain: choice({
+    of: ["wait", "stop", "leave"],
+    default: "wait",
+    hasFlag: false,
+    description:
+      "What a worker that is told to stop does with what it runs; wait: lets it end within the grace time; stop: stops it at once; leave: lets containers run on for the next worker on the machine, which must come within 10 s",
+  }),
+  workerParked: integer({
+    default: 1000,
+    min: 1,
+    max: 100_000,
+    hasFlag: false,
+    description: "Jobs of a cluster that one worker follows at a time; they take no slots",
+  }),
   python: text({ default: "python3", description: "Program that runs python tasks" }),
   filesDir: optionalText({
     placeholder: "dir",

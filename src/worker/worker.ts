@@ -67,6 +67,8 @@ export interface WorkerStatus {
 export interface Worker extends Service {
   /** For probes and the health command. */
   readonly status: WorkerStatus;
+  /** Tells a server at once how the worker and its machine are now. */
+  announce(): void;
 }
 
 export function createWorker(options: WorkerOptions): Worker {
@@ -116,6 +118,10 @@ class PoolWorker implements Worker {
       isConnected: this.#heartbeats?.isConnected ?? false,
       pullAgeMs: this.#claims.pullAgeMs,
     };
+  }
+
+  announce(): void {
+    this.#heartbeats?.send();
   }
 
   async run(signal: AbortSignal): Promise<void> {
