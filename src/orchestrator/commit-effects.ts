@@ -6,6 +6,7 @@ import type { QueuedCommand } from "../store/command.ts";
 import type { Admission } from "./admission.ts";
 import type { DecidedGroup } from "./decider.ts";
 import type { Feed } from "./feed.ts";
+import type { GpuBell } from "./gpu-bell.ts";
 import type { Notifier } from "./notifier.ts";
 import type { OrchestratorOptions } from "./options.ts";
 import type { StateCache } from "./state-cache.ts";
@@ -21,6 +22,7 @@ export interface CommitEffectsOptions {
   readonly wheel: TimerWheel;
   readonly watch: WatchHub;
   readonly workers: WorkerLeases;
+  readonly bell: Pick<GpuBell, "ring">;
   readonly admission: Pick<Admission, "release">;
   readonly metrics: OrchestratorOptions["metrics"];
 }
@@ -63,10 +65,14 @@ export class CommitEffects {
     cache.put(entry);
   }
 
+  /** Also rings when GPUs have become free. */
   #count({ entry, draft }: DecidedGroup): void {
-    const { metrics } = this.#options;
+    const { metrics, bell } = this.#options;
     for (const { event } of draft.recorded) {
       metrics.eventsIngested.inc(event.type, "ok");
+      if ("lease" in event) {
+        bell.ring();
+      }
     }
     const last = draft.recorded.at(-1);
     if (last !== undefined && isTerminal(draft)) {

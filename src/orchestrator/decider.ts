@@ -10,11 +10,15 @@ import type { CommandReport } from "../engine/command.ts";
 import { decide } from "../engine/decide.ts";
 import type { ChildEnd, Decision, EngineInput, Environment } from "../engine/decision.ts";
 import type { Failure } from "../engine/failure.ts";
+import type { GpuLease } from "../engine/gpu.ts";
 import type { LargePart } from "../engine/offload.ts";
 import { StoreNeededError } from "../engine/offload.ts";
+import type { ExecutionState } from "../engine/state.ts";
 import { isTerminal } from "../engine/state.ts";
 import { resultOf } from "../engine/view.ts";
 import type { Applicant } from "../store/admission.ts";
+import { readLeases } from "../store/gpu-scene.ts";
+import type { Pool } from "../store/pool.ts";
 import { isDatabaseDown } from "../store/sqlstate.ts";
 import type { ResultRef } from "../template/scope.ts";
 import { LOOK_ALIKE, RefNeededError, UnreadableRef } from "../template/scope.ts";
@@ -50,6 +54,7 @@ const UNCHANGED: Decided = { isStale: false, granted: undefined };
 
 export interface DeciderOptions
   extends Pick<OrchestratorOptions, "ctxChars" | "defaultPool" | "gpuPool" | "env" | "log"> {
+  readonly pool: Pool;
   readonly cache: StateCache;
   readonly playbooks: PlaybookCache;
   readonly ids: NodeIds;
@@ -126,6 +131,7 @@ export class Decider {
     const { entry, unstarted } =
       create === undefined ? await this.#gate.prepare(known) : { entry: known };
     const { clock, ids, defaultPool, gpuPool, env } = this.#options;
+    const leases = await this.#readLeases(entry, items);
     const nowMs = clock.now();
     const pass: Pass = {
       entry,
@@ -145,6 +151,7 @@ export class Decider {
         defaultPool,
         gpuPool,
         env,
+        leases,
         resolved: entry.resolved,
         stored: entry.stored,
       },
@@ -160,6 +167,17 @@ export class Decider {
     const { draft, answers } = pass;
     const open = answers.map(({ item }) => item);
     return { id: entry.head.executionId, items: open, entry, draft, answers };
+  }
+
+  /** GPUs of the commands that these inputs may end; no question as long as none wants any. */
+  async #readLeases(
+    { head, state }: CacheEntry,
+    items: readonly IntakeItem[],
+  ): Promise<ReadonlyMap<CommandId, GpuLease>> {
+    const ids = state === undefined ? [] : items.flatMap((item) => endingGpus(state, item.input));
+    return ids.length === 0
+      ? NO_LEASES
+      : await readLeases(this.#options.pool, head.executionId, [...new Set(ids)]);
   }
 
   #begin(pass: Pass): void {
@@ -275,6 +293,32 @@ export class Decider {
       entry.bytes += known.resolvedBytes * 2;
     }
     return entry;
+  }
+}
+
+const NO_LEASES: ReadonlyMap<CommandId, GpuLease> = new Map();
+
+/** Open commands with GPUs whose end the input may bring. */
+function endingGpus(
+  { commands }: ExecutionState,
+  input: IntakeItem["input"],
+): readonly CommandId[] {
+  switch (input.kind) {
+    case "report":
+      return commands.get(input.report.commandId)?.wantsGpus === true
+        ? [input.report.commandId]
+        : [];
+    case "lease_expired":
+    case "unclaimed":
+      return commands.get(input.commandId)?.wantsGpus === true ? [input.commandId] : [];
+    case "timer":
+      return input.purpose.kind === "cancel_deadline"
+        ? [...commands.values()].flatMap(({ commandId, wantsGpus }) =>
+            wantsGpus ? [commandId] : [],
+          )
+        : [];
+    default:
+      return [];
   }
 }
 

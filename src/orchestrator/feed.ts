@@ -3,6 +3,7 @@ import { errorMessage } from "../core/errors.ts";
 import type { ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
 import type { Failure } from "../engine/failure.ts";
 import type { CancellingCommand } from "../store/append.ts";
+import type { QueueError } from "../store/queue-error.ts";
 import type { ExpiredLease } from "../store/sweep.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import type { Intake, IntakeInput } from "./intake.ts";
@@ -43,13 +44,23 @@ export class Feed {
   }
 
   /** A command whose lease has run out; one that nobody had claimed confirms its own end. */
-  expire({ executionId, commandId, attempt, workerId }: ExpiredLease): void {
+  expire({ executionId, commandId, attempt, workerId, queueError }: ExpiredLease): void {
+    if (queueError !== undefined) {
+      this.failQueued({ executionId, commandId, attempt, error: queueError });
+      return;
+    }
     if (workerId === undefined) {
       this.confirmCancelled({ executionId, commandId, attempt, workerId });
       return;
     }
     const input = { kind: "lease_expired", commandId, attempt } as const;
     this.#put(`lease:${commandId}:${attempt}`, { executionId, input });
+  }
+
+  /** A command that was taken out of its queue: no worker will have it. */
+  failQueued({ executionId, commandId, attempt, error }: QueueError): void {
+    const input = { kind: "unclaimed", commandId, attempt, error } as const;
+    this.#put(`queue:${commandId}:${attempt}`, { executionId, input });
   }
 
   /** A cancelled command that no worker ever had. */

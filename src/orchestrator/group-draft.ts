@@ -114,12 +114,13 @@ export class GroupDraft {
     for (const command of decision.issue) {
       this.#issue(command);
     }
-    for (const { commandId, attempt, availableAtMs } of decision.requeue) {
+    for (const { commandId, attempt, availableAtMs, queueTimeoutMs } of decision.requeue) {
       this.requeued.set(commandId, {
         commandId,
         attempt,
         delayMs: this.#delay(availableAtMs),
         isCancelling: false,
+        queueTimeoutMs,
       });
     }
     for (const commandId of decision.cancel) {
@@ -155,6 +156,7 @@ export class GroupDraft {
     const next = commands.find(
       (command) =>
         command.pool === pool &&
+        command.gpus === undefined &&
         this.#delay(command.availableAtMs) === 0 &&
         command.payload.step.tasks.every((task) => task.isIdempotent),
     );
@@ -271,7 +273,7 @@ export class GroupDraft {
   }
 
   #issue(command: NewCommand): void {
-    const { commandId, index, availableAtMs, payload, priority, ...rest } = command;
+    const { commandId, index, availableAtMs, payload, priority, gpus, ...rest } = command;
     this.issued.set(commandId, {
       ...rest,
       commandId,
@@ -283,6 +285,8 @@ export class GroupDraft {
       isCancelling: false,
       grant: undefined,
       payload: toText(command.step, payload),
+      gpuDemand: gpus === undefined ? undefined : JSON.stringify(gpus),
+      queueTimeoutMs: command.queueTimeoutMs,
     });
   }
 

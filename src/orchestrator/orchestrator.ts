@@ -36,6 +36,7 @@ import type { ResolvedCredential, SecretQuestion } from "./credentials.ts";
 import { createDatabaseClock } from "./database-clock.ts";
 import { Decider } from "./decider.ts";
 import { Feed } from "./feed.ts";
+import { GpuBell } from "./gpu-bell.ts";
 import { createHousekeeping } from "./housekeeping.ts";
 import type { IntakeInput, Outcome } from "./intake.ts";
 import { Intake } from "./intake.ts";
@@ -205,6 +206,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   const storePart = (id: ExecutionId, part: LargePart) => results.storePart(id, part);
   const decider = new Decider({
     ...options,
+    pool: store.durable,
     ...{ cache, playbooks, ids, clock, loadResult, storePart, leaseMs },
     enterChild: (applicant) => admission.enterChild(applicant),
   });
@@ -228,10 +230,11 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   const wheel = new TimerWheel((entry) =>
     feed.wakeUp(entry.executionId, entry.timerId, entry.wakeUp),
   );
-  const workers = new WorkerLeases({ ...options, feed, leaseMs, heartbeatIntervalMs });
+  const bell = new GpuBell({ ...options, notifier, workerTimeoutMs: leaseMs });
+  const workers = new WorkerLeases({ ...options, feed, bell, leaseMs, heartbeatIntervalMs });
   const admission = new Admission(options, feed);
   const effects = new CommitEffects({
-    ...{ cache, feed, notifier, wheel, watch, workers, admission, metrics },
+    ...{ cache, feed, notifier, wheel, watch, workers, bell, admission, metrics },
   });
   const relay = new Relay(options, notifier, leaseMs);
   const overdueListeners = new Set<(overdue: Overdue) => void>();
@@ -241,6 +244,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     feed,
     notifier,
     relay,
+    bell,
     onOverdue: (overdue) => {
       for (const listener of overdueListeners) {
         listener(overdue);
@@ -318,7 +322,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     heartbeat: (heartbeat) => workers.heartbeat(heartbeat),
     subscribeDirectives: (workerId, listener) => workers.subscribe(workerId, listener),
     deregister: (workerId) => workers.deregister(workerId),
-    claim: createClaims({ store, metrics, notifier, leaseMs }),
+    claim: createClaims({ store, metrics, notifier, feed, leaseMs }),
     report: (reports, onGrant) => Promise.all(reports.map((one) => report(one, onGrant))),
     acquirePermits: createPermits({ store, metrics }),
     adopt: createAdoption({

@@ -9,10 +9,14 @@
 import { sleep } from "../core/clock.ts";
 import { errorMessage } from "../core/errors.ts";
 import type { Service } from "../core/service.ts";
-import type { Overdue } from "../store/sweep.ts";
+import type { Failure } from "../engine/failure.ts";
+import { failure } from "../engine/failure.ts";
+import { takeOut } from "../store/queue-error.ts";
+import type { Overdue, OverdueCommand } from "../store/sweep.ts";
 import { sweepDue } from "../store/sweep.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import type { Feed } from "./feed.ts";
+import type { GpuBell } from "./gpu-bell.ts";
 import type { Notifier } from "./notifier.ts";
 import type { OrchestratorOptions } from "./options.ts";
 import type { Relay } from "./relay.ts";
@@ -31,6 +35,7 @@ export interface SweeperOptions extends Pick<OrchestratorOptions, "store" | "met
   readonly feed: Feed;
   readonly notifier: Notifier;
   readonly relay: Relay;
+  readonly bell: Pick<GpuBell, "sweep">;
   /** Told what is due besides executions. */
   readonly onOverdue: (overdue: Overdue) => void;
   readonly intervalMs: number;
@@ -81,12 +86,23 @@ export class Sweeper {
     this.#lastOkMs = performance.now();
     this.#act(overdue);
     this.#options.onOverdue(overdue);
+    await this.#failOverdue(overdue.overdue);
     await notifier.writeMarks();
     metrics.sweepSeconds.observe((performance.now() - startMs) / 1000);
   }
 
-  #act({ timers, leases, pending, freedKeys, unnotified }: Overdue): void {
-    const { feed, relay, metrics, log } = this.#options;
+  /** Whoever takes the row first has it: a worker that claims it now, or the failure. */
+  async #failOverdue(commands: readonly OverdueCommand[]): Promise<void> {
+    const { store, feed } = this.#options;
+    const failing = commands.map((command) => ({ ...command, error: queueTimeout(command) }));
+    for (const taken of await takeOut(store.durable, failing)) {
+      feed.failQueued(taken);
+    }
+  }
+
+  #act(overdue: Overdue): void {
+    const { timers, leases, pending, freedKeys, unnotified, hasGpuWaiters } = overdue;
+    const { feed, relay, bell, metrics, log } = this.#options;
     for (const { executionId, timerId, input } of timers) {
       const wakeUp = decodeWakeUp(input);
       if (wakeUp === undefined) {
@@ -102,9 +118,19 @@ export class Sweeper {
       feed.start(executionId);
     }
     relay.repeat(unnotified);
+    if (hasGpuWaiters) {
+      bell.sweep();
+    }
     metrics.sweepRows.add(timers.length, "timer");
     metrics.sweepRows.add(leases.length, "lease");
     metrics.sweepRows.add(pending.length, "child");
     metrics.sweepRows.add(freedKeys.length, "place");
+    metrics.sweepRows.add(overdue.overdue.length, "queue");
   }
+}
+
+function queueTimeout({ pool, waitsFor }: OverdueCommand): Failure {
+  const why = waitsFor ?? "no worker of it has taken it";
+  const message = `The command was still in the queue of pool ${pool} when its time there was over (timeouts.queue): ${why}`;
+  return failure("timeout", message, { code: "QUEUE_TIMEOUT" });
 }

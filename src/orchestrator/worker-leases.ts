@@ -6,6 +6,7 @@ import { readPlatformId } from "../store/server-state.ts";
 import { databaseError } from "../store/sqlstate.ts";
 import { removeWorker, renewLeases, saveWorker } from "../store/worker.ts";
 import type { Feed } from "./feed.ts";
+import type { GpuBell } from "./gpu-bell.ts";
 import type { OrchestratorOptions } from "./options.ts";
 
 export type DirectiveListener = (directives: readonly Directive[]) => void;
@@ -21,6 +22,7 @@ export interface RegistrationAnswer {
 export interface WorkerLeasesOptions
   extends Pick<OrchestratorOptions, "store" | "metrics" | "serverVersion"> {
   readonly feed: Feed;
+  readonly bell: Pick<GpuBell, "note" | "forget">;
   readonly leaseMs: number;
   readonly heartbeatIntervalMs: number;
 }
@@ -35,8 +37,9 @@ export class WorkerLeases {
   }
 
   async register(registration: WorkerRegistration): Promise<RegistrationAnswer> {
-    const { store, leaseMs, heartbeatIntervalMs, serverVersion } = this.#options;
+    const { store, bell, leaseMs, heartbeatIntervalMs, serverVersion } = this.#options;
     await translated(() => saveWorker(store.quick, registration));
+    bell.note(registration.workerId, registration.gpus, registration.runtimes);
     this.#platformId ??= await translated(() => readPlatformId(store.quick));
     const platformId = this.#platformId;
     return { leaseMs, heartbeatIntervalMs, serverVersion, platformId };
@@ -44,8 +47,9 @@ export class WorkerLeases {
 
   /** Renews what the worker holds; gives what it must stop, and whether it must register again. */
   async heartbeat(heartbeat: Heartbeat): Promise<readonly Directive[]> {
-    const { store, leaseMs, metrics } = this.#options;
+    const { store, bell, leaseMs, metrics } = this.#options;
     const renewal = await translated(() => renewLeases(store.quick, heartbeat, leaseMs));
+    bell.note(heartbeat.workerId, heartbeat.gpus);
     const directives: Directive[] = renewal.isKnown ? [] : [{ kind: "register" }];
     for (const { commandId, attempt } of heartbeat.held) {
       if (renewal.lost.has(commandId)) {
@@ -60,8 +64,9 @@ export class WorkerLeases {
 
   /** What the worker still holds is handed out again at once. */
   async deregister(workerId: WorkerId): Promise<void> {
-    const { store, feed } = this.#options;
+    const { store, feed, bell } = this.#options;
     const dropped = await translated(() => removeWorker(store.quick, workerId));
+    bell.forget(workerId);
     for (const lease of dropped) {
       feed.expire({ ...lease, workerId });
     }

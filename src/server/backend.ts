@@ -393,7 +393,13 @@ export interface PoolRow {
   /** Age of the oldest command that could run. */
   readonly oldestQueuedMs?: number | undefined;
   /** Why commands wait; null when none does. */
-  readonly reason: "no_live_worker" | "all_slots_busy" | "not_due" | "starting" | null;
+  readonly reason:
+    | "no_live_worker"
+    | "gpus_busy"
+    | "all_slots_busy"
+    | "not_due"
+    | "starting"
+    | null;
 }
 
 export interface WorkerRow {

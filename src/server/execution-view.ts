@@ -207,6 +207,7 @@ export function viewPool(row: PoolRow): Readonly<Record<string, unknown>> {
 
 const WAITING: Readonly<Record<NonNullable<PoolRow["reason"]>, (pool: string) => string | null>> = {
   no_live_worker: (pool) => `pool ${pool} has no live worker`,
+  gpus_busy: (pool) => `no GPUs of pool ${pool} are free for it`,
   all_slots_busy: (pool) => `all slots of pool ${pool} are busy`,
   not_due: () => null,
   starting: () => null,

@@ -20,18 +20,24 @@ function issuedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
   const rows = groups.flatMap(({ executionId, issue }) =>
     issue.map((command) => ({ executionId, command })),
   );
+  const parts = gpuParts(
+    sql,
+    rows.map(({ command }) => command),
+  );
   return rows.length === 0
     ? sql``
     : sql`, issued AS (
         INSERT INTO noetl.command (
           execution_id, command_id, event_seq, step, visit, loop_index, tool, pool, priority,
           attempt, status, available_at, lease_until, worker_id, claimed_at, payload
+          ${parts.columns}
         )
         SELECT
           n.execution_id, n.command_id, n.event_seq, n.step, n.visit, n.loop_index, n.tool, n.pool,
           n.priority, n.attempt, n.status, now() + n.delay_ms * interval '1 millisecond',
           now() + n.lease_ms * interval '1 millisecond', n.worker_id,
           CASE WHEN n.worker_id IS NOT NULL THEN now() END, n.payload
+          ${parts.values}
         FROM ROWS FROM (
           unnest(
             ${rows.map((row) => row.executionId)}::bigint[],
@@ -50,12 +56,32 @@ function issuedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
             ${rows.map((row) => leaseOf(row.command))}::float8[]
           ),
           json_array_elements(${jsonArray(rows.map((row) => row.command.payload))}::text::json)
+          ${parts.arrays}
         ) AS n (
           execution_id, command_id, event_seq, step, visit, loop_index, tool, pool, priority,
-          attempt, status, delay_ms, worker_id, lease_ms, payload
+          attempt, status, delay_ms, worker_id, lease_ms, payload ${parts.names}
         )
         WHERE (n.execution_id IN (SELECT execution_id FROM moved)) IS TRUE
       )`;
+}
+
+/** What only commands have that want GPUs or may not be queued for ever; nothing as long as none does. */
+function gpuParts(
+  sql: Sql,
+  commands: readonly IssuedCommand[],
+): Readonly<Record<"columns" | "values" | "arrays" | "names", Fragment>> {
+  if (commands.every((one) => one.gpuDemand === undefined && one.queueTimeoutMs === undefined)) {
+    return { columns: sql``, values: sql``, arrays: sql``, names: sql`` };
+  }
+  const demands = commands.map(({ gpuDemand }) => gpuDemand ?? null);
+  const limits = commands.map(({ queueTimeoutMs }) => queueTimeoutMs ?? null);
+  return {
+    columns: sql`, gpu_demand, queue_until`,
+    values: sql`, n.gpu_demand::json,
+      now() + (n.delay_ms + n.queue_ms) * interval '1 millisecond'`,
+    arrays: sql`, unnest(${demands}::text[], ${limits}::float8[])`,
+    names: sql`, gpu_demand, queue_ms`,
+  };
 }
 
 function statusOf({ isCancelling, grant }: IssuedCommand): string {
@@ -102,14 +128,19 @@ function requeuedPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
             lease_until = CASE
               WHEN n.status = 'cancelling' THEN now() + ${CONFIRM_MS} * interval '1 millisecond'
             END,
-            notified_at = NULL
+            notified_at = NULL,
+            gpus = NULL,
+            waits_for = NULL,
+            queue_error = NULL,
+            queue_until = now() + (n.delay_ms + n.queue_ms) * interval '1 millisecond'
         FROM unnest(
           ${rows.map(({ executionId }) => executionId)}::bigint[],
           ${rows.map(({ row }) => row.commandId)}::bigint[],
           ${rows.map(({ row }) => row.attempt)}::integer[],
           ${rows.map(({ row }) => row.delayMs)}::float8[],
-          ${rows.map(({ row }) => (row.isCancelling ? "cancelling" : "queued"))}::text[]
-        ) AS n (execution_id, command_id, attempt, delay_ms, status)
+          ${rows.map(({ row }) => (row.isCancelling ? "cancelling" : "queued"))}::text[],
+          ${rows.map(({ row }) => row.queueTimeoutMs ?? null)}::float8[]
+        ) AS n (execution_id, command_id, attempt, delay_ms, status, queue_ms)
         WHERE c.execution_id = n.execution_id AND c.command_id = n.command_id
           AND (n.execution_id IN (SELECT execution_id FROM moved)) IS TRUE
         RETURNING c.execution_id, c.command_id, c.attempt, c.event_seq, c.step, c.pool

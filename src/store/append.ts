@@ -96,6 +96,10 @@ export interface IssuedCommand {
   readonly grant: Grant | undefined;
   /** JSON text of a CommandPayload. */
   readonly payload: string;
+  /** JSON text of a GpuDemand; undefined: it wants none. */
+  readonly gpuDemand: string | undefined;
+  /** How long it may be queued; undefined: for ever. */
+  readonly queueTimeoutMs: number | undefined;
 }
 
 export interface Grant {
@@ -109,6 +113,8 @@ export interface RequeuedRow {
   readonly delayMs: number;
   /** True: cancelled in the same batch that requeued it; the row waits for its confirmation. */
   readonly isCancelling: boolean;
+  /** How long it may be queued; undefined: for ever. */
+  readonly queueTimeoutMs: number | undefined;
 }
 
 export interface NewTimerRow {

@@ -9,11 +9,14 @@
  * Looking for more urgent ones costs as much again as claiming, so the first statement only asks
  * whether there are any at all, by an index that is empty as long as nobody uses priorities.
  *
+ * Commands that want GPUs are not given here, see gpu-claim.ts; who asks for one is told so.
+ *
  * On young tables a join reads all open commands to find a few, and its plan would stay. LATERAL with
  * a lock is not turned into a join. See plan.test.ts.
  */
 import type { CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
 import type { HeldCommand } from "../engine/command.ts";
+import type { GpuGrant } from "../engine/gpu.ts";
 import type { Sql } from "./pool.ts";
 
 export interface ClaimRequest extends HeldCommand {
@@ -33,7 +36,11 @@ export type ClaimRow =
       readonly pool: string;
       /** From available to claimed. */
       readonly waitedMs: number;
+      /** Absent: it holds none. */
+      readonly gpus?: readonly GpuGrant[];
     }
+  /** It is only given together with GPUs. */
+  | { readonly status: "wants_gpus" }
   | { readonly status: "gone" }
   | { readonly status: "later"; readonly delayMs: number };
 
@@ -45,7 +52,9 @@ interface RawClaim {
   readonly claimedAtMs: number | null;
   readonly pool: string | null;
   readonly waitedMs: number | null;
+  readonly gpus: readonly GpuGrant[] | null;
   readonly delayMs: number | null;
+  readonly wantsGpus: boolean | null;
 }
 
 /** Shortest delay told to a worker that came too early, or while somebody else had the row locked. */
@@ -79,7 +88,8 @@ export async function claimCommands(
 
 /** Due, and all the same not given: more urgent ones may wait, or somebody has it locked. */
 function isPassedOver(row: RawClaim | undefined): boolean {
-  return row !== undefined && row.payload === null && row.delayMs !== null && row.delayMs <= 0;
+  const isLeft = row !== undefined && row.payload === null && row.wantsGpus === false;
+  return isLeft && row.delayMs !== null && row.delayMs <= 0;
 }
 
 /** 9: nothing is more urgent. 5: what playbooks say nothing about, and where command_urgent ends. */
@@ -100,11 +110,12 @@ async function claimAsked(
         WHERE execution_id = q.execution_id AND command_id = q.command_id
           AND attempt = q.attempt
           AND CASE status
-            WHEN 'queued' THEN available_at <= now() AND priority >= CASE
+            WHEN 'queued' THEN available_at <= now() AND gpu_demand IS NULL AND priority >= CASE
               WHEN EXISTS (
                 SELECT 1
                 FROM noetl.command
-                WHERE status = 'queued' AND priority > 5 AND available_at <= now()
+                WHERE status = 'queued' AND priority > 5 AND gpu_demand IS NULL
+                  AND available_at <= now()
               ) THEN 9
               ELSE 5
             END
@@ -121,7 +132,7 @@ async function claimAsked(
       FROM given AS g
       WHERE c.execution_id = g.execution_id AND c.command_id = g.command_id
       RETURNING
-        g.n, c.execution_id, c.command_id, c.attempt, c.payload, c.pool, c.claimed_at,
+        g.n, c.execution_id, c.command_id, c.attempt, c.payload, c.pool, c.claimed_at, c.gpus,
         g.available_at
     )
     ${answerPart(sql)}`;
@@ -147,7 +158,8 @@ async function claimByPriority(
         SELECT execution_id, command_id, available_at, pool, priority
         FROM noetl.command
         WHERE execution_id = q.execution_id AND command_id = q.command_id
-          AND attempt = q.attempt AND lease_until IS NULL AND available_at <= now()
+          AND attempt = q.attempt AND lease_until IS NULL AND gpu_demand IS NULL
+          AND available_at <= now()
         FOR UPDATE SKIP LOCKED
       ) AS c
     ), urgent AS (
@@ -161,7 +173,7 @@ async function claimByPriority(
         SELECT execution_id, command_id, available_at, priority
         FROM noetl.command
         WHERE status = 'queued' AND pool = p.pool AND priority > p.lowest
-          AND available_at <= now()
+          AND gpu_demand IS NULL AND available_at <= now()
           AND NOT EXISTS (SELECT 1 FROM asked WHERE asked.command_id = command.command_id)
         ORDER BY priority DESC, available_at
         LIMIT p.count
@@ -186,7 +198,7 @@ async function claimByPriority(
       FROM given AS g
       WHERE c.execution_id = g.execution_id AND c.command_id = g.command_id
       RETURNING
-        g.n, c.execution_id, c.command_id, c.attempt, c.payload, c.pool, c.claimed_at,
+        g.n, c.execution_id, c.command_id, c.attempt, c.payload, c.pool, c.claimed_at, c.gpus,
         g.available_at
     )
     ${answerPart(sql)}`;
@@ -215,13 +227,15 @@ function answerPart(sql: Sql) {
       d.payload::text AS payload,
       d.attempt,
       d.pool,
+      d.gpus,
       (extract(epoch FROM d.claimed_at) * 1000)::float8 AS "claimedAtMs",
       (extract(epoch FROM d.claimed_at - d.available_at) * 1000)::float8 AS "waitedMs",
-      (extract(epoch FROM c.available_at - now()) * 1000)::float8 AS "delayMs"
+      (extract(epoch FROM c.available_at - now()) * 1000)::float8 AS "delayMs",
+      c.gpu_demand IS NOT NULL AS "wantsGpus"
     FROM asked AS q
     LEFT JOIN claimed AS d ON d.n = q.n
     LEFT JOIN LATERAL (
-      SELECT available_at
+      SELECT available_at, gpu_demand
       FROM noetl.command
       WHERE d.n IS NULL AND execution_id = q.execution_id AND command_id = q.command_id
         AND attempt = q.attempt AND lease_until IS NULL
@@ -241,7 +255,11 @@ function toClaimRow(row: RawClaim): ClaimRow {
       claimedAtMs: Math.round(row.claimedAtMs ?? 0),
       pool: row.pool ?? "",
       waitedMs: Math.max(0, row.waitedMs ?? 0),
+      ...(row.gpus === null ? {} : { gpus: row.gpus }),
     };
+  }
+  if (row.wantsGpus === true && (row.delayMs ?? 0) <= 0) {
+    return { status: "wants_gpus" };
   }
   return row.delayMs === null
     ? { status: "gone" }

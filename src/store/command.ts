@@ -166,7 +166,7 @@ export async function noteStream(sql: Sql, name: string, identity: string): Prom
 /**
  * Commands that were announced long ago and still wait although a live worker of their pool has a
  * free slot: their message got lost on the way. Most urgent and oldest first, at most `limit` of
- * each pool.
+ * each pool. Not those that want GPUs: see gpu-bell.ts.
  */
 export async function listForgotten(
   sql: Sql,
@@ -194,6 +194,7 @@ export async function listForgotten(
       SELECT execution_id, command_id, attempt, event_seq, step, notified_at
       FROM noetl.command
       WHERE status = 'queued' AND pool = p.pool AND available_at <= now()
+        AND gpu_demand IS NULL
       ORDER BY priority DESC, available_at
       LIMIT ${options.limit}
     ) AS c

@@ -143,6 +143,7 @@ CREATE TABLE noetl.command (
   gpus          json,                                          -- GpuGrants that it holds, of this attempt
   waits_for     text,                                          -- why it has no GPUs yet, for people
   queue_until   timestamptz,                                   -- still queued then: it fails
+  queue_error   json,                                          -- the Failure that it was taken out with
   PRIMARY KEY (execution_id, command_id),
   CHECK ((status = 'queued') = (lease_until IS NULL)),
   CHECK (status <> 'running' OR worker_id IS NOT NULL)
@@ -153,18 +154,18 @@ CREATE INDEX command_queued ON noetl.command (pool, priority DESC, available_at)
   WHERE status = 'queued';
 -- Serves claimCommands (is anything more urgent than usual?).
 CREATE INDEX command_urgent ON noetl.command (available_at)
-  WHERE status = 'queued' AND priority > 5;
+  WHERE status = 'queued' AND priority > 5 AND gpu_demand IS NULL;
 -- Serves sweepDue (commands that nobody was told of).
 CREATE INDEX command_unnotified ON noetl.command (available_at)
   WHERE status = 'queued' AND notified_at IS NULL;
 -- Serves sweepDue (expired leases) and dropLeases. The lease is not in it, so renewing stays cheap.
 CREATE INDEX command_held ON noetl.command (worker_id) WHERE status <> 'queued';
--- Serves listLeases and claimGpus: GPUs that are not free.
+-- Serves claimGpus, listGpuHolders and readLeases: GPUs that are not free.
 CREATE INDEX command_gpus ON noetl.command (worker_id) WHERE gpus IS NOT NULL;
--- Serves claimGpus (who waits longer) and listGpuWaiters.
+-- Serves claimGpus (who comes first), readScene and listGpuWaiters.
 CREATE INDEX command_gpu_queue ON noetl.command (pool, priority DESC, available_at)
   WHERE status = 'queued' AND gpu_demand IS NOT NULL;
--- Serves sweepDue (commands that have waited too long).
+-- Serves sweepDue and takeOverdue: commands that have waited too long.
 CREATE INDEX command_queue_until ON noetl.command (queue_until)
   WHERE status = 'queued' AND queue_until IS NOT NULL;
 

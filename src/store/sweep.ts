@@ -2,6 +2,7 @@
 import type { CommandId, ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
 import type { Json } from "../core/json.ts";
 import { parseJson } from "../core/json.ts";
+import type { Failure } from "../engine/failure.ts";
 import type { QueuedCommand } from "./command.ts";
 import { RESERVED_MS } from "./place.ts";
 import type { Sql } from "./pool.ts";
@@ -16,6 +17,10 @@ export interface Overdue {
   /** Concurrency keys of ended executions whose places nobody has passed on. */
   readonly freedKeys: readonly string[];
   readonly unnotified: readonly QueuedCommand[];
+  /** Commands that may not be queued any longer. */
+  readonly overdue: readonly OverdueCommand[];
+  /** True: commands are queued that want GPUs. */
+  readonly hasGpuWaiters: boolean;
   /** Ids of schedules that somebody must look at. */
   readonly schedules: readonly string[];
   /** Every subscription that a server works on, or must. */
@@ -49,6 +54,18 @@ export interface ExpiredLease {
   readonly commandId: CommandId;
   readonly attempt: number;
   readonly workerId: WorkerId | undefined;
+  /** Set: nobody had it, and it is to fail with this. */
+  readonly queueError?: Failure;
+}
+
+/** A command whose time in the queue is over. */
+export interface OverdueCommand {
+  readonly executionId: ExecutionId;
+  readonly commandId: CommandId;
+  readonly attempt: number;
+  readonly pool: string;
+  /** Why it has no GPUs yet, a sentence. */
+  readonly waitsFor: string | undefined;
 }
 
 export interface SweepOptions {
@@ -72,6 +89,8 @@ interface SweepRow {
     | "pending"
     | "freed"
     | "unnotified"
+    | "overdue"
+    | "gpu_waiter"
     | "schedule"
     | "subscription"
     | "keychain";
@@ -96,7 +115,7 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
     ORDER BY due_at
     LIMIT ${options.limit})
     UNION ALL
-    (SELECT 'lease', execution_id, command_id, attempt, 0, '', '', worker_id
+    (SELECT 'lease', execution_id, command_id, attempt, 0, coalesce(queue_error::text, ''), '', worker_id
     FROM noetl.command
     WHERE status <> 'queued' AND lease_until <= now()
       AND (${options.isExpiring}::boolean OR worker_id IS NULL)
@@ -125,6 +144,17 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
     ORDER BY available_at
     LIMIT ${options.notifyLimit})
     UNION ALL
+    (SELECT 'overdue', execution_id, command_id, attempt, 0, '', pool, waits_for
+    FROM noetl.command
+    WHERE status = 'queued' AND queue_until <= now()
+    ORDER BY queue_until
+    LIMIT ${options.limit})
+    UNION ALL
+    (SELECT 'gpu_waiter', 0, 0, 0, 0, '', '', NULL
+    FROM noetl.command
+    WHERE status = 'queued' AND gpu_demand IS NOT NULL
+    LIMIT 1)
+    UNION ALL
     (SELECT 'schedule', 0, schedule_id, 0, 0, '', '', NULL
     FROM noetl.schedule
     WHERE wake_at <= now()
@@ -151,12 +181,21 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
       timerId: id as TimerId,
       input: parseJson(data ?? "null"),
     })),
-    leases: of("lease").map(({ executionId, id, attempt, data }) => ({
+    leases: of("lease").map(({ executionId, id, attempt, step, data }) => ({
       executionId,
       commandId: id as CommandId,
       attempt,
       workerId: (data ?? undefined) as WorkerId | undefined,
+      ...(step === "" ? {} : { queueError: parseJson(step) as unknown as Failure }),
     })),
+    overdue: of("overdue").map(({ executionId, id, attempt, pool, data }) => ({
+      executionId,
+      commandId: id as CommandId,
+      attempt,
+      pool,
+      waitsFor: data ?? undefined,
+    })),
+    hasGpuWaiters: of("gpu_waiter").length > 0,
     pending: of("pending").map((row) => row.executionId),
     freedKeys: [...new Set(of("freed").flatMap(({ data }) => data ?? []))],
     unnotified: of("unnotified").map(({ executionId, id, attempt, eventSeq, step, pool }) => ({

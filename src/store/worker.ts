@@ -216,7 +216,13 @@ export interface PoolRow {
   /** Age of the oldest command that could run; 0 when there is none. */
   readonly oldestMs: number;
   /** Why commands wait; null when none does. */
-  readonly reason: "no_live_worker" | "all_slots_busy" | "not_due" | "starting" | null;
+  readonly reason:
+    | "no_live_worker"
+    | "gpus_busy"
+    | "all_slots_busy"
+    | "not_due"
+    | "starting"
+    | null;
 }
 
 /** Pools that have a worker or an open command, by name. */
@@ -236,6 +242,7 @@ export async function listPools(sql: Sql, timeoutMs: number): Promise<readonly P
         pool,
         count(*)::int AS queued,
         (count(*) FILTER (WHERE available_at > now()))::int AS scheduled,
+        (count(*) FILTER (WHERE waits_for IS NOT NULL))::int AS wanting,
         min(available_at) AS oldest
       FROM noetl.command
       WHERE status = 'queued'
@@ -256,6 +263,7 @@ export async function listPools(sql: Sql, timeoutMs: number): Promise<readonly P
         coalesce(free_slots, 0) AS free_slots,
         coalesce(queued, 0) AS queued,
         coalesce(scheduled, 0) AS scheduled,
+        coalesce(wanting, 0) AS wanting,
         coalesce(running, 0) AS running,
         coalesce(cancelling, 0) AS cancelling,
         greatest(0, extract(epoch FROM now() - oldest) * 1000)::float8 AS oldest_ms
@@ -270,6 +278,7 @@ export async function listPools(sql: Sql, timeoutMs: number): Promise<readonly P
         WHEN queued = 0 THEN NULL
         WHEN workers = 0 THEN 'no_live_worker'
         WHEN queued = scheduled THEN 'not_due'
+        WHEN queued = scheduled + wanting THEN 'gpus_busy'
         WHEN free_slots = 0 THEN 'all_slots_busy'
         ELSE 'starting'
       END AS reason

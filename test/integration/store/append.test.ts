@@ -156,7 +156,9 @@ test("a requeued command is free again under its new attempt only", async () => 
       executionId,
       expectedSeq: 1,
       newSeq: 2,
-      requeue: [{ commandId, attempt: 2, delayMs: 0, isCancelling: false }],
+      requeue: [
+        { commandId, attempt: 2, delayMs: 0, isCancelling: false, queueTimeoutMs: undefined },
+      ],
     }),
   ]);
   expect(requeued).toMatchObject([{ commandId, attempt: 2, step: "work", pool: "cpu-01" }]);

@@ -1,5 +1,7 @@
 /** Rows for tests of the store: every column filled validly, what matters named by the test. */
 import type { CatalogId, CommandId, ExecutionId, WorkerId } from "../../../src/core/ids.ts";
+import type { WorkerRegistration } from "../../../src/engine/command.ts";
+import type { Gpu, GpuDemand } from "../../../src/engine/gpu.ts";
 import type { Applicant } from "../../../src/store/admission.ts";
 import type { AppendGroup, IssuedCommand, NewExecution } from "../../../src/store/append.ts";
 import { appendBatch } from "../../../src/store/append.ts";
@@ -98,7 +100,40 @@ export function command(more: Partial<IssuedCommand> = {}): IssuedCommand {
     delayMs: 0,
     isCancelling: false,
     grant: undefined,
+    gpuDemand: undefined,
+    queueTimeoutMs: undefined,
     payload: '{"n":1}',
+    ...more,
+  };
+}
+
+/** A command that wants GPUs; default: one, for itself. */
+export function gpuCommand(
+  demand: Partial<GpuDemand> = {},
+  more: Partial<IssuedCommand> = {},
+): Partial<IssuedCommand> {
+  const full: GpuDemand = { count: 1, types: [], isShared: false, ...demand };
+  return { pool: "gpu-01", tool: "cuda", gpuDemand: JSON.stringify(full), ...more };
+}
+
+/** Ready, of 40 GiB. */
+export function gpu(id: string, more: Partial<Gpu> = {}): Gpu {
+  const product = { name: "NVIDIA A100-PCIE-40GB", memoryMib: 40_960 };
+  return { id: `GPU-${id}`, index: id, ...product, state: "ready", ...more };
+}
+
+export function gpuWorker(more: Partial<WorkerRegistration> = {}): WorkerRegistration {
+  return {
+    workerId: WORKER,
+    name: "gpu-host",
+    pool: "gpu-01",
+    slots: 8,
+    hostname: "gpu-host",
+    pid: 1,
+    version: "t",
+    tools: ["cuda"],
+    labels: {},
+    gpus: ["0", "1", "2", "3"].map((id) => gpu(id)),
     ...more,
   };
 }

@@ -4,13 +4,17 @@
  */
 import { expect, test } from "bun:test";
 import type { CommandId, ExecutionId } from "../../../src/core/ids.ts";
+import { failure } from "../../../src/engine/failure.ts";
 import { enterQueues, passPlacesOn } from "../../../src/store/admission.ts";
 import { appendBatch } from "../../../src/store/append.ts";
 import { claimCommands } from "../../../src/store/claim.ts";
 import { markNotified, readHeldPayload, readHeldStep } from "../../../src/store/command.ts";
 import { listExecutions, readPositions } from "../../../src/store/execution.ts";
+import { claimGpus } from "../../../src/store/gpu-claim.ts";
+import { listGpuPools, readLeases } from "../../../src/store/gpu-scene.ts";
 import type { Pool, Sql } from "../../../src/store/pool.ts";
 import { connectStore } from "../../../src/store/pool.ts";
+import { takeOut } from "../../../src/store/queue-error.ts";
 import { readPositionsInQueue } from "../../../src/store/queue-position.ts";
 import {
   listDispatches,
@@ -19,12 +23,14 @@ import {
   removeOldDispatches,
 } from "../../../src/store/subscription-dispatch.ts";
 import { sweepDue } from "../../../src/store/sweep.ts";
-import { renewLeases } from "../../../src/store/worker.ts";
+import { renewLeases, saveWorker } from "../../../src/store/worker.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
 import {
   applicant,
   command,
   event,
+  gpuCommand,
+  gpuWorker,
   group,
   insert,
   insertCommands,
@@ -134,6 +140,8 @@ test("a sweep reads only indexes of what may be overdue", async () => {
   const limits = { graceMs: 0, notifyGraceMs: 0, isExpiring: true, limit: 1, notifyLimit: 1 };
   const paths = await accessPaths((sql) => sweepDue(sql, limits));
   expect(paths).toEqual([
+    // Whether there is one at all: the first entry.
+    "Index Only Scan all of command_gpu_queue",
     // Of all that is held, which is bounded by the workers' slots.
     "Index Scan all of command_held",
     // Of all that was not passed on, or not started, which is mostly none.
@@ -141,8 +149,36 @@ test("a sweep reads only indexes of what may be overdue", async () => {
     "Index Scan all of execution_unstarted",
     "Index Scan by available_at in command_unnotified",
     "Index Scan by due_at in timer_due",
+    "Index Scan by queue_until in command_queue_until",
   ]);
 });
+
+test("claims of GPUs read what holds some, the head of the queue, and commands by key", async () => {
+  const paths = await accessPaths(async (sql) => {
+    const pool = sql as Pool;
+    const { gpuDemand } = gpuCommand();
+    const { executionId, commandIds } = await insertCommands(sql, [{ gpuDemand }, { gpuDemand }]);
+    await saveWorker(sql, gpuWorker());
+    await sql`DEALLOCATE ALL`.simple();
+    const asked = commandIds.map((commandId) => ({ executionId, commandId, attempt: 1 }));
+    const options = { leaseMs: 1000, workerTimeoutMs: 1000 };
+    for (const one of asked) {
+      await claimGpus(pool, [{ ...one, workerId: WORKER }], options);
+    }
+    await listGpuPools(sql);
+    await readLeases(sql, executionId, commandIds);
+    await takeOut(sql, [{ executionId, commandId: newId(), attempt: 1, error: UNFIT }]);
+  });
+  expect(paths).toEqual([
+    "Index Only Scan by available_at in command_gpu_queue",
+    // Of all GPUs that are leased.
+    "Index Scan all of command_gpus",
+    "Index Scan by execution_id, command_id in command_pkey",
+    "Index Scan by pool, available_at in command_gpu_queue",
+  ]);
+});
+
+const UNFIT = failure("not_found", "nobody has that", { code: "GPU_UNFIT" });
 
 test("places are given and passed on by key, in the order of the queue", async () => {
   const paths = await accessPaths(async (sql) => {
