@@ -17,6 +17,7 @@ import { createGpuMetrics } from "../observability/gpu-metrics.ts";
 import type { Logger } from "../observability/log.ts";
 import type { MetricsRegistry } from "../observability/registry.ts";
 import type { GpuWatch } from "../tools/tool.ts";
+import { clusterOf } from "./cluster.ts";
 import { definedOnly, taskEnvironment } from "./task-environment.ts";
 
 type WorkerValues = Values<typeof workerOptions>;
@@ -54,23 +55,13 @@ export function openMachine(options: MachineOptions): Machine {
 }
 
 async function detect({ values, env, log }: MachineOptions): Promise<readonly DetectedRuntime[]> {
-  const { kubernetesDir, kubeconfig, kubeContext, kubernetesNamespace } = values;
-  const serviceHost = env["KUBERNETES_SERVICE_HOST"];
-  const servicePort = env["KUBERNETES_SERVICE_PORT"];
   const detected = await detectRuntimes({
     env: definedOnly(taskEnvironment(env)),
     dir: containerDirOf(values),
     names: RUNTIME_NAMES.filter((name) => values.containerRuntime.includes(name)).toSorted(
       (a, b) => values.containerRuntime.indexOf(a) - values.containerRuntime.indexOf(b),
     ),
-    cluster: {
-      accountDir: kubernetesDir,
-      ...(serviceHost === undefined ? {} : { serviceHost }),
-      ...(servicePort === undefined ? {} : { servicePort }),
-      ...(kubeconfig === undefined ? {} : { kubeconfig }),
-      ...(kubeContext === undefined ? {} : { context: kubeContext }),
-      ...(kubernetesNamespace === undefined ? {} : { namespace: kubernetesNamespace }),
-    },
+    cluster: clusterOf(values, env),
     log,
   });
   for (const { facts } of detected) {

@@ -92,7 +92,7 @@ export class KubernetesApi {
         const level = attempt < 3 ? "debug" : "warn";
         const { verb, resource } = request;
         const reason = errorMessage(error);
-        this.#log[level]("kubernetes does not answer yet", { verb, resource, reason, delayMs });
+        this.#log[level]("Kubernetes does not answer yet", { verb, resource, reason, delayMs });
       },
     });
   }

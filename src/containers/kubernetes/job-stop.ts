@@ -39,7 +39,7 @@ export async function stopJob(
     }
     if (!isForced && Date.now() >= forceAtMs) {
       isForced = true;
-      log.warn("pod removed by force: its node did not say that it has ended", {
+      log.warn("Pod removed by force: its node did not say that it has ended", {
         job: `${namespace}/${name}`,
         nodes: followed.state.pods.map(({ spec }) => spec?.nodeName),
       });

@@ -150,7 +150,7 @@ export class JobWatch {
   /** What is forbidden from the start ends the wait; later it may be a mistake that is put right. */
   #onTrouble(error: KubernetesApiError | undefined, reject: (error: unknown) => void): void {
     if (error !== undefined) {
-      this.#log.warn("watch of jobs broke off", { reason: error.message });
+      this.#log.warn("The watch of Jobs broke off", { reason: error.message });
       if (!error.isPassing) {
         reject(error);
       }
