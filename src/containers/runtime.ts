@@ -115,6 +115,8 @@ export interface StartedContainer extends ContainerHandle {
   readonly wasThere?: boolean;
   /** When it was started, by the runtime's clock; absent: now. */
   readonly startedAtMs?: number;
+  /** More for the task's result, by name: of a cluster `job_uid`. */
+  readonly facts?: Readonly<Record<string, string>>;
 }
 
 export interface FoundContainer extends ContainerHandle {

@@ -7,7 +7,6 @@ const RENAMED: Readonly<Record<string, { readonly kind: string; readonly hint: s
 
 const INSTEAD: Readonly<Record<string, string>> = {
   agent: "call a playbook (kind: playbook), an MCP server (kind: mcp) or an HTTP service",
-  container: "run the command with kind: shell or ssh on a worker that has what it needs",
   gateway: "call it with kind: http",
   gcs: "use kind: http on https://storage.googleapis.com with a credential of type gcp, or kind: duckdb for s3:// files",
   iterator: 'write "loop" on the step, beside its tool',

@@ -2,7 +2,12 @@
 import { errorMessage } from "../core/errors.ts";
 import type { WorkerId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
-import type { AdoptionAnswer, AdoptionQuestion, GrantedCommand } from "../engine/command.ts";
+import type {
+  AdoptionAnswer,
+  AdoptionQuestion,
+  GrantedCommand,
+  LogLine,
+} from "../engine/command.ts";
 import type { AdoptionRow } from "../store/adopt.ts";
 import { moveCommands } from "../store/adopt.ts";
 import { databaseError } from "../store/sqlstate.ts";
@@ -78,8 +83,9 @@ async function findLastLine(
 ): Promise<number | undefined> {
   try {
     const { lines } = await bus.readLogs(executionId, { step, limit: LINES_MAX });
-    return lines.findLast((line) => line.commandId === commandId && line.attempt === attempt)
-      ?.timeMs;
+    const isItsOwn = (line: LogLine): boolean =>
+      line.commandId === commandId && line.attempt === attempt && line.stream !== "system";
+    return lines.findLast(isItsOwn)?.timeMs;
   } catch (error) {
     log.warn("cannot read where the log of a command ends", { error: errorMessage(error) });
     return undefined;

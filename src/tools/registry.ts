@@ -7,6 +7,8 @@ import { assert } from "../core/assert.ts";
 import { SERVER_TOOLS } from "../dsl/server-tools.ts";
 import type { ToolDescriptions } from "../dsl/tool-description.ts";
 import { artifactModule } from "./artifact.ts";
+import { containerModule } from "./container.ts";
+import { CUDA_IMAGE, cudaModule } from "./cuda.ts";
 import { DuckdbDatabases } from "./duckdb/databases.ts";
 import { duckdbModule } from "./duckdb.ts";
 import type { Environment } from "./environment.ts";
@@ -29,6 +31,8 @@ import { transferModule } from "./transfer.ts";
 
 const MODULES: readonly ToolModule[] = [
   artifactModule,
+  containerModule,
+  cudaModule,
   duckdbModule,
   httpModule,
   javascriptModule,
@@ -57,7 +61,6 @@ export const KNOWN_TOOL_KINDS: ToolDescriptions = new Map([
 
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 const RUNNER_COUNT_MAX = 32;
-const CUDA_IMAGE = "nvidia/cuda:12.9.1-devel-ubuntu24.04";
 /** A task that takes more of the machine's, or the container's, memory is killed. */
 const MEMORY_SHARE_MAX = 0.8;
 

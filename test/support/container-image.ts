@@ -1,5 +1,5 @@
 /** The image of the tests with containers: busybox, made without a registry. */
-import { copyFileSync, mkdirSync, symlinkSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { makeScratchDir } from "./scratch.ts";
 
@@ -24,6 +24,8 @@ function makeArchive(): string {
   for (const name of ["bin", "dev", "etc", "proc", "sys", "tmp", "run", "home"]) {
     mkdirSync(join(root, name), { recursive: true });
   }
+  // As in every image: a file system that is mounted there keeps it.
+  chmodSync(join(root, "tmp"), 0o1777);
   const busybox = join(root, "bin/busybox");
   copyFileSync(Bun.which("busybox") ?? "", busybox);
   for (const applet of Bun.spawnSync([busybox, "--list"]).stdout.toString().trim().split("\n")) {

@@ -29,7 +29,7 @@ export interface Call {
   /** Default: gives null. */
   readonly resolve?: (ref: string) => Promise<Json>;
   /** Told of each line as it arrives. */
-  readonly onLog?: (stream: string, line: string) => void;
+  readonly onLog?: (stream: string, line: string, timeMs?: number) => void;
 }
 
 const noArtifact = (): Promise<never> =>
@@ -69,9 +69,9 @@ export async function run(tool: Tool | undefined, call: Call): Promise<Ran> {
     {
       signal: call.signal ?? new AbortController().signal,
       timeoutMs: undefined,
-      log: (stream, line) => {
+      log: (stream, line, timeMs) => {
         logs.push(`${stream}: ${line}`);
-        call.onLog?.(stream, line);
+        call.onLog?.(stream, line, timeMs);
       },
       credential: (name) => {
         if (call.credential !== undefined) {
