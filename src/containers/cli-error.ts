@@ -133,6 +133,13 @@ const START: readonly Meaning[] = [
     isRetryable: false,
   },
   {
+    pattern: /setting rlimit/i,
+    kind: "client_error",
+    code: "ULIMIT_REFUSED",
+    isRetryable: false,
+    hint: "the runtime may not raise it on that machine; -1 is as much as it may",
+  },
+  {
     pattern: /unable to find (user|group)|no matching entries in (passwd|group)/i,
     kind: "client_error",
     code: "USER_UNKNOWN",

@@ -42,6 +42,8 @@ import {
   removeTaskFolder,
   taskFolder,
 } from "./task-folder.ts";
+import type { OwnLimits } from "./ulimits.ts";
+import { readOwnLimits } from "./ulimits.ts";
 
 export interface CliRuntimeOptions {
   readonly dialect: Dialect;
@@ -74,6 +76,8 @@ export class CliRuntime implements ContainerRuntime {
   readonly #cli: Cli;
   readonly #images: Images;
   readonly #watch: ContainerWatch;
+  /** A daemon of root's may raise limits though this process may not. */
+  readonly #own: OwnLimits | undefined;
 
   constructor(options: CliRuntimeOptions) {
     this.#options = options;
@@ -82,6 +86,7 @@ export class CliRuntime implements ContainerRuntime {
     this.#cli = new Cli({ program, name: dialect.name, env });
     this.#images = new Images(this.#cli, dialect, options.dir);
     this.#watch = new ContainerWatch(this.#cli);
+    this.#own = dialect.name === "podman" || isRoot() ? readOwnLimits() : undefined;
   }
 
   get name(): Dialect["name"] {
@@ -125,7 +130,7 @@ export class CliRuntime implements ContainerRuntime {
   ): Promise<StartedContainer> {
     try {
       const { dialect } = this.#options;
-      const { words, env, envFile } = runCall(spec, folder, { dialect, gpuMode });
+      const { words, env, envFile } = runCall(spec, folder, { dialect, gpuMode, own: this.#own });
       const { image } = spec;
       const { platformId } = spec.owner;
       await fillTaskFolder(folder, { platformId, image }, spec.files);
@@ -441,6 +446,10 @@ function unkillableError(runtime: string, { name }: ContainerHandle): ContainerE
       "restart that machine",
     true,
   );
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
 }
 
 function lastLine(text: string): string {

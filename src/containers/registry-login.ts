@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { CliEnvironment } from "./cli-process.ts";
 import type { Dialect } from "./dialect.ts";
 import { treeOf } from "./inspection.ts";
-import { isDeadProcess, processIdentity } from "./process-identity.ts";
+import { processIdentity, processState } from "./process-identity.ts";
 import type { RegistryLogin } from "./runtime.ts";
 
 export interface LoginFiles {
@@ -104,7 +104,7 @@ export function registryOf(image: string): string {
 async function removeStaleLogins(parent: string): Promise<void> {
   for (const name of await readdir(parent)) {
     const identity = name.startsWith(PREFIX) ? /^(.*)-/.exec(name.slice(PREFIX.length)) : null;
-    if (identity?.[1] !== undefined && isDeadProcess(identity[1])) {
+    if (identity?.[1] !== undefined && processState(identity[1]) === "dead") {
       await rm(join(parent, name), { recursive: true, force: true });
     }
   }

@@ -5,6 +5,8 @@ import { labelsOf } from "./labels.ts";
 import type { ContainerMount, ContainerSpec } from "./runtime.ts";
 import { ContainerError } from "./runtime.ts";
 import type { TaskFolder } from "./task-folder.ts";
+import type { OwnLimits } from "./ulimits.ts";
+import { allowedUlimits } from "./ulimits.ts";
 
 /** Where a task finds what it is given and leaves what it gives. */
 export const TASK_MOUNT = "/noetl";
@@ -18,13 +20,22 @@ export interface RunCall {
   readonly envFile: string;
 }
 
+/** What the words follow from beside the container. */
+export interface RunFacts {
+  readonly dialect: Dialect;
+  readonly gpuMode: GpuMode;
+  /** Undefined: limits can be raised. */
+  readonly own: OwnLimits | undefined;
+}
+
 /** @throws ContainerError for what no runtime could be told. */
 export function runCall(
   spec: ContainerSpec,
   folder: Pick<TaskFolder, "mountDir" | "logFile" | "envFile">,
-  { dialect, gpuMode }: { readonly dialect: Dialect; readonly gpuMode: GpuMode },
+  { dialect, gpuMode, own }: RunFacts,
 ): RunCall {
   const { direct, viaFile } = splitEnv(taskEnv(spec, gpuMode));
+  const isPodman = dialect.name === "podman";
   const [entrypoint, ...commandRest] = spec.command ?? [];
   const words = [
     "run",
@@ -34,7 +45,7 @@ export function runCall(
     `--name=${spec.name}`,
     ...Object.entries(labelsOf(spec)).map(([name, value]) => `--label=${name}=${value}`),
     ...dialect.logFlags(folder.logFile),
-    ...limitFlags(spec),
+    ...limitFlags(spec, allowedUlimits(spec.resources.ulimits, own, { isPodman })),
     ...isolationFlags(spec),
     ...gpuFlags(spec, dialect, gpuMode),
     `--volume=${folder.mountDir}:${TASK_MOUNT}:Z`,
@@ -49,8 +60,11 @@ export function runCall(
   return { words, env: direct, envFile: viaFile.map((line) => `${line}\n`).join("") };
 }
 
-function limitFlags({ resources, stopGraceMs }: ContainerSpec): string[] {
-  const { cpu, memoryBytes, shmBytes, pids, ulimits } = resources;
+function limitFlags(
+  { resources, stopGraceMs }: ContainerSpec,
+  ulimits: readonly string[],
+): string[] {
+  const { cpu, memoryBytes, shmBytes, pids } = resources;
   return [
     `--stop-timeout=${Math.max(1, Math.ceil(stopGraceMs / 1000))}`,
     // Equal: no swap beside it.

@@ -44,7 +44,7 @@ function isAllowed(): boolean {
 
 export function createTestRuntime(
   parts: Pick<TestRuntime, "name" | "env" | "image" | "dir">,
-  stop: () => Promise<void>,
+  stop: () => Promise<void> | void,
 ): TestRuntime {
   const program = Bun.which(parts.name) ?? parts.name;
   return {
@@ -67,7 +67,7 @@ export function createTestRuntime(
       }
       return stdout.toString().trim();
     },
-    [Symbol.asyncDispose]: stop,
+    [Symbol.asyncDispose]: async () => await stop(),
   };
 }
 

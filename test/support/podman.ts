@@ -21,18 +21,21 @@ events_logger = "file"
 runtime = "runc"
 `;
 
-let shared: Promise<TestRuntime> | undefined;
+let shared: TestRuntime | undefined;
 
 /** One for the whole test process. */
 export function sharedPodman(): Promise<TestRuntime> {
-  shared ??= startPodman().then((podman) => {
-    afterRun(async () => await podman[Symbol.asyncDispose]());
-    return podman;
-  });
-  return shared;
+  shared ??= startShared();
+  return Promise.resolve(shared);
 }
 
-export async function startPodman(): Promise<TestRuntime> {
+function startShared(): TestRuntime {
+  const podman = startPodman();
+  afterRun(async () => await podman[Symbol.asyncDispose]());
+  return podman;
+}
+
+export function startPodman(): TestRuntime {
   if (noPodman !== undefined) {
     throw new Error(`Podman cannot be used: ${noPodman}`);
   }
@@ -42,9 +45,11 @@ export async function startPodman(): Promise<TestRuntime> {
     HOME: dir,
     CONTAINERS_CONF: join(dir, "containers.conf"),
     CONTAINERS_STORAGE_CONF: join(dir, "storage.conf"),
+    CONTAINERS_REGISTRIES_CONF: join(dir, "registries.conf"),
   };
+  writeFileSync(env.CONTAINERS_REGISTRIES_CONF, "");
   writeFileSync(env.CONTAINERS_CONF, CONTAINERS_CONF);
-  const podman = createTestRuntime({ name: "podman", env, image: TEST_IMAGE, dir }, async () => {
+  const podman = createTestRuntime({ name: "podman", env, image: TEST_IMAGE, dir }, () => {
     stopPodman(dir, env);
     removeMounts(dir);
   });
@@ -77,4 +82,12 @@ function stopPodman(dir: string, env: Readonly<Record<string, string>>): void {
     env: { ...env },
     cwd: dir,
   });
+}
+
+/** Makes it take a registry without a certificate, as docker does on loopback addresses. */
+export function trustRegistry({ env }: TestRuntime, host: string): void {
+  const path = env["CONTAINERS_REGISTRIES_CONF"];
+  if (path !== undefined) {
+    writeFileSync(path, `[[registry]]\nlocation = "${host}"\ninsecure = true\n`);
+  }
 }
