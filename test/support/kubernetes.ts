@@ -363,6 +363,18 @@ export class StandInCluster extends StandInObjects implements AsyncDisposable {
     if (verb === "patch") {
       return this.#patch(kind, object, body);
     }
+    const expected = body?.["preconditions"]?.resourceVersion;
+    if (
+      verb === "delete" &&
+      expected !== undefined &&
+      expected !== object.metadata.resourceVersion
+    ) {
+      return refuse(
+        409,
+        "Conflict",
+        `the ResourceVersion in the precondition (${expected}) differs`,
+      );
+    }
     if (verb === "delete") {
       this.#delete(kind, object, body ?? { metadata: { name } });
     }

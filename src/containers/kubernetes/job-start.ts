@@ -30,7 +30,7 @@ export async function startJob(
   for (;;) {
     signal.throwIfAborted();
     const made = await create(api, parts, signal);
-    const job = made ?? (await find(api, parts, signal));
+    const job = made ?? (await findJob(api, parts, signal));
     // It may have gone away between the two answers, or be about to.
     if (job === undefined || job.metadata.deletionTimestamp !== undefined) {
       await sleep(GONE_POLL_MS, signal);
@@ -55,9 +55,9 @@ async function create(
   }
 }
 
-async function find(
+export async function findJob(
   api: KubernetesApi,
-  { namespace, name }: JobParts,
+  { namespace, name }: Pick<JobParts, "namespace" | "name">,
   signal: AbortSignal,
 ): Promise<JobObject | undefined> {
   try {

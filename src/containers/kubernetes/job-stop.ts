@@ -1,16 +1,26 @@
 /** Ends a Job, and its pods for sure. */
 
+import { sleep } from "../../core/clock.ts";
 import type { Logger } from "../../observability/log.ts";
+import type { ContainerOwner } from "../runtime.ts";
 import { ContainerError } from "../runtime.ts";
 import type { KubernetesApi } from "./api.ts";
-import { explain } from "./api.ts";
-import { ignoringAbsence, jobs } from "./job-start.ts";
+import { explain, isStatus } from "./api.ts";
+import { findJob, ignoringAbsence, jobs } from "./job-start.ts";
 import type { FollowedJob } from "./job-watch.ts";
+import type { JobObject } from "./object.ts";
+import { readOwner } from "./owner.ts";
 import { isEnded } from "./verdict.ts";
 
-export interface JobStopOptions {
+/** A Job as one attempt of its command has it; without owner and uid it is whoever's it is. */
+export interface HeldJob {
   readonly namespace: string;
   readonly name: string;
+  readonly owner?: ContainerOwner;
+  readonly uid?: string;
+}
+
+export interface JobStopOptions {
   readonly graceMs: number;
   readonly log: Logger;
 }
@@ -18,16 +28,20 @@ export interface JobStopOptions {
 /** After the grace: for the node to say that it is gone. */
 const MARGIN_MS = 15_000;
 const LOOK_MS = 5000;
+const CONFLICT_MS = 100;
 
-/** Resolves when no pod of it runs any more. */
+/** Resolves when no pod of it runs any more, or it was found to be another attempt's. */
 export async function stopJob(
   api: KubernetesApi,
   followed: FollowedJob,
-  { namespace, name, graceMs, log }: JobStopOptions,
+  held: HeldJob,
+  { graceMs, log }: JobStopOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const body = { propagationPolicy: "Foreground" };
-  await ignoringAbsence(api.call({ ...jobs("delete", namespace, name), body }, signal));
+  const { namespace, name } = held;
+  if (!(await deleteJob(api, held, "Foreground", signal))) {
+    return;
+  }
   await deletePods(api, followed, namespace, Math.ceil(graceMs / 1000), signal);
   const forceAtMs = Date.now() + graceMs + MARGIN_MS;
   let isForced = false;
@@ -47,6 +61,46 @@ export async function stopJob(
     }
     await followed.changed(version, LOOK_MS, signal);
   }
+}
+
+/** False: it belongs to another attempt, or is another Job by now, and stays. True also when there is none. */
+export async function deleteJob(
+  api: KubernetesApi,
+  held: HeldJob,
+  propagationPolicy: "Foreground" | "Background",
+  signal: AbortSignal,
+): Promise<boolean> {
+  for (;;) {
+    signal.throwIfAborted();
+    const job = await findJob(api, held, signal);
+    if (job === undefined || isAnothers(job, held)) {
+      return job === undefined;
+    }
+    const { uid, resourceVersion } = job.metadata;
+    // Refused if somebody takes it over between the look and this.
+    const body = { propagationPolicy, preconditions: { uid, resourceVersion } };
+    try {
+      await api.call({ ...jobs("delete", held.namespace, held.name), body }, signal);
+      return true;
+    } catch (error) {
+      if (!isStatus(error, 409) && !isStatus(error, 404)) {
+        throw error;
+      }
+    }
+    await sleep(CONFLICT_MS, signal);
+  }
+}
+
+function isAnothers({ metadata }: JobObject, { owner, uid }: HeldJob): boolean {
+  if (uid !== undefined && metadata.uid !== uid) {
+    return true;
+  }
+  const current = readOwner(metadata);
+  if (owner === undefined || current === undefined) {
+    return false;
+  }
+  const isTaken = current.attempt === owner.attempt && current.workerId !== owner.workerId;
+  return current.attempt > owner.attempt || isTaken;
 }
 
 function openPods(followed: FollowedJob): readonly string[] {

@@ -8,6 +8,7 @@ import type {
   CollectedArtifact,
   ContainerEnd,
   ContainerHandle,
+  ContainerOwner,
   ContainerRuntime,
   ContainerSpec,
   FoundContainer,
@@ -18,10 +19,11 @@ import type {
 } from "../runtime.ts";
 import { ContainerError } from "../runtime.ts";
 import type { ClusterAccess } from "./access.ts";
-import { explain, isStatus, KubernetesApi } from "./api.ts";
+import { explain, KubernetesApi } from "./api.ts";
 import { buildJob } from "./job.ts";
 import { startJob } from "./job-start.ts";
-import { stopJob } from "./job-stop.ts";
+import type { HeldJob } from "./job-stop.ts";
+import { deleteJob, stopJob } from "./job-stop.ts";
 import { waitForJob } from "./job-wait.ts";
 import { JobWatch } from "./job-watch.ts";
 import type { JobObject, ObjectList, PodObject } from "./object.ts";
@@ -42,6 +44,13 @@ const RESULT_CUT =
   "result.json has more than the 4 KiB that a cluster keeps of it: print the result as the last line instead";
 const REMEMBERED_MAX = 1000;
 
+/** What this runtime gives out: also which attempt has it, so that no earlier one ends it. */
+interface JobHandle extends ContainerHandle {
+  readonly owner?: ContainerOwner;
+  readonly uid?: string;
+  readonly pullTimeoutMs?: number;
+}
+
 export class KubernetesRuntime implements ContainerRuntime {
   readonly name = "kubernetes";
   readonly isCluster = true;
@@ -52,8 +61,6 @@ export class KubernetesRuntime implements ContainerRuntime {
   readonly #namespaces = new Set<string>();
   /** By image: given to `pull`, of use once the Job is made. */
   readonly #logins = new Map<string, RegistryLogin>();
-  /** By handle, for as long as the worker lives. */
-  readonly #pullTimeouts = new Map<string, number>();
 
   /** @param open called when first needed. */
   constructor(open: () => Promise<ClusterAccess>, log: Logger) {
@@ -97,13 +104,20 @@ export class KubernetesRuntime implements ContainerRuntime {
     const access = await this.#api.access();
     const parts = buildJob(spec, access.namespace, this.#logins.get(spec.image));
     const { namespace, name } = parts;
-    const handle = { id: `${namespace}/${name}`, name };
-    keep(this.#pullTimeouts, handle.id, spec.cluster?.pullTimeoutMs ?? PULL_MS);
     try {
       const { wasThere, job } = await startJob(this.#api, parts, spec.owner, signal);
       this.#namespaces.add(namespace);
       const startedAtMs = timeMs(job.status?.startTime ?? job.metadata.creationTimestamp);
-      return { ...handle, wasThere, ...(startedAtMs === undefined ? {} : { startedAtMs }) };
+      const handle: JobHandle & StartedContainer = {
+        id: `${namespace}/${name}`,
+        name,
+        owner: spec.owner,
+        pullTimeoutMs: spec.cluster?.pullTimeoutMs ?? PULL_MS,
+        wasThere,
+        ...uidOf(job),
+        ...(startedAtMs === undefined ? {} : { startedAtMs }),
+      };
+      return handle;
     } catch (error) {
       throw explain(error);
     }
@@ -127,8 +141,8 @@ export class KubernetesRuntime implements ContainerRuntime {
       const owner = readOwner(job.metadata);
       const { name, deletionTimestamp } = job.metadata;
       const isOurs = owner !== undefined && deletionTimestamp === undefined;
-      const isRunning = !isJobOver(job);
-      return isOurs ? [{ id: `${namespace}/${name}`, name, owner, isRunning, gpuIds: [] }] : [];
+      const found = { id: `${namespace}/${name}`, name, isRunning: !isJobOver(job), gpuIds: [] };
+      return isOurs ? [{ ...found, owner, ...uidOf(job) }] : [];
     });
   }
 
@@ -153,7 +167,7 @@ export class KubernetesRuntime implements ContainerRuntime {
   }
 
   async wait(
-    handle: ContainerHandle,
+    handle: JobHandle,
     options: { readonly signal: AbortSignal; readonly onPhase?: (line: string) => void },
   ): Promise<ContainerEnd> {
     const { namespace, name } = placeOf(handle);
@@ -163,16 +177,16 @@ export class KubernetesRuntime implements ContainerRuntime {
       namespace,
       signal: options.signal,
       onPhase: options.onPhase ?? (() => undefined),
-      pullTimeoutMs: this.#pullTimeouts.get(handle.id) ?? PULL_MS,
+      pullTimeoutMs: handle.pullTimeoutMs ?? PULL_MS,
       stop: (one, graceMs) => this.stop(one, graceMs),
     });
   }
 
-  async stop(handle: ContainerHandle, graceMs: number): Promise<void> {
-    const { namespace, name } = placeOf(handle);
+  async stop(handle: JobHandle, graceMs: number): Promise<void> {
+    const held = heldOf(handle);
     await this.#patient(PATIENT_MS + graceMs, async (signal) => {
-      using followed = await this.#watch(namespace).follow(name, signal);
-      await stopJob(this.#api, followed, { namespace, name, graceMs, log: this.#log }, signal);
+      using followed = await this.#watch(held.namespace).follow(held.name, signal);
+      await stopJob(this.#api, followed, held, { graceMs, log: this.#log }, signal);
     });
   }
 
@@ -197,21 +211,10 @@ export class KubernetesRuntime implements ContainerRuntime {
     return { artifacts: [], ...(result.length === 0 ? {} : { result }) };
   }
 
-  /** Its pods and secrets go with it. */
-  async remove(handle: ContainerHandle): Promise<void> {
-    const { namespace, name } = placeOf(handle);
-    const body = { propagationPolicy: "Background" };
-    await this.#patient(PATIENT_MS, async (signal) => {
-      try {
-        const resource = { group: "batch", resource: "jobs", namespace, name } as const;
-        await this.#api.call({ verb: "delete", ...resource, body }, signal);
-      } catch (error) {
-        if (!isStatus(error, 404)) {
-          throw error;
-        }
-      }
-    });
-    this.#pullTimeouts.delete(handle.id);
+  /** Its pods and secrets go with it. One that another attempt has taken over stays. */
+  async remove(handle: JobHandle): Promise<void> {
+    const held = heldOf(handle);
+    await this.#patient(PATIENT_MS, (signal) => deleteJob(this.#api, held, "Background", signal));
   }
 
   #watch(namespace: string): JobWatch {
@@ -228,6 +231,19 @@ export class KubernetesRuntime implements ContainerRuntime {
       throw signal.aborted ? away(ms) : explain(error);
     }
   }
+}
+
+function heldOf(handle: JobHandle): HeldJob {
+  const { owner, uid } = handle;
+  return {
+    ...placeOf(handle),
+    ...(owner === undefined ? {} : { owner }),
+    ...(uid === undefined ? {} : { uid }),
+  };
+}
+
+function uidOf({ metadata: { uid } }: JobObject): { readonly uid?: string } {
+  return uid === undefined ? {} : { uid };
 }
 
 function away(ms: number): ContainerError {

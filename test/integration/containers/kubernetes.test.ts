@@ -125,6 +125,25 @@ describe("starting", () => {
     expect(cluster.list("pods").length).toBe(1);
   });
 
+  test("leaves a worker that was slow no way to end what another has taken over", async () => {
+    const { cluster, runtime, handle } = await running();
+    await using _ = cluster;
+    const other = runtimeOf(cluster);
+    const [found] = await other.list(ownerOf().platformId);
+    const taken = await other.start(specOf({ owner: ownerOf({ workerId: "99" }) }), NEVER);
+    await runtime.remove(handle);
+    await runtime.stop(handle, 0);
+    await other.remove(found ?? handle);
+    expect(cluster.list("pods").length).toBe(1);
+    await other.remove(taken);
+    expect(cluster.list("jobs")).toEqual([]);
+    const anew = await other.start(specOf({ owner: ownerOf({ workerId: "99" }) }), NEVER);
+    await other.remove(taken);
+    expect(cluster.list("jobs").length).toBe(1);
+    await other.remove(anew);
+    expect(cluster.list("jobs")).toEqual([]);
+  });
+
   test("finds the outcome of a Job that ended while nobody looked", async () => {
     const { cluster, pod } = await running();
     await using _ = cluster;
@@ -589,7 +608,7 @@ describe("listing", () => {
     const other = ownerOf({ platformId: "another", commandId: "8" });
     await runtime.start(specOf({ owner: other }), NEVER);
     cluster.endPod(pod, { exitCode: 0 });
-    expect(await runtime.list(ownerOf().platformId)).toEqual([
+    expect(await runtime.list(ownerOf().platformId)).toMatchObject([
       { id: handle.id, name: handle.name, owner: ownerOf(), isRunning: false, gpuIds: [] },
     ]);
     expect((await runtime.list("another")).map(({ owner }) => owner)).toEqual([other]);
