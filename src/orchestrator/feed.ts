@@ -1,5 +1,5 @@
 /** Hands the platform's own inputs to the intake: once each, and without a caller that waits. */
-import { errorMessage } from "../core/errors.ts";
+import { AppError, errorMessage } from "../core/errors.ts";
 import type { ExecutionId, TimerId, WorkerId } from "../core/ids.ts";
 import type { Failure } from "../engine/failure.ts";
 import type { CancellingCommand } from "../store/append.ts";
@@ -8,22 +8,32 @@ import type { ExpiredLease } from "../store/sweep.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import type { Intake, IntakeInput } from "./intake.ts";
 import type { OrchestratorOptions } from "./options.ts";
+import type { PutOffTimers } from "./put-off-timers.ts";
 import type { WakeUp } from "./wake-up.ts";
 import { toInput } from "./wake-up.ts";
 
 /** Stands for a worker in reports that the platform makes itself. */
 const PLATFORM = "platform" as WorkerId;
 
+export interface FeedOptions {
+  readonly intake: Intake;
+  readonly clock: DatabaseClock;
+  readonly putOff: PutOffTimers;
+  readonly log: OrchestratorOptions["log"];
+}
+
 /** What failed is found again by a sweep, because its row is still there. */
 export class Feed {
   readonly #intake: Intake;
   readonly #clock: DatabaseClock;
+  readonly #putOff: PutOffTimers;
   readonly #log: OrchestratorOptions["log"];
   readonly #open = new Set<string>();
 
-  constructor(intake: Intake, clock: DatabaseClock, log: OrchestratorOptions["log"]) {
+  constructor({ intake, clock, putOff, log }: FeedOptions) {
     this.#intake = intake;
     this.#clock = clock;
+    this.#putOff = putOff;
     this.#log = log;
   }
 
@@ -84,9 +94,17 @@ export class Feed {
     this.#intake
       .force(input)
       .catch((error: unknown) => {
-        const { kind } = input.input;
-        this.#log.warn("input not taken", { kind, error: errorMessage(error) });
+        if (this.#isWorthALine(input, error)) {
+          const { kind } = input.input;
+          this.#log.warn("input not taken", { kind, error: errorMessage(error) });
+        }
       })
       .finally(() => this.#open.delete(key));
+  }
+
+  /** A timer that is refused, not just untimely, would be refused each second: it steps aside. */
+  #isWorthALine({ executionId, consumes }: IntakeInput, error: unknown): boolean {
+    const isRefused = error instanceof AppError && !error.isRetryable;
+    return consumes === undefined || !isRefused || this.#putOff.add(executionId, consumes);
   }
 }

@@ -47,6 +47,7 @@ import type { CommandBus, OrchestratorOptions } from "./options.ts";
 import type { AcquirePermits } from "./permits.ts";
 import { createPermits } from "./permits.ts";
 import { createPlaybookCache } from "./playbook-cache.ts";
+import { PutOffTimers } from "./put-off-timers.ts";
 import { readState } from "./read-state.ts";
 import type { RegisteredPlaybook, RegisterRequest } from "./register-playbook.ts";
 import { registerPlaybook } from "./register-playbook.ts";
@@ -226,7 +227,8 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     limit: options.intakeLimit ?? INTAKE_LIMIT,
     onDepth: (depth) => metrics.intakeDepth.set(depth),
   });
-  const feed = new Feed(intake, clock, log);
+  const putOff = new PutOffTimers(store.quick);
+  const feed = new Feed({ intake, clock, putOff, log });
   const wheel = new TimerWheel((entry) =>
     feed.wakeUp(entry.executionId, entry.timerId, entry.wakeUp),
   );
@@ -245,6 +247,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     notifier,
     relay,
     bell,
+    putOff,
     onOverdue: (overdue) => {
       for (const listener of overdueListeners) {
         listener(overdue);

@@ -17,7 +17,14 @@ import {
   takeLoose,
 } from "../store/result-removal.ts";
 import type { ResultStore, StoreKind } from "../store/result-store.ts";
-import { listFinished, removeEvents, removeExecutions } from "../store/retention.ts";
+import type { FinishedPage, Holder } from "../store/retention.ts";
+import {
+  listEventHolders,
+  listFinished,
+  listResultHolders,
+  removeEvents,
+  removeExecutions,
+} from "../store/retention.ts";
 import type { OrchestratorMetrics } from "./options.ts";
 
 /** How long what is kept of a finished execution; undefined: for ever. Milliseconds. */
@@ -43,9 +50,18 @@ export interface HousekeeperOptions {
 const BODIES_MAX = 100;
 const NAMES_MAX = 500;
 const EXECUTIONS_MAX = 100;
+/** Executions that are looked at in a round, most of which may not be done with yet. */
+const HOLDERS_MAX = 500;
 const EVENTS_MAX = 5000;
 
 type Duty = "executions" | "events" | "results";
+
+interface Removal {
+  /** Executions that there may be something of, in order of ids. */
+  readonly list: (page: FinishedPage) => Promise<readonly Holder[]>;
+  /** Gives true when nothing is left of these. */
+  readonly remove: (ids: readonly ExecutionId[]) => Promise<boolean>;
+}
 
 export class Housekeeper {
   readonly #options: HousekeeperOptions;
@@ -63,48 +79,54 @@ export class Housekeeper {
     const rounds = [
       this.#count("result", await removeExpired(store.durable, NAMES_MAX)) >= NAMES_MAX,
       this.#count("result", await removeStepScoped(store.durable, NAMES_MAX)) >= NAMES_MAX,
-      await this.#each("results", resultsMs, (ids) => this.#removeResults(ids)),
-      await this.#each("events", eventsMs, (ids) => this.#removeEvents(ids)),
-      await this.#each("executions", executionsMs, async (ids) => {
-        const isDone = (await this.#removeResults(ids)) && (await this.#removeEvents(ids));
-        if (isDone) {
-          this.#count("execution", await removeExecutions(store.quick, ids));
-        }
-        return isDone;
+      await this.#each("results", resultsMs, {
+        list: (page) => listResultHolders(store.quick, page),
+        remove: (ids) => this.#removeResults(ids),
+      }),
+      await this.#each("events", eventsMs, {
+        list: (page) => listEventHolders(store.quick, page),
+        remove: (ids) => this.#removeEvents(ids),
+      }),
+      await this.#each("executions", executionsMs, {
+        list: (page) => this.#listFinished(page),
+        remove: (ids) => this.#removeExecutions(ids),
       }),
       await this.#removeLoose(),
     ];
     return rounds.some(Boolean);
   }
 
-  /** @param remove gives true when nothing is left of these. */
-  async #each(
-    duty: Duty,
-    ageMs: number | undefined,
-    remove: (ids: readonly ExecutionId[]) => Promise<boolean>,
-  ): Promise<boolean> {
+  async #each(duty: Duty, ageMs: number | undefined, { list, remove }: Removal): Promise<boolean> {
     if (ageMs === undefined) {
       return false;
     }
-    const { store, now } = this.#options;
     const afterId = this.#cursors.get(duty) ?? "0";
-    const beforeId = idFloor(now() - ageMs);
-    const ids = await listFinished(store.quick, {
-      ageMs,
-      afterId,
-      beforeId,
-      limit: EXECUTIONS_MAX,
-      isUnshared: duty !== "events",
-    });
-    const last = ids.at(-1);
+    const beforeId = idFloor(this.#options.now() - ageMs);
+    const found = await list({ ageMs, afterId, beforeId, limit: HOLDERS_MAX });
+    const due = found.filter(({ isDue }) => isDue).map(({ executionId }) => executionId);
+    const last = found.at(-1)?.executionId;
     if (last === undefined) {
       this.#cursors.delete(duty);
       return false;
     }
-    if (await remove(ids)) {
+    if (due.length === 0 || (await remove(due))) {
       this.#cursors.set(duty, last);
     }
     return true;
+  }
+
+  async #listFinished(page: FinishedPage): Promise<readonly Holder[]> {
+    const { quick } = this.#options.store;
+    const ids = await listFinished(quick, { ...page, limit: EXECUTIONS_MAX });
+    return ids.map((executionId) => ({ executionId, isDue: true }));
+  }
+
+  async #removeExecutions(ids: readonly ExecutionId[]): Promise<boolean> {
+    const isDone = (await this.#removeResults(ids)) && (await this.#removeEvents(ids));
+    if (isDone) {
+      this.#count("execution", await removeExecutions(this.#options.store.quick, ids));
+    }
+    return isDone;
   }
 
   async #removeResults(ids: readonly ExecutionId[]): Promise<boolean> {

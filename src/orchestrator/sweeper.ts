@@ -19,6 +19,7 @@ import type { Feed } from "./feed.ts";
 import type { GpuBell } from "./gpu-bell.ts";
 import type { Notifier } from "./notifier.ts";
 import type { OrchestratorOptions } from "./options.ts";
+import type { PutOffTimers } from "./put-off-timers.ts";
 import type { Relay } from "./relay.ts";
 import { decodeWakeUp } from "./wake-up.ts";
 
@@ -36,6 +37,7 @@ export interface SweeperOptions extends Pick<OrchestratorOptions, "store" | "met
   readonly notifier: Notifier;
   readonly relay: Relay;
   readonly bell: Pick<GpuBell, "sweep">;
+  readonly putOff: PutOffTimers;
   /** Told what is due besides executions. */
   readonly onOverdue: (overdue: Overdue) => void;
   readonly intervalMs: number;
@@ -69,7 +71,7 @@ export class Sweeper {
 
   /** One round. */
   async sweep(): Promise<void> {
-    const { store, clock, notifier, metrics, outageMs, amnestyMs } = this.#options;
+    const { store, clock, notifier, putOff, metrics, outageMs, amnestyMs } = this.#options;
     const startMs = performance.now();
     if (startMs - this.#lastOkMs > outageMs) {
       this.#amnestyUntilMs = startMs + amnestyMs;
@@ -88,6 +90,7 @@ export class Sweeper {
     this.#options.onOverdue(overdue);
     await this.#failOverdue(overdue.overdue);
     await notifier.writeMarks();
+    await putOff.write();
     metrics.sweepSeconds.observe((performance.now() - startMs) / 1000);
   }
 
@@ -102,11 +105,13 @@ export class Sweeper {
 
   #act(overdue: Overdue): void {
     const { timers, leases, pending, freedKeys, unnotified, hasGpuWaiters } = overdue;
-    const { feed, relay, bell, metrics, log } = this.#options;
+    const { feed, relay, bell, metrics, putOff, log } = this.#options;
     for (const { executionId, timerId, input } of timers) {
       const wakeUp = decodeWakeUp(input);
       if (wakeUp === undefined) {
-        log.error("timer not understood", { executionId, timerId });
+        if (putOff.add(executionId, timerId)) {
+          log.error("timer not understood, put off", { executionId, timerId });
+        }
       } else {
         feed.wakeUp(executionId, timerId, wakeUp);
       }

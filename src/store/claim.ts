@@ -7,7 +7,9 @@
  * queued command has its own notification at all times, and equally urgent ones keep their order.
  *
  * Looking for more urgent ones costs as much again as claiming, so the first statement only asks
- * whether there are any at all, by an index that is empty as long as nobody uses priorities.
+ * whether the pool has any, by an index that is empty as long as nobody uses priorities.
+ *
+ * That is no EXISTS, which may be turned into a hash of all urgent commands of all pools.
  *
  * Commands that want GPUs are not given here, see gpu-claim.ts; who asks for one is told so.
  *
@@ -106,16 +108,17 @@ async function claimAsked(
       FROM asked AS q
       CROSS JOIN LATERAL (
         SELECT execution_id, command_id, available_at, claimed_at
-        FROM noetl.command
+        FROM noetl.command AS m
         WHERE execution_id = q.execution_id AND command_id = q.command_id
           AND attempt = q.attempt
           AND CASE status
             WHEN 'queued' THEN available_at <= now() AND gpu_demand IS NULL AND priority >= CASE
-              WHEN EXISTS (
-                SELECT 1
+              WHEN (
+                SELECT true
                 FROM noetl.command
                 WHERE status = 'queued' AND priority > 5 AND gpu_demand IS NULL
-                  AND available_at <= now()
+                  AND pool = m.pool AND available_at <= now()
+                LIMIT 1
               ) THEN 9
               ELSE 5
             END

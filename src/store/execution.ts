@@ -183,9 +183,10 @@ export async function listExecutions(
   sql: Sql,
   filter: ExecutionFilter,
 ): Promise<readonly ExecutionRow[]> {
+  const ids = await findByPath(sql, filter, filter.limit + filter.offset);
   const rows = await sql<RawRow[]>`
     ${rowColumns(sql, false)}
-    WHERE true ${conditions(sql, filter)}
+    WHERE ${ids === undefined ? conditions(sql, filter) : areThese(sql, ids)}
     ORDER BY execution_id DESC
     LIMIT ${filter.limit}
     OFFSET ${filter.offset}`;
@@ -198,15 +199,81 @@ export async function countListed(
   filter: Omit<ExecutionFilter, "limit" | "offset">,
   max: number,
 ): Promise<number> {
+  const ids = await findByPath(sql, filter, max);
+  if (ids !== undefined) {
+    return ids.length;
+  }
   const [row] = await sql<{ count: number }[]>`
     SELECT count(*)::int AS count
     FROM (
       SELECT FROM noetl.execution
-      WHERE true ${conditions(sql, filter)}
+      WHERE ${conditions(sql, filter)}
       ORDER BY execution_id DESC
       LIMIT ${max}
     ) AS found`;
   return row?.count ?? 0;
+}
+
+/** Versions of playbooks by which executions are looked for; more than that are found on the way. */
+const VERSIONS_MAX = 200;
+
+/** Which versions of playbooks the path means; undefined: no path is given, or it means very many. */
+async function findVersions(
+  sql: Sql,
+  { path, catalogId }: Pick<ExecutionFilter, "path" | "catalogId">,
+): Promise<readonly CatalogId[] | undefined> {
+  if (path === undefined || catalogId !== undefined) {
+    return undefined;
+  }
+  const rows = await sql<{ catalogId: CatalogId }[]>`
+    SELECT catalog_id AS "catalogId"
+    FROM noetl.catalog
+    WHERE path ILIKE ${`%${escapeLike(path)}%`}
+    LIMIT ${VERSIONS_MAX + 1}`;
+  return rows.length > VERSIONS_MAX ? undefined : rows.map((row) => row.catalogId);
+}
+
+/**
+ * The newest with a part of the path, newest first: of each version that has it, and of those without a
+ * version because they have not started. So a path that few have costs no walk along all executions.
+ *
+ * @param limit how many of the newest are wanted.
+ * @returns undefined if the filter names no path, or one that very many have.
+ */
+async function findByPath(
+  sql: Sql,
+  filter: Omit<ExecutionFilter, "limit" | "offset">,
+  limit: number,
+): Promise<readonly ExecutionId[] | undefined> {
+  const versions = await findVersions(sql, filter);
+  if (versions === undefined) {
+    return undefined;
+  }
+  const rows = await sql<{ executionId: ExecutionId }[]>`
+    SELECT x.execution_id AS "executionId"
+    FROM unnest(${[...versions]}::bigint[]) AS v (version_id)
+    CROSS JOIN LATERAL (
+      SELECT execution_id
+      FROM noetl.execution
+      WHERE catalog_id = v.version_id AND ${conditions(sql, { ...filter, path: undefined })}
+      ORDER BY catalog_id, execution_id DESC
+      LIMIT ${limit}
+    ) AS x
+    UNION ALL
+    (
+      SELECT execution_id
+      FROM noetl.execution
+      WHERE catalog_id IS NULL AND ${conditions(sql, filter)}
+      ORDER BY catalog_id, execution_id DESC
+      LIMIT ${limit}
+    )
+    ORDER BY 1 DESC
+    LIMIT ${limit}`;
+  return rows.map((row) => row.executionId);
+}
+
+function areThese(sql: Sql, ids: readonly ExecutionId[]): Fragment {
+  return sql`execution_id = ANY (${[...ids]}::bigint[])`;
 }
 
 /** Not parameters: a rare status is found by its index, a frequent one along the primary key. */
@@ -221,7 +288,7 @@ const IS_STATUS = {
 function conditions(sql: Sql, filter: Omit<ExecutionFilter, "limit" | "offset">): Fragment {
   const path = `%${escapeLike(filter.path ?? "")}%`;
   const { status, catalogId, parentId, originId, sinceMs, untilMs } = filter;
-  return sql`
+  return sql`true
       ${filter.path === undefined ? sql`` : sql`AND path ILIKE ${path}`}
       ${status === undefined ? sql`` : sql`AND ${IS_STATUS[status](sql)}`}
       ${catalogId === undefined ? sql`` : sql`AND catalog_id = ${catalogId}`}

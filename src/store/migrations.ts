@@ -7,6 +7,7 @@ import operate from "./migrations/0006_operate.sql" with { type: "text" };
 import operateApi from "./migrations/0008_operate_api.sql" with { type: "text" };
 import gpus from "./migrations/0009_gpus.sql" with { type: "text" };
 import platform from "./migrations/0010_platform.sql" with { type: "text" };
+import upkeep from "./migrations/0011_upkeep.sql" with { type: "text" };
 
 export interface Migration {
   /** Position in the history, from 1. Never reused, never reordered. */
@@ -26,4 +27,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 8, name: "operate_api", text: operateApi },
   { version: 9, name: "gpus", text: gpus },
   { version: 10, name: "platform", text: platform },
+  { version: 11, name: "upkeep", text: upkeep },
 ];

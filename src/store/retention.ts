@@ -15,8 +15,6 @@ export interface FinishedPage {
   /** Before this id: one that was made at the end of the time in question. */
   readonly beforeId: string;
   readonly limit: number;
-  /** Leave out those whose stored values a newer execution may need. */
-  readonly isUnshared: boolean;
 }
 
 /**
@@ -40,20 +38,86 @@ export function isSharedPart(sql: Sql, ageMs: number): Fragment {
   )`;
 }
 
-/** Oldest first. Serves itself from the primary key, whose order is that of the starts. */
+/**
+ * Oldest first, without those whose stored values a newer execution may need. Serves itself from the
+ * primary key, whose order is that of the starts.
+ */
 export async function listFinished(
   sql: Sql,
-  { ageMs, afterId, beforeId, limit, isUnshared }: FinishedPage,
+  { ageMs, afterId, beforeId, limit }: FinishedPage,
 ): Promise<readonly ExecutionId[]> {
   const rows = await sql<{ executionId: ExecutionId }[]>`
     SELECT e.execution_id AS "executionId"
     FROM noetl.execution AS e
     WHERE e.execution_id > ${afterId} AND e.execution_id < ${beforeId}
       AND e.ended_at <= now() - ${ageMs} * interval '1 millisecond'
-      ${isUnshared ? sql`AND NOT ${isSharedPart(sql, ageMs)}` : sql``}
+      AND NOT ${isSharedPart(sql, ageMs)}
     ORDER BY e.execution_id
     LIMIT ${limit}`;
   return rows.map((row) => row.executionId);
+}
+
+export interface Holder {
+  readonly executionId: ExecutionId;
+  /** It ended long enough ago. */
+  readonly isDue: boolean;
+}
+
+/**
+ * Executions that still have events: from one to the next along the primary key. Those that all were
+ * removed of are not looked at, so the walk is over what is left: the few that began that long ago and
+ * have not ended, or not for long.
+ */
+export async function listEventHolders(sql: Sql, page: FinishedPage): Promise<readonly Holder[]> {
+  return await sql<Holder[]>`
+    ${holdersPart(sql, page, sql`SELECT execution_id FROM noetl.event WHERE true`)}
+    SELECT h.execution_id AS "executionId", ${isOldPart(sql, page)} AS "isDue"
+    FROM holder AS h
+    LEFT JOIN noetl.execution AS e ON e.execution_id = h.execution_id
+    ORDER BY h.execution_id`;
+}
+
+/** The same with stored values that are not permanent and that no newer execution needs. */
+export async function listResultHolders(sql: Sql, page: FinishedPage): Promise<readonly Holder[]> {
+  const removable = sql`SELECT execution_id FROM noetl.result WHERE scope <> 'permanent'`;
+  return await sql<Holder[]>`
+    ${holdersPart(sql, page, removable)}
+    SELECT
+      h.execution_id AS "executionId",
+      ${isOldPart(sql, page)} AND NOT ${isSharedPart(sql, page.ageMs)} AS "isDue"
+    FROM holder AS h
+    LEFT JOIN noetl.execution AS e ON e.execution_id = h.execution_id
+    ORDER BY h.execution_id`;
+}
+
+function isOldPart(sql: Sql, { ageMs }: FinishedPage): Fragment {
+  return sql`(e.ended_at <= now() - ${ageMs} * interval '1 millisecond') IS TRUE`;
+}
+
+/** @param rows of the table, with a condition that more can be added to. */
+function holdersPart(
+  sql: Sql,
+  { afterId, beforeId, limit }: FinishedPage,
+  rows: Fragment,
+): Fragment {
+  return sql`
+    WITH RECURSIVE walk AS (
+      (
+        ${rows} AND execution_id > ${afterId} AND execution_id < ${beforeId}
+        ORDER BY execution_id
+        LIMIT 1
+      )
+      UNION ALL
+      SELECT next.execution_id
+      FROM walk AS w
+      CROSS JOIN LATERAL (
+        ${rows} AND execution_id > w.execution_id AND execution_id < ${beforeId}
+        ORDER BY execution_id
+        LIMIT 1
+      ) AS next
+    ), holder AS MATERIALIZED (
+      SELECT execution_id FROM walk LIMIT ${limit}
+    )`;
 }
 
 /** Up to `limit` events of executions that have ended; how many. */

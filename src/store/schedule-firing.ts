@@ -3,7 +3,7 @@ import type { ExecutionId } from "../core/ids.ts";
 import type { JsonObject } from "../core/json.ts";
 import { isJsonObject, parseJson } from "../core/json.ts";
 import type { ExecutionStatus } from "../engine/decision.ts";
-import type { Sql } from "./pool.ts";
+import type { Fragment, Sql } from "./pool.ts";
 import type { ScheduleRow } from "./schedule.ts";
 import { time } from "./schedule.ts";
 
@@ -209,11 +209,26 @@ export async function listFirings(
       (extract(epoch FROM f.acted_at) * 1000)::float8 AS "actedAtMs"
     FROM noetl.schedule_firing AS f
     LEFT JOIN noetl.execution AS e ON e.execution_id = f.execution_id
-    WHERE f.schedule_id = ${scheduleId}
-      AND (${page.status ?? null}::text IS NULL OR f.status = ${page.status ?? null})
+    WHERE f.schedule_id = ${scheduleId} ${isOfStatus(sql, page.status)}
     ORDER BY f.due_at DESC
     LIMIT ${page.limit}
     OFFSET ${page.offset}`;
+}
+
+/** Not parameters: those that are rare are found by their indexes. */
+function isOfStatus(sql: Sql, status: string | undefined): Fragment {
+  switch (status) {
+    case undefined:
+      return sql``;
+    case "waiting":
+      return sql`AND f.status = 'waiting'`;
+    case "skipped":
+      return sql`AND f.status = 'skipped'`;
+    case "failed":
+      return sql`AND f.status = 'failed'`;
+    default:
+      return sql`AND f.status = ${status}`;
+  }
 }
 
 /** The last due time of each schedule that has come; without schedules that have not fired. */

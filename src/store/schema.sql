@@ -70,6 +70,8 @@ CREATE TABLE noetl.execution (
 
 -- Serves listExecutions by status, countExecutions.
 CREATE INDEX execution_status ON noetl.execution (status, execution_id);
+-- Serves listExecutions by playbook and by path.
+CREATE INDEX execution_catalog ON noetl.execution (catalog_id, execution_id);
 -- Serves listExecutions by parent.
 CREATE INDEX execution_parent ON noetl.execution (parent_id, execution_id)
   WHERE parent_id IS NOT NULL;
@@ -152,8 +154,8 @@ CREATE TABLE noetl.command (
 -- Serves claimCommands (more urgent ones), poolDepths and listForgotten.
 CREATE INDEX command_queued ON noetl.command (pool, priority DESC, available_at)
   WHERE status = 'queued';
--- Serves claimCommands (is anything more urgent than usual?).
-CREATE INDEX command_urgent ON noetl.command (available_at)
+-- Serves claimCommands (is anything in the pool more urgent than usual?).
+CREATE INDEX command_urgent ON noetl.command (pool, available_at)
   WHERE status = 'queued' AND priority > 5 AND gpu_demand IS NULL;
 -- Serves sweepDue (commands that nobody was told of).
 CREATE INDEX command_unnotified ON noetl.command (available_at)
@@ -214,6 +216,8 @@ CREATE TABLE noetl.result (
 CREATE INDEX result_expired ON noetl.result (expires_at) WHERE expires_at IS NOT NULL;
 -- Serves removeStepScoped.
 CREATE INDEX result_of_step ON noetl.result (execution_id) WHERE scope = 'step';
+-- Serves listHolders.
+CREATE INDEX result_removable ON noetl.result (execution_id) WHERE scope <> 'permanent';
 
 -- Frames of bodies in PostgreSQL: 1 MiB of the value each, the last one less; zstd.
 CREATE TABLE noetl.result_chunk (
@@ -359,6 +363,9 @@ CREATE INDEX schedule_firing_waiting ON noetl.schedule_firing (schedule_id, due_
   WHERE status = 'waiting';
 -- Serves listOpenFirings.
 CREATE INDEX schedule_firing_open ON noetl.schedule_firing (schedule_id) WHERE is_open;
+-- Serves listFirings by status: those that are rare.
+CREATE INDEX schedule_firing_missed ON noetl.schedule_firing (schedule_id, status, due_at)
+  WHERE status IN ('skipped', 'failed');
 
 -- Where messages come from, and who fetches them.
 CREATE TABLE noetl.subscription (

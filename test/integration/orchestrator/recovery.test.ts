@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import type { ExecutionId, WorkerId } from "../../../src/core/ids.ts";
 import type { Directive, Heartbeat, HeldCommand } from "../../../src/engine/command.ts";
+import { createLogger } from "../../../src/observability/log.ts";
 import { getExecution, listExecutions } from "../../../src/store/execution.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
 import { waitFor } from "../../support/wait.ts";
@@ -334,4 +335,37 @@ test("a child whose start meets a database that goes away starts when it is back
   });
   await report(server, await claimNext(server), ok(2));
   expect((await watchToEnd(server, executionId)).at(-1)?.event.type).toBe("playbook.completed");
+});
+
+test("timers that nobody understands hold up no others, and are logged once", async () => {
+  await using db = await createTestDatabase();
+  const lines: string[] = [];
+  const write = (line: string): void => void lines.push(line);
+  const log = createLogger({ level: "error", format: "json", component: "test", write });
+  await using server = startServer(db.url, { log });
+  const executionId = await startPlaybook(server, playbook("test/one", ONE_STEP));
+  await db.sql`
+    INSERT INTO noetl.timer (execution_id, timer_id, due_at, input)
+    SELECT n, n, now() - interval '1 hour', '{"kind":"of tomorrow"}'
+    FROM generate_series(1, 1200) AS n`;
+  await db.sql`
+    INSERT INTO noetl.timer (execution_id, timer_id, due_at, input)
+    VALUES (${executionId}, 1, now() - interval '1 minute', '{"kind":"cancel","reason":"late"}')`;
+  await waitFor("the cancel behind them", async () => {
+    const status = await statusOf(server, executionId);
+    return status === "cancelled";
+  });
+  const rows = await db.sql<{ isLater: boolean }[]>`
+    SELECT due_at > now() + interval '5 seconds' AS "isLater" FROM noetl.timer`;
+  expect(rows).toHaveLength(1200);
+  expect(rows.every(({ isLater }) => isLater)).toBe(true);
+  expect(lines.filter((line) => line.includes("timer not understood"))).toHaveLength(1200);
+
+  await db.sql`UPDATE noetl.timer SET due_at = now() - interval '1 hour' WHERE timer_id <= 3`;
+  await waitFor("them to be put off for longer", async () => {
+    const later = await db.sql`
+      SELECT FROM noetl.timer WHERE due_at > now() + interval '15 seconds'`;
+    return later.length === 3;
+  });
+  expect(lines.filter((line) => line.includes("timer not understood"))).toHaveLength(1200);
 });

@@ -90,8 +90,10 @@ test("listCatalogEntries() filters, newest first", async () => {
 
 test("listExecutions() filters, newest first; countExecutions() counts", async () => {
   await using db = await createTestDatabase();
-  const first = await insert(db.sql, starting());
-  const { executionId } = first;
+  const { executionId } = await insert(db.sql, starting());
+  await db.sql`
+    INSERT INTO noetl.catalog (catalog_id, path, version, kind, content, content_hash, document)
+    SELECT catalog_id, path, version, 'playbook', '', '', '{}' FROM noetl.execution`;
   const childId = newId<ExecutionId>();
   const create = newExecution({ executionId: childId, path: "child", parentId: executionId });
   await insert(

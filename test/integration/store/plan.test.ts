@@ -3,7 +3,7 @@
  * of a table to find a few: the plan would stay when the table has grown.
  */
 import { expect, test } from "bun:test";
-import type { CommandId, ExecutionId } from "../../../src/core/ids.ts";
+import type { CatalogId, CommandId, ExecutionId } from "../../../src/core/ids.ts";
 import { failure } from "../../../src/engine/failure.ts";
 import { enterQueues, passPlacesOn } from "../../../src/store/admission.ts";
 import { appendBatch } from "../../../src/store/append.ts";
@@ -16,6 +16,8 @@ import type { Pool, Sql } from "../../../src/store/pool.ts";
 import { connectStore } from "../../../src/store/pool.ts";
 import { takeOut } from "../../../src/store/queue-error.ts";
 import { readPositionsInQueue } from "../../../src/store/queue-position.ts";
+import { listEventHolders, listResultHolders } from "../../../src/store/retention.ts";
+import { listFirings } from "../../../src/store/schedule-firing.ts";
 import {
   listDispatches,
   markFailed,
@@ -44,6 +46,8 @@ const GROWING: ReadonlySet<unknown> = new Set([
   "command",
   "event",
   "execution",
+  "result",
+  "schedule_firing",
   "subscription_dispatch",
   "timer",
 ]);
@@ -131,7 +135,7 @@ test("claims, marks and renewals find commands by key", async () => {
     await renewLeases(sql, beat, 1000);
   });
   expect(paths).toEqual([
-    "Index Only Scan by available_at in command_urgent",
+    "Index Only Scan by pool, available_at in command_urgent",
     "Index Scan by execution_id, command_id in command_pkey",
   ]);
 });
@@ -224,6 +228,43 @@ test("executions of a rare status are found by it", async () => {
     await listExecutions(sql, { status: "running", limit: 1, offset: 0 });
   });
   expect(paths).toEqual(["Index Scan by status in execution_status"]);
+});
+
+test("executions of a playbook, by its id or a part of its path, are found by its versions", async () => {
+  const paths = await accessPaths(async (sql) => {
+    await listExecutions(sql, { catalogId: newId<CatalogId>(), limit: 1, offset: 0 });
+    await listExecutions(sql, { path: "a", limit: 1, offset: 0 });
+  });
+  expect(paths).toEqual([
+    "Index Only Scan by catalog_id in execution_catalog",
+    // Of all that have not started.
+    "Index Scan all of execution_catalog",
+    "Index Scan by catalog_id in execution_catalog",
+    "Index Scan by execution_id in execution_pkey",
+  ]);
+});
+
+test("firings of a rare status are found by it", async () => {
+  const paths = await accessPaths(async (sql) => {
+    await listFirings(sql, newId(), { status: "failed", limit: 1, offset: 0 });
+  });
+  expect(paths).toEqual([
+    "Index Scan by execution_id in execution_pkey",
+    "Index Scan by schedule_id, status in schedule_firing_missed",
+  ]);
+});
+
+test("what retention may remove is walked along the keys of what is left", async () => {
+  const paths = await accessPaths(async (sql) => {
+    const page = { ageMs: 1, afterId: "0", beforeId: newId(), limit: 1 };
+    await listEventHolders(sql, page);
+    await listResultHolders(sql, page);
+  });
+  expect(paths).toEqual([
+    "Index Only Scan by execution_id, execution_id in result_removable",
+    "Index Scan by execution_id in execution_pkey",
+    "Index Scan by origin_id in execution_origin",
+  ]);
 });
 
 test("dispatches are marked and forgotten by key, dead letters are found among themselves", async () => {
