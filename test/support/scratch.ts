@@ -47,9 +47,19 @@ export async function reapDeadRuns(): Promise<void> {
   for (const name of readdirSync(tmpdir())) {
     const pid = name.startsWith(PREFIX) ? Number(name.slice(PREFIX.length)) : Number.NaN;
     if (Number.isInteger(pid) && !existsSync(`/proc/${pid}`)) {
-      const dir = join(tmpdir(), name);
-      await stopServersOf(dir);
-      rmSync(dir, { recursive: true, force: true });
+      await reap(join(tmpdir(), name));
+    }
+  }
+}
+
+/** Another run may be at it, too: what it has removed need not be read any more. */
+async function reap(dir: string): Promise<void> {
+  try {
+    await stopServersOf(dir);
+    rmSync(dir, { recursive: true, force: true });
+  } catch (error) {
+    if (existsSync(dir)) {
+      throw error;
     }
   }
 }
