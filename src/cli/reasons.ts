@@ -9,6 +9,8 @@ import { placeOf, shortId } from "./gpu-text.ts";
 /** Short runs are never asked about. */
 const FIRST_LOOK_MS = 1000;
 const LOOK_MS = 2000;
+/** Commands whose GPUs are named. */
+const HOLDERS_MAX = 10;
 
 /** Looks every two seconds and tells the reasons whenever they are others; ends with `signal`. */
 export async function followReasons(
@@ -89,26 +91,41 @@ function partition<Item>(
 /** By reason. */
 function gpuReasons(commands: readonly JsonObject[]): readonly string[] {
   const groups = Map.groupBy(commands, (command) => field(command, "waiting_reason"));
-  return [...groups].map(([reason, all]) => `${waitsText(all)}: ${reason}`);
+  return [...groups].map(([reason, all]) => `${placesText(all)}: ${reason}`);
+}
+
+/** `train`, or `3 commands of train`. */
+function placesText(commands: readonly JsonObject[]): string {
+  const [first] = commands;
+  return first !== undefined && commands.length === 1
+    ? placeOf(first)
+    : `${commands.length} commands of ${stepsText(commands)}`;
+}
+
+function stepsText(commands: readonly JsonObject[]): string {
+  return [...new Set(commands.map((command) => field(command, "step")))].join(", ");
 }
 
 /** `1 command of train waits`. */
 function waitsText(commands: readonly JsonObject[]): string {
-  const steps = [...new Set(commands.map((command) => field(command, "step")))];
   const count = commands.length === 1 ? "1 command" : `${commands.length} commands`;
-  return `${count} of ${steps.join(", ")} wait${commands.length === 1 ? "s" : ""}`;
+  return `${count} of ${stepsText(commands)} wait${commands.length === 1 ? "s" : ""}`;
 }
 
-/** Which GPUs commands have, a line each. */
+/** Which GPUs commands have, a line each, as long as they are few. */
 export function holderLines(commands: readonly JsonObject[]): readonly string[] {
-  return commands
-    .filter((command) => command["status"] !== "queued" && rowsOf(command, "gpus").length > 0)
-    .map((command) => {
-      const names = rowsOf(command, "gpus").map(
-        (gpu) => `${field(gpu, "name")} (${shortId(field(gpu, "id"))})`,
-      );
-      return `${placeOf(command)} runs on ${names.join(", ")}`;
-    });
+  const holders = commands.filter(
+    (command) => command["status"] !== "queued" && rowsOf(command, "gpus").length > 0,
+  );
+  const lines = holders.slice(0, HOLDERS_MAX).map((command) => {
+    const names = rowsOf(command, "gpus").map(
+      (gpu) => `${field(gpu, "name")} (${shortId(field(gpu, "id"))})`,
+    );
+    const verb = command["status"] === "cancelling" ? "is being stopped on" : "runs on";
+    return `${placeOf(command)} ${verb} ${names.join(", ")}`;
+  });
+  const more = holders.length - lines.length;
+  return more > 0 ? [...lines, `and ${more} more: noetl gpu list`] : lines;
 }
 
 /** What it waits for stands in the tree; how to end the wait does not. */

@@ -156,6 +156,7 @@ function gpuCard() {
       setText(state, words);
       setText(name, titleOf(gpu));
       setText(id, gpu.id);
+      id.title = gpu.id;
       element.setAttribute("aria-label", `${titleOf(gpu)}: ${words}`);
       memory.set(gpu.memory_used_mib, gpu.memory_mib, memoryText(gpu));
       load.set(gpu.utilization_percent, 100, percentText(gpu.utilization_percent));

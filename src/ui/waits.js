@@ -125,8 +125,9 @@ function queueView({ key, limit, position, held, since, cancels }) {
 
 function gpuReasonView({ count, steps, text }) {
   return banner(
-    "No GPU",
-    `${plural(count, "command")} of ${namesOf(steps)} ${count === 1 ? "waits" : "wait"}: ${text}. `,
+    "Waiting",
+    h("b", {}, namesOf(steps)),
+    `${count === 1 ? "" : `, ${plural(count, "command")}`}: ${text}. `,
     h("a", { href: "#/gpus" }, " GPUs"),
   );
 }

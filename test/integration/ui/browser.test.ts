@@ -1,17 +1,10 @@
 /** The page in a real browser, where there is one: nothing installs it. */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { makeScratchDir } from "../../support/scratch.ts";
 import { startPlatform } from "../secrets/platform.ts";
+import { openPage, PAGE_IS_TESTED } from "./chromium.ts";
 
 setDefaultTimeout(90_000);
 
-const CHROMIUM = Bun.which("chromium");
-const FLAGS = [
-  ...["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
-  ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  // Time in the page runs ahead while nothing is loaded, and the page is printed when it is over.
-  "--virtual-time-budget=4000",
-];
 const IMAGE = "<img src=x onerror=document.title='owned'>";
 const SCRIPT = "<script>document.title='owned'</script>";
 
@@ -33,19 +26,7 @@ workflow:
     tool: { kind: javascript, code: "throw new Error(\\"${SCRIPT}\\")" }
 `;
 
-/** The document after its scripts have run. */
-async function openPage(url: string): Promise<string> {
-  const profile = `--user-data-dir=${makeScratchDir("chromium")}`;
-  const child = Bun.spawn([CHROMIUM ?? "", ...FLAGS, profile, "--dump-dom", url], {
-    stdout: "pipe",
-    stderr: "ignore",
-    timeout: 60_000,
-    killSignal: "SIGKILL",
-  });
-  return await new Response(child.stdout).text();
-}
-
-test.skipIf(CHROMIUM === null)(
+test.skipIf(!PAGE_IS_TESTED)(
   "what playbooks, tasks and logs say is text on the page, whatever it looks like",
   async () => {
     await using platform = await startPlatform();
