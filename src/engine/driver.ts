@@ -15,6 +15,7 @@ import type {
   NewTimer,
 } from "./decision.ts";
 import type { RecordedEvent } from "./event.ts";
+import type { GpuLease } from "./gpu.ts";
 import type { ExecutionState } from "./state.ts";
 import { applyEvent, createState } from "./state.ts";
 
@@ -51,6 +52,8 @@ export class ExecutionDriver {
   readonly timers = new Map<TimerId, NewTimer>();
   /** Stored values that templates may look into. */
   readonly resolved = new Map<string, Json>();
+  /** GPUs that commands hold. */
+  readonly leases = new Map<CommandId, GpuLease>();
   /** Moved by whoever drives. */
   nowMs: number;
   readonly #newId: NewId;
@@ -80,6 +83,7 @@ export class ExecutionDriver {
       gpuPool: "gpu",
       env: this.#env,
       resolved: this.resolved,
+      leases: this.leases,
     });
   }
 

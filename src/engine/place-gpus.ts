@@ -19,7 +19,10 @@ export function placeGpus(
     .filter((gpu) => gpu.state === "ready" && !reserved.has(gpu.id))
     .map((gpu) => ({ gpu, freeMib: freeMemory(demand, gpu, taken) }))
     .filter(({ freeMib }) => freeMib >= (demand.memoryMinMib ?? 0) && freeMib > 0)
-    .sort((a, b) => a.freeMib - b.freeMib || compare(a.gpu.id, b.gpu.id));
+    .sort(
+      (a, b) =>
+        a.freeMib - b.freeMib || b.gpu.memoryMib - a.gpu.memoryMib || compare(a.gpu.id, b.gpu.id),
+    );
   const chosen = chooseAlike(free, demand.count);
   return chosen?.map(({ gpu }) => ({
     id: gpu.id,

@@ -126,7 +126,11 @@ class World {
     } else if (roll < 78) {
       this.#endChild();
     } else if (roll < 82) {
-      this.#expireLease();
+      if (chance.hits(20)) {
+        this.#failQueued();
+      } else {
+        this.#expireLease();
+      }
     } else if (roll < 84) {
       this.#releaseOne();
     } else if (roll < 90) {
@@ -284,6 +288,21 @@ class World {
     const [commandId, attempt] = held[this.#chance.below(held.length)] ?? [];
     if (commandId !== undefined && attempt !== undefined) {
       this.#give({ kind: "lease_expired", commandId, attempt });
+    }
+  }
+
+  /** Nobody will have a queued command: it waited too long, or wants what nobody has. */
+  #failQueued(): void {
+    const commands = [...this.#driver.commands.values()].filter(
+      ({ commandId, attempt }) => this.#held.get(commandId) !== attempt,
+    );
+    const command = commands[this.#chance.below(commands.length)];
+    if (command !== undefined) {
+      const { commandId, attempt } = command;
+      const error = failure("timeout", "by chance", { code: "QUEUE_TIMEOUT" });
+      const decision = this.#give({ kind: "unclaimed", commandId, attempt, error });
+      check(!decision.isStale, "a queued command may fail");
+      check(!this.#driver.commands.has(commandId), "a command that fails in its queue is over");
     }
   }
 
