@@ -31,6 +31,14 @@ export const MATRIX: Readonly<Record<string, Evidence>> = {
     "artifact.test.ts › puts a value and gets it by reference, URI and name, whatever the field is called",
     "artifact.test.ts › refuses %s",
   ),
+  container: tool(
+    "container.test.ts › gives what result.json holds, with the facts of its run, and the lines as logs",
+    "container.test.ts › a failure has the exit code, the end of stderr, and what was left all the same",
+  ),
+  cuda: tool(
+    "cuda.test.ts › a script runs on the GPU that it was given",
+    "cuda.test.ts › a source that cannot be compiled is an exit code, with what the compiler says",
+  ),
   duckdb: tool(
     "duckdb.test.ts › have the shape of the postgres tool's",
     "duckdb.test.ts › say what and where; syntax errors before anything runs",

@@ -7,24 +7,22 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "nats";
 import type { JsonObject } from "../../../src/core/json.ts";
-import { createTools } from "../../../src/tools/registry.ts";
 import { startNats } from "../../support/nats.ts";
+import { noPodman, sharedPodman } from "../../support/podman.ts";
 import { createTestDatabase } from "../../support/postgres.ts";
 import { makeScratchDir } from "../../support/scratch.ts";
 import { startSnowflake } from "../../support/snowflake.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Call } from "./call.ts";
 import { failureFrom } from "./call.ts";
+import { containerTools, newCommand } from "./container-call.ts";
 import { startMcpServer } from "./mcp-server.ts";
 
 setDefaultTimeout(30_000);
 
 const filesDir = makeScratchDir("stopping");
-const tools = createTools({
-  selfCommand: [process.execPath, join(import.meta.dir, "../../../src/main.ts")],
-  env: process.env,
-  filesDir,
-});
+const podman = noPodman === undefined ? await sharedPodman() : undefined;
+const tools = await containerTools(podman === undefined ? [] : [podman.connect()], { filesDir });
 const db = await createTestDatabase({ isMigrated: false });
 const nats = await startNats();
 const admin = await connect({ servers: `127.0.0.1:${nats.port}` });
@@ -139,12 +137,20 @@ function value(): Endless {
   return { config, call: { artifacts }, isUnderWay: () => isAsked };
 }
 
+/** The command of each try is another one, as the container's name follows from it. */
+function container(config: JsonObject): Endless {
+  const image = podman?.image ?? "";
+  return { config: { image, network: "none", ...config }, call: { command: newCommand() } };
+}
+
 const code = (text: string): Endless => ({ config: { code: text } });
 const JAVASCRIPT = 'console.log("begun"); await new Promise(() => {});';
 const PYTHON = 'import time\nprint("begun", flush=True)\ntime.sleep(60)';
 
 const ENDLESS: Readonly<Record<string, () => Endless>> = {
   artifact: value,
+  container: () => container({ command: "echo begun; exec sleep 60", timeouts: { stop_grace: 1 } }),
+  cuda: () => container({ script: "echo begun; exec sleep 60", timeouts: { stop_grace: 1 } }),
   duckdb: analysis,
   ducklake: analysis,
   http: () => request({ url: silentUrl }),
@@ -177,13 +183,18 @@ async function stopped(kind: string, reason?: Error) {
   const { config, call, isUnderWay } = begin();
   const stop = new AbortController();
   let isLogged = false;
-  const onLog = (): void => {
-    isLogged = true;
+  const onLog = (stream: string): void => {
+    isLogged ||= stream !== "system";
   };
-  const failed = failureFrom(tools.get(kind), { config, onLog, ...call, signal: stop.signal });
+  const tool = tools.get(kind);
+  const failed = failureFrom(tool, { config, onLog, ...call, signal: stop.signal });
   await Promise.race([waitFor(`${kind} to begin`, isUnderWay ?? (() => isLogged)), failed]);
   stop.abort(reason);
-  return await failed;
+  try {
+    return await failed;
+  } finally {
+    await tool?.settled?.(call?.command ?? newCommand());
+  }
 }
 
 test("nothing is left out but noop, which is over at once", () => {

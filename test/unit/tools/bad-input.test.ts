@@ -10,6 +10,17 @@ import { describeTool } from "../../support/tools.ts";
 /** By kind: fields that will not do. Nothing at all will not do either, where a kind has needs. */
 const BAD: Readonly<Record<string, readonly JsonObject[]>> = {
   artifact: [{ action: "steal" }, { name: [5] }, { action: "put", ttl: "soon" }],
+  container: [
+    { image: "" },
+    { image: "x", privileged: true },
+    { image: "x", resources: { cpu: "many" } },
+    { image: "x", runtime: "lxc" },
+  ],
+  cuda: [
+    { source: "x", script: "y" },
+    { script: "print(1)", language: "python" },
+    { source: "x", resources: { memory: "lots" } },
+  ],
   duckdb: [{ command: " " }, { query: "SELECT 1", database: { a: 1 } }],
   ducklake: [{ command: [" "] }, { query: "SELECT 1", catalog_connection: [5] }],
   http: [

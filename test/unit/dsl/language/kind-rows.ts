@@ -154,6 +154,18 @@ export const KIND_ROWS: readonly Row[] = rows("kind", [
     { endpoint: "http://x" },
   ),
   kind(
+    "container",
+    "docker, podman, nerdctl on the worker's machine, or a Job of Kubernetes; its result is the step's",
+    `${TOOLS}/container.test.ts › gives what result.json holds, with the facts of its run, and the lines as logs`,
+    { image: "i" },
+  ),
+  kind(
+    "cuda",
+    "new: container, with a `.cu` source or a script, and one GPU",
+    `${TOOLS}/cuda.test.ts › a script runs on the GPU that it was given`,
+    { source: "int main() {}" },
+  ),
+  kind(
     "ssh",
     "new: the system's client",
     `${TOOLS}/ssh.test.ts › gives exit code and output, and the lines as logs`,
@@ -185,7 +197,6 @@ export const KIND_ROWS: readonly Row[] = rows("kind", [
     sample: { kind: "workbook", name: "x" },
     finds: ["WORKBOOK_UNKNOWN"],
   },
-  other("container", "not yet: run the command by shell or ssh on a worker that has what it needs"),
   other("agent", "call a playbook, an MCP server or an HTTP service"),
   other("gateway", "use http"),
   other("gcs", "use http on Google's API, or duckdb for s3:// files"),

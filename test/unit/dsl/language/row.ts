@@ -85,6 +85,7 @@ const subscription = (more: JsonObject): JsonObject =>
 export const NEEDED: Readonly<Record<string, JsonObject>> = {
   artifact: { action: "list" },
   container: { image: "i" },
+  cuda: { source: "int main() {}" },
   duckdb: { query: "SELECT 1" },
   ducklake: { query: "SELECT 1" },
   http: { url: "http://x" },

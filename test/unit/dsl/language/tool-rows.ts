@@ -11,6 +11,8 @@ const CHILD = "unit/engine/child.test.ts";
 const WAIT = "unit/engine/wait.test.ts";
 const MEANING = "unit/engine/semantics.test.ts";
 
+const CONTAINER = `${TOOLS}/container.test.ts`;
+const CUDA = `${TOOLS}/cuda.test.ts`;
 const CODE = "code script";
 const ENVIRONMENT = "env cwd";
 const SQL = "command query commands script sql";
@@ -262,6 +264,102 @@ const OWN_ROWS: readonly Row[] = [
     own("shell cwd env", "default sh", `${TOOLS}/shell.test.ts › has input, env, cwd and shell`),
     idle("capture", "output is always kept"),
     lacks("command", "nothing to run"),
+  ]),
+  ...rows("tool container", [
+    own(
+      "image command args",
+      "`command` in place of the entry point; new: texts, read as a shell does",
+      `${CONTAINER} › gives what result.json holds, with the facts of its run, and the lines as logs`,
+    ),
+    own(
+      "env files workdir",
+      "`env`: the list there, or a map; `value_from` is a credential, on Kubernetes the cluster's Secret; new: files",
+      `${CONTAINER} › has its input as a file and as variables, its files, and the variables of its own`,
+      { workdir: "/work" },
+    ),
+    own(
+      "resources user read_only capabilities no_new_privileges",
+      "requests and limits, or new: cpu, memory, shm_size, pids; new: isolation",
+      `${CONTAINER} › its limits and its isolation are those of the fields`,
+      { resources: {}, user: "1000", capabilities: ["CHOWN"] },
+    ),
+    own(
+      "gpu gpus",
+      "new: leased by the server before the task starts",
+      `${CUDA} › a script runs on the GPU that it was given`,
+      { gpu: 1, gpus: null },
+    ),
+    own(
+      "timeouts",
+      "new: queue, pull, run, stop_grace",
+      `${CONTAINER} › timeouts.run ends the run alone, and what it has left is kept`,
+      { timeouts: { run: "1h" } },
+    ),
+    own(
+      "pull_policy registry",
+      "new",
+      `${CONTAINER} › an image that is not there is a failure of the pull`,
+      { pull_policy: "never", registry: "hub" },
+    ),
+    own(
+      "network mounts runtime",
+      "new",
+      `${CONTAINER} › what a worker leaves, the next one finds: nothing runs twice, the log goes on`,
+      { network: "none", mounts: ["/data:/data:ro"], runtime: "podman" },
+    ),
+    own(
+      "namespace service_account node_selector tolerations runtime_class backoff_limit restart_policy",
+      "of Kubernetes; elsewhere without effect, as the log says",
+      `${CONTAINER} › fields that mean nothing here are named in the log, needs that cannot be met refused`,
+      { backoff_limit: 0, restart_policy: "Never", tolerations: [], node_selector: {} },
+    ),
+    own(
+      "volumes volume_mounts",
+      "`empty_dir` everywhere, the others on Kubernetes",
+      `${CONTAINER} › scratch space of the public project's spelling is there, and can be written to`,
+      { volumes: [], volume_mounts: [] },
+    ),
+    {
+      fields: "privileged",
+      fate: "refused",
+      how: "it would give the machine away",
+      sample: { privileged: true },
+      finds: ["TOOL_INVALID"],
+    },
+    lacks("image", "no image"),
+  ]),
+  ...rows("tool cuda", [
+    own(
+      "source flags args",
+      "new: text of a .cu file, compiled by nvcc in the container",
+      `${CUDA} › a source is compiled and run with its arguments`,
+      { source: "int main() {}" },
+    ),
+    own(
+      "script language image",
+      "new: as it is; python needs an image",
+      `${CUDA} › a script runs on the GPU that it was given`,
+      { source: null, script: "nvidia-smi", language: "shell", image: "i" },
+    ),
+    own(
+      "env files workdir mounts network user resources gpu gpus timeouts pull_policy registry runtime read_only capabilities no_new_privileges namespace service_account node_selector tolerations runtime_class backoff_limit restart_policy volumes volume_mounts",
+      "as of container",
+      `${CUDA} › a script runs on the GPU that it was given`,
+      {
+        ...{ workdir: "/work", user: "1", gpus: null, mounts: [], network: "none" },
+        ...{ timeouts: {}, pull_policy: "never", runtime: "docker", capabilities: [] },
+        ...{ backoff_limit: 0, restart_policy: "Never", tolerations: [], node_selector: {} },
+        ...{ volumes: [], volume_mounts: [], resources: {}, gpu: 1, namespace: "noetl" },
+      },
+    ),
+    {
+      fields: "privileged",
+      fate: "refused",
+      how: "as of container",
+      sample: { privileged: true },
+      finds: ["TOOL_INVALID"],
+    },
+    lacks("source", "neither source nor script"),
   ]),
   ...rows("tool playbook", [
     own(
