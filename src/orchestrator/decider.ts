@@ -259,7 +259,7 @@ export class Decider {
    */
   async #resolve(entry: CacheEntry, ref: string): Promise<void> {
     try {
-      const { value, size } = await this.#options.loadResult(ref, entry.head.executionId);
+      const { value, size } = await this.#load(entry, ref);
       entry.resolved.set(ref, value);
       entry.resolvedBytes += size;
     } catch (error) {
@@ -273,6 +273,19 @@ export class Decider {
       } else {
         throw error;
       }
+    }
+  }
+
+  /** Of one that is only just being made the database does not know yet what it comes from. */
+  async #load({ head }: CacheEntry, ref: string) {
+    const { executionId, originId } = head;
+    try {
+      return await this.#options.loadResult(ref, executionId);
+    } catch (error) {
+      if (originId === null || !(error instanceof AppError && error.code === "RESULT_FOREIGN")) {
+        throw error;
+      }
+      return await this.#options.loadResult(ref, originId);
     }
   }
 

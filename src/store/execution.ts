@@ -73,9 +73,9 @@ export async function rootOf(sql: Sql, id: ExecutionId): Promise<ExecutionId | u
 }
 
 /**
- * True if `owner` belongs to the family of `reader`: the outermost execution with all below it, and
- * whatever the outermost one has come from by retries, which share what they have stored. An owner that
- * is gone may have been one of them if it was no older.
+ * True if `owner` belongs to the family of `reader`: the outermost execution with all below it, and the
+ * families of what the outermost one has come from: a retry goes on with what was stored, a rerun has
+ * the same payload. An owner that is gone may have been one of them if it was no older.
  */
 export async function isOfFamily(
   sql: Sql,
@@ -86,9 +86,10 @@ export async function isOfFamily(
     WITH RECURSIVE line AS (
       SELECT root_id FROM noetl.execution WHERE execution_id = ${reader}
       UNION
-      SELECT x.origin_id
+      SELECT coalesce(o.root_id, x.origin_id)
       FROM line AS l
-      JOIN noetl.execution AS x ON x.execution_id = l.root_id AND x.origin_kind = 'retry'
+      JOIN noetl.execution AS x ON x.execution_id = l.root_id AND x.origin_id IS NOT NULL
+      LEFT JOIN noetl.execution AS o ON o.execution_id = x.origin_id
     )
     SELECT coalesce(
       (SELECT root_id IN (SELECT root_id FROM line) FROM noetl.execution WHERE execution_id = ${owner}),

@@ -204,6 +204,45 @@ test(
 );
 
 test(
+  "a rerun of a sub-playbook reads the large payload that its first run had of the parent",
+  async () => {
+    const child = `workload: { given: null }
+workflow:
+  - step: start
+    loop: { in: "{{ [workload.given.rows[7].n, workload.given.secret] }}", iterator: one }
+    tool:
+      kind: javascript
+      input: { one: "{{ iter.one }}", rows: "{{ workload.given.rows }}" }
+      code: return [one, rows.length];
+`;
+    const content = playbook("test/counter", child);
+    await platform.call("POST", "/api/catalog/register", { content });
+    const book = `workflow:${LARGE}    next: { arcs: [{ step: child }] }
+  - step: child
+    tool: { kind: playbook, path: test/counter, input: { given: "{{ start }}" } }
+`;
+    const parent = await platform.run(playbook("test/family", book));
+    const [row] = await platform.sql<{ id: string }[]>`
+      SELECT execution_id AS id FROM noetl.execution WHERE parent_id = ${parent.id}`;
+    const rerun = await platform.call("POST", `/api/executions/${row?.id}/rerun`, {});
+    const id = String(rerun.body["execution_id"]);
+    const ended = await waitFor("the end of the rerun", async () => {
+      const { body } = await platform.call("GET", `/api/executions/${id}`);
+      return /PENDING|RUNNING/.test(String(body["status"])) ? undefined : body;
+    });
+    expect(ended["status"]).toBe("COMPLETED");
+    const { steps } = (await platform.call("GET", `/api/executions/${id}/steps`)).body;
+    expect(resultOf(steps, "start")).toMatchObject({
+      results: [
+        [7, 3000],
+        [SECRET, 3000],
+      ],
+    });
+  },
+  START_MS,
+);
+
+test(
   "an artifact task reads a permanent value of another execution by its URI",
   async () => {
     const put = `workflow:
