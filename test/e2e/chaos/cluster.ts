@@ -19,6 +19,7 @@ export interface ClusterOptions {
   readonly workerCount: number;
   /** Of each worker. */
   readonly slots: number;
+  readonly workerEnv?: Readonly<Record<string, string>>;
 }
 
 export interface Cluster extends AsyncDisposable {
@@ -42,7 +43,7 @@ export interface Cluster extends AsyncDisposable {
 }
 
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
-  const { dir, serverCount, workerCount, slots } = options;
+  const { dir, serverCount, workerCount, slots, workerEnv } = options;
   await using stack = new AsyncDisposableStack();
   const database = await startPostgres(dir);
   stack.use(database.component);
@@ -85,7 +86,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       slots,
       natsUrl: nats.url,
       filesDir: `${dir}/files`,
-      env: { NOETL_GRACE_TIME: "4s" },
+      env: { NOETL_GRACE_TIME: "4s", ...workerEnv },
       sql,
     }),
   );
