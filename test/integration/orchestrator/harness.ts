@@ -23,6 +23,7 @@ import type { CommandBus, OrchestratorOptions } from "../../../src/orchestrator/
 import type { Orchestrator } from "../../../src/orchestrator/orchestrator.ts";
 import { createOrchestrator } from "../../../src/orchestrator/orchestrator.ts";
 import { createSealer } from "../../../src/secrets/sealing.ts";
+import type { Store } from "../../../src/store/pool.ts";
 import { connectStore } from "../../../src/store/pool.ts";
 import { toolsNamed } from "../../support/tools.ts";
 import { waitFor } from "../../support/wait.ts";
@@ -83,6 +84,7 @@ export class RecordingBus implements CommandBus {
 export interface Server extends AsyncDisposable {
   readonly orchestrator: Orchestrator;
   readonly bus: RecordingBus;
+  readonly store: Store;
   /** Ends the services as a stop would; what was committed stays. */
   stop(): Promise<void>;
 }
@@ -116,7 +118,7 @@ export function startServer(url: string, options: Partial<OrchestratorOptions> =
     await running;
     await store.close();
   };
-  return { orchestrator, bus, stop, [Symbol.asyncDispose]: stop };
+  return { orchestrator, bus, store, stop, [Symbol.asyncDispose]: stop };
 }
 
 export const WORKER = "worker-1" as WorkerId;
