@@ -53,11 +53,13 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     gpus: machine.gpuWatch,
   });
   stack.defer(() => tools.close());
-  const { lacking } = tools;
-  parts.lacking = lacking;
-  for (const [kind, lack] of lacking) {
-    log.warn("This machine cannot run a kind of tool", { kind, lack });
-  }
+  void machine.containers.facts().then((facts) => {
+    parts.runtimes = facts;
+    parts.lacking = tools.lacking;
+    for (const [kind, lack] of tools.lacking) {
+      log.warn("This machine cannot run a kind of tool", { kind, lack });
+    }
+  });
   tools.prestart();
   const bus = stack.use(
     await connectBus({
@@ -82,9 +84,6 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
   stack.defer(() => client.close());
   const gpus = await machine.gpus;
   parts.gpus = gpus;
-  void machine.containers.facts().then((facts) => {
-    parts.runtimes = facts;
-  });
   service = createWorker({
     workerId: `${name}-${randomUUID().slice(0, 8)}` as WorkerId,
     name,

@@ -1,0 +1,105 @@
+/** A platform on one machine with a real container runtime, and a worker that can be killed and started again. */
+import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type postgres from "postgres";
+import type { Api } from "../../bench/api.ts";
+import { workerComponent } from "../../bench/platform.ts";
+import { TEST_IMAGE } from "../../support/container-image.ts";
+import type { TestRuntime, TestRuntimeName } from "../../support/container-runtime.ts";
+import { startDockerd } from "../../support/dockerd.ts";
+import { startPodman } from "../../support/podman.ts";
+import { makeScratchDir } from "../../support/scratch.ts";
+import { startCluster } from "../chaos/cluster.ts";
+import type { Component } from "../chaos/component.ts";
+
+export const PLAYBOOK = "cycles/one";
+
+/** What one task writes to find out how often it ran: beyond all that the platform says. */
+const SCRIPT = [
+  "echo begin $ID",
+  "echo $ID >> /marks/runs",
+  "sleep $SECONDS",
+  "echo end $ID",
+  `echo '{"id": "'$ID'"}' > /noetl/result.json`,
+].join("; ");
+
+export interface World extends AsyncDisposable {
+  readonly dir: string;
+  readonly runtime: TestRuntime;
+  readonly api: Api;
+  readonly sql: postgres.Sql;
+  readonly worker: Component;
+  /** Names of the platform's containers, ended ones included. */
+  containers(): readonly string[];
+  /** How often the task with that id began to run. */
+  runsOf(id: string): number;
+}
+
+export async function startWorld(name: TestRuntimeName): Promise<World> {
+  const dir = makeScratchDir("cycles");
+  await using stack = new AsyncDisposableStack();
+  const runtime = stack.use(await (name === "podman" ? startPodman() : startDockerd()));
+  const options = { dir, serverCount: 1, workerCount: 0, slots: 1 };
+  const cluster = stack.use(await startCluster(options));
+  const { sql } = cluster;
+  const worker = stack.use(
+    workerComponent({
+      ...{ dir, name: "worker", sql, slots: 8, natsUrl: cluster.nats.url },
+      filesDir: join(dir, "files"),
+      grpcPorts: cluster.grpcAddresses.map((address) => Number(address.split(":")[1])),
+      env: {
+        ...runtime.env,
+        NOETL_CONTAINER_RUNTIME: name,
+        NOETL_CONTAINER_DIR: join(dir, "tasks"),
+        NOETL_GRACE_TIME: "5s",
+      },
+    }),
+  );
+  const [api] = cluster.apis;
+  if (api === undefined) {
+    throw new Error("A cluster has a server");
+  }
+  const marks = join(dir, "marks");
+  mkdirSync(marks);
+  chmodSync(marks, 0o777);
+  await worker.start();
+  await api.register(playbook(marks));
+  const [row] = await sql<{ id: string }[]>`SELECT platform_id AS id FROM noetl.platform`;
+  const filter = `label=noetl.platform=${row?.id}`;
+  const owned = stack.move();
+  return {
+    ...{ dir, runtime, api, sql, worker },
+    containers: () =>
+      runtime
+        .call("ps", "--all", "--filter", filter, "--format", "{{.Names}}")
+        .split("\n")
+        .filter((line) => line !== ""),
+    runsOf: (id) => {
+      const path = join(marks, "runs");
+      const lines = existsSync(path) ? readFileSync(path, "utf8").split("\n") : [];
+      return lines.filter((line) => line === id).length;
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function playbook(marks: string): string {
+  return `apiVersion: noetl.io/v2
+kind: Playbook
+metadata:
+  name: one
+  path: ${PLAYBOOK}
+workflow:
+  - step: train
+    tool:
+      kind: container
+      image: ${TEST_IMAGE}
+      pull_policy: never
+      network: none
+      command: [sh, -c]
+      args: [${JSON.stringify(SCRIPT)}]
+      env: { ID: "{{ workload.id }}", SECONDS: "{{ workload.seconds }}" }
+      mounts: ["${marks}:/marks"]
+      timeouts: { stop_grace: 1s }
+`;
+}
