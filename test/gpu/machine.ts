@@ -47,10 +47,12 @@ export function findObstacle(): string | undefined {
     return `no container runtime answers (${said === "" ? "neither docker nor podman nor nerdctl is installed" : said}).`;
   }
   const hasToolkit =
-    Bun.which("nvidia-ctk") !== null || answers.some(({ text }) => /nvidia|cdi/i.test(text));
+    Bun.which("nvidia-ctk") !== null ||
+    run(["sh", "-c", "grep -l nvidia.com/gpu /etc/cdi/* /var/run/cdi/*"]).text.includes("/cdi/") ||
+    answers.some(({ text }) => /nvidia|cdi/i.test(text));
   return hasToolkit
     ? undefined
-    : "NVIDIA's container toolkit is not installed: install nvidia-container-toolkit, then run `nvidia-ctk cdi generate --output /etc/cdi/nvidia.yaml`, for docker `nvidia-ctk runtime configure --runtime docker` too, and restart it.";
+    : "NVIDIA's container toolkit is not installed: install nvidia-container-toolkit, then run `nvidia-ctk cdi generate --device-name-strategy=uuid --output=/etc/cdi/nvidia.yaml`, for docker `nvidia-ctk runtime configure --runtime docker` too, and restart it.";
 }
 
 /** Whole ones. */

@@ -73,7 +73,11 @@ async function startProgram(
 ): Promise<string> {
   programCount += 1;
   const path = `gpu-suite/${program}-${programCount}`;
-  const own = { ...(image === undefined ? {} : { image }), timeouts: { stop_grace: "5s" } };
+  const own = {
+    ...(image === undefined ? {} : { image }),
+    network: "none",
+    timeouts: { stop_grace: "5s" },
+  };
   const tool = { kind: "cuda", source: sourceOf(program), args, runtime, ...own, ...fields };
   await api.register(playbook(path, JSON.parse(JSON.stringify(tool)), POOL));
   return await api.execute(path);
@@ -89,12 +93,19 @@ async function commandsOf(id: string): Promise<readonly Readonly<Record<string, 
   return Object(await api.call("GET", `/api/executions/${id}/commands`)).commands;
 }
 
-async function onGpu(count: number): Promise<void> {
+/** Waits until so many processes compute on it; fails at once when one of the executions has ended. */
+async function onGpu(wanted: number, ids: readonly string[]): Promise<void> {
+  let error: unknown;
   await waitFor(
-    `${count} processes on the GPU`,
-    () => computePids(gpu?.uuid ?? "").length === count,
+    `${wanted} processes on the GPU`,
+    async () => {
+      const ends = await Promise.all(ids.map((id) => api.execution(id)));
+      error = ends.find(({ status }) => status === "FAILED")?.error;
+      return error !== undefined || computePids(gpu?.uuid ?? "").length === wanted;
+    },
     LONG,
   );
+  expect(error).toBeUndefined();
 }
 
 function usedMib(): number {
@@ -134,7 +145,7 @@ describe("on a real GPU", () => {
 
   test("two tasks use it one after the other, and the second says what it waits for", async () => {
     const first = await startProgram("hold", ["256", "8"]);
-    await onGpu(1);
+    await onGpu(1, [first]);
     const second = await startProgram("hold", ["256", "2"]);
     const reason = await waitFor("the reason", async () => {
       const [command] = await commandsOf(second);
@@ -153,7 +164,7 @@ describe("on a real GPU", () => {
       await startProgram("hold", ["256", "15"], shared),
       await startProgram("hold", ["256", "15"], shared),
     ];
-    await onGpu(2);
+    await onGpu(2, ids);
     const [one, two] = await Promise.all(ids.map(resultOf));
     expect(Number(one?.["started_ms"])).toBeLessThan(Number(two?.["ended_ms"]));
     expect(Number(two?.["started_ms"])).toBeLessThan(Number(one?.["ended_ms"]));
@@ -162,7 +173,7 @@ describe("on a real GPU", () => {
   test("a task that takes more memory than there is fails as oom_gpu, and the GPU is ready again", async () => {
     const end = await api.ended(await startProgram("oom"), POLL_MS, LONG.deadlineMs);
     expect(end.status).toBe("FAILED");
-    expect(JSON.stringify(end.error)).toContain("oom_gpu");
+    expect(JSON.stringify(end.error)).toContain("OOM_GPU");
     await waitFor("the GPU", async () => (await shown())["state"] === "ready");
   });
 
@@ -177,7 +188,7 @@ describe("on a real GPU", () => {
   test("a cancelled task gives its memory back", async () => {
     const beforeMib = usedMib();
     const id = await startProgram("hold", ["2048", "3600"]);
-    await onGpu(1);
+    await onGpu(1, [id]);
     await waitFor("its memory", () => usedMib() > beforeMib + 2000);
     await api.call("POST", `/api/executions/${id}/cancel`, { reason: "test" });
     expect((await api.ended(id, POLL_MS)).status).toBe("CANCELLED");
@@ -187,7 +198,7 @@ describe("on a real GPU", () => {
 
   test("a container outlives its worker, and the next worker takes it over", async () => {
     const id = await startProgram("hold", ["256", "40"]);
-    await onGpu(1);
+    await onGpu(1, [id]);
     const pids = computePids(gpu?.uuid ?? "");
     for (const pid of childrenOf(platform.process.pid, `worker --pool ${POOL}`)) {
       process.kill(pid, "SIGKILL");
@@ -203,13 +214,13 @@ describe("on a real GPU", () => {
 
   test("nothing stays on the GPU when all of the platform was killed and its task cancelled since", async () => {
     const id = await startProgram("hold", ["1024", "3600"]);
-    await onGpu(1);
+    await onGpu(1, [id]);
     await platform[Symbol.asyncDispose]();
     expect(computePids(gpu?.uuid ?? "")).toHaveLength(1);
     await start();
     await api.call("POST", `/api/executions/${id}/cancel`, { reason: "test" });
     expect((await api.ended(id, POLL_MS)).status).toBe("CANCELLED");
-    await onGpu(0);
+    await onGpu(0, []);
     await waitFor("the container's removal", () => ownContainers().length === 0, RECLAIM);
     expect(await shown()).toMatchObject({ state: "ready", leases: [] });
   });
