@@ -53,6 +53,8 @@ export interface CliRuntimeOptions {
   readonly env: CliEnvironment;
   /** Where the tasks' folders are, on the machine that runs the containers. */
   readonly dir: string;
+  /** How long it may take to say who it is. Default 8 s. */
+  readonly probeMs?: number;
 }
 
 /** Hooks that wake a GPU take their time. */
@@ -280,6 +282,9 @@ export class CliRuntime implements ContainerRuntime {
       position = seam.position();
       if (isLast && (isWhole || ++failureCount > 20)) {
         return;
+      }
+      if (!isWhole && !isLast && !signal.aborted && !ended.aborted) {
+        this.#watch.noteOutage(id);
       }
       await sleep(isWhole ? 0 : 100, signal);
     }

@@ -53,11 +53,20 @@ export class ContainerWatch {
     }
   }
 
+  /** The daemon was seen to be away by somebody who follows that container. */
+  noteOutage(id: string): void {
+    const watch = this.#watches.get(id);
+    if (watch !== undefined) {
+      watch.outage.isSeen = true;
+    }
+  }
+
   #begin(id: string): Watch {
     const controller = new AbortController();
-    const finish = followContainer(this.#cli, id, controller.signal);
+    const outage = { isSeen: false };
+    const finish = followContainer(this.#cli, id, { outage, signal: controller.signal });
     finish.catch(() => undefined);
-    const watch = { controller, finish, userCount: 0 };
+    const watch = { controller, outage, finish, userCount: 0 };
     this.#watches.set(id, watch);
     return watch;
   }
@@ -65,6 +74,7 @@ export class ContainerWatch {
 
 interface Watch {
   readonly controller: AbortController;
+  readonly outage: { isSeen: boolean };
   readonly finish: Promise<ContainerFinish>;
   userCount: number;
 }
@@ -72,11 +82,10 @@ interface Watch {
 async function followContainer(
   cli: Cli,
   id: string,
-  signal: AbortSignal,
+  { outage, signal }: Pick<Watch, "outage"> & { readonly signal: AbortSignal },
 ): Promise<ContainerFinish> {
-  let hadOutage = false;
   const onOutage = (): void => {
-    hadOutage = true;
+    outage.isSeen = true;
   };
   for (;;) {
     signal.throwIfAborted();
@@ -88,7 +97,7 @@ async function followContainer(
       throw neverStartedError(inspection);
     }
     if (inspection.status === "ended") {
-      return { inspection, hadOutage };
+      return { inspection, hadOutage: outage.isSeen };
     }
     if (isProcessOf(inspection)) {
       await untilGone(inspection, signal);

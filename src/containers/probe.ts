@@ -25,10 +25,10 @@ export interface Probed {
 /** Never throws: a runtime that does not work is a finding. */
 export async function probeRuntime(
   cli: Cli,
-  { dialect }: { readonly dialect: Dialect },
+  { dialect, probeMs = PROBE_MS }: { readonly dialect: Dialect; readonly probeMs?: number },
 ): Promise<Probed> {
   try {
-    const { version, gpuMode } = await ask(cli, dialect.name);
+    const { version, gpuMode } = await ask({ cli, probeMs }, dialect.name);
     const facts = { name: dialect.name, version, isUsable: true, gpus: gpuMode };
     return { facts, gpuMode };
   } catch (error) {
@@ -46,20 +46,25 @@ interface Answer {
   readonly gpuMode: GpuMode;
 }
 
-async function ask(cli: Cli, name: Dialect["name"]): Promise<Answer> {
+interface Asked {
+  readonly cli: Cli;
+  readonly probeMs: number;
+}
+
+async function ask(asked: Asked, name: Dialect["name"]): Promise<Answer> {
   if (name === "podman") {
-    const info = await askJson(cli, ["version", "--format", "json"]);
+    const info = await askJson(asked, ["version", "--format", "json"]);
     const version = textOf(treeOf(info["Client"])["Version"]);
     // The version needs no storage and no rights; this does.
-    await must(cli, ["ps", "--quiet", "--last=1"]);
+    await must(asked, ["ps", "--quiet", "--last=1"]);
     const hasCdi = isAtLeast(version, PODMAN_CDI) && hasSpec(CDI_DIRS);
     return { version, gpuMode: hasCdi ? "cdi" : "none" };
   }
-  const info = await askJson(cli, ["info", "--format", "{{json .}}"]);
-  checkServer(cli.name, info);
+  const info = await askJson(asked, ["info", "--format", "{{json .}}"]);
+  checkServer(asked.cli.name, info);
   const version = textOf(info["ServerVersion"]);
   if (name === "nerdctl") {
-    const client = /\d+\.\d+\.\d+/.exec(await must(cli, ["--version"]))?.[0] ?? "";
+    const client = /\d+\.\d+\.\d+/.exec(await must(asked, ["--version"]))?.[0] ?? "";
     return { version: client, gpuMode: isAtLeast(client, NERDCTL_CDI) ? "cdi" : "hook" };
   }
   const dirs = Array.isArray(info["CDISpecDirs"]) ? info["CDISpecDirs"].map(textOf) : [];
@@ -77,18 +82,18 @@ function checkServer(name: string, info: Tree): void {
   }
 }
 
-async function askJson(cli: Cli, words: readonly string[]): Promise<Tree> {
-  const text = await must(cli, words);
+async function askJson(asked: Asked, words: readonly string[]): Promise<Tree> {
+  const text = await must(asked, words);
   try {
     return treeOf(JSON.parse(text));
   } catch (error) {
     const said = `it printed no JSON (${errorMessage(error)}): ${text.slice(0, 200)}`;
-    throw callError(cli.name, words[0] ?? "", said);
+    throw callError(asked.cli.name, words[0] ?? "", said);
   }
 }
 
-async function must(cli: Cli, words: readonly string[]): Promise<string> {
-  const { exitCode, stdout, stderr } = await cli.tryCall(words, { timeoutMs: PROBE_MS });
+async function must({ cli, probeMs }: Asked, words: readonly string[]): Promise<string> {
+  const { exitCode, stdout, stderr } = await cli.tryCall(words, { timeoutMs: probeMs });
   // Docker's client prints what it knows and fails; the reason is in both.
   if (exitCode !== 0) {
     throw callError(cli.name, words[0] ?? "", stderr);

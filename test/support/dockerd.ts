@@ -47,7 +47,7 @@ export async function startDockerd(): Promise<Dockerd> {
   const env = { PATH, HOME: dir, DOCKER_HOST: `unix://${daemon.socket}` };
   const runtime = createTestRuntime({ name: "docker", env, image: TEST_IMAGE, dir }, async () => {
     Bun.spawnSync(["sh", "-c", "docker ps -aq | xargs -r docker rm -fv"], { env });
-    await daemon.stop("SIGTERM");
+    await daemon.close();
     removeMounts(dir);
   });
   await daemon.start();
@@ -85,50 +85,80 @@ function writeHook(dir: string): Pick<Dockerd, "breakHook" | "hookCalls"> {
   };
 }
 
+/** Dockerd, and containerd beside it as on a real machine: containers go on when dockerd dies. */
 class Daemon {
   readonly socket: string;
   readonly #dir: string;
-  #child: Bun.Subprocess | undefined;
+  readonly #log: number;
+  #containerd: Bun.Subprocess | undefined;
+  #dockerd: Bun.Subprocess | undefined;
 
   constructor(dir: string) {
     this.#dir = dir;
+    this.#log = openSync(join(dir, "dockerd.log"), "a");
     this.socket = join(dir, "docker.sock");
+    writeFileSync(join(dir, "containerd.toml"), containerdConfig(dir));
   }
 
   async start(): Promise<void> {
     const dir = this.#dir;
-    const log = openSync(join(dir, "dockerd.log"), "a");
-    const child = Bun.spawn([...this.#words()], {
-      env: { PATH: `${join(dir, "bin")}:${PATH}`, HOME: dir },
-      stdio: ["ignore", log, log],
-      detached: true,
-    });
-    this.#child = child;
+    this.#containerd ??= this.#spawn([
+      "containerd",
+      `--config=${join(dir, "containerd.toml")}`,
+      "--log-level=warn",
+    ]);
+    const dockerd = this.#spawn(["dockerd", ...dockerdFlags(dir)]);
+    this.#dockerd = dockerd;
     const env = { PATH, HOME: dir, DOCKER_HOST: `unix://${this.socket}` };
     await waitFor("dockerd", () => {
-      if (child.exitCode !== null) {
+      if (dockerd.exitCode !== null) {
         throw new Error(readFileSync(join(dir, "dockerd.log"), "utf8").slice(-2000));
       }
       return Bun.spawnSync(["docker", "version"], { env }).exitCode === 0;
     });
   }
 
-  /** When the tests are killed it is told to end, and ends its containers. */
-  #words(): readonly string[] {
-    const dir = this.#dir;
-    return [
-      ...["setpriv", "--pdeathsig=SIGTERM", "--", "dockerd"],
-      ...[`--data-root=${join(dir, "data")}`, `--exec-root=${join(dir, "exec")}`],
-      ...[`--pidfile=${join(dir, "dockerd.pid")}`, `--host=unix://${this.socket}`],
-      ...["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"],
-      ...["--bridge=none", "--storage-driver=overlay2"],
-    ];
+  /** When the tests are killed both are told to end, and end their containers. */
+  #spawn(words: readonly string[]): Bun.Subprocess {
+    return Bun.spawn(["setpriv", "--pdeathsig=SIGTERM", "--", ...words], {
+      env: { PATH: `${join(this.#dir, "bin")}:${PATH}`, HOME: this.#dir },
+      stdio: ["ignore", this.#log, this.#log],
+      detached: true,
+    });
   }
 
   async stop(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
-    this.#child?.kill(signal);
-    await this.#child?.exited;
+    this.#dockerd?.kill(signal);
+    await this.#dockerd?.exited;
     // Of one that was killed.
     rmSync(join(this.#dir, "dockerd.pid"), { force: true });
   }
+
+  async close(): Promise<void> {
+    await this.stop("SIGTERM");
+    this.#containerd?.kill("SIGTERM");
+    await this.#containerd?.exited;
+  }
+}
+
+function containerdConfig(dir: string): string {
+  return [
+    "version = 2",
+    `root = "${join(dir, "containerd/root")}"`,
+    `state = "${join(dir, "containerd/state")}"`,
+    'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
+    "[grpc]",
+    `address = "${join(dir, "containerd.sock")}"`,
+    "",
+  ].join("\n");
+}
+
+function dockerdFlags(dir: string): readonly string[] {
+  return [
+    ...[`--data-root=${join(dir, "data")}`, `--exec-root=${join(dir, "exec")}`],
+    ...[`--pidfile=${join(dir, "dockerd.pid")}`, `--host=unix://${join(dir, "docker.sock")}`],
+    `--containerd=${join(dir, "containerd.sock")}`,
+    ...["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"],
+    ...["--bridge=none", "--storage-driver=overlay2"],
+  ];
 }

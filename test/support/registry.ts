@@ -1,6 +1,6 @@
 /**
  * A stand-in of a container registry on a free loopback port, with one image, `busybox:1`, for pulls: the calls of the
- * distribution API that docker and podman make. Repositories below `private/` need a login.
+ * distribution API that docker and podman make.
  */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -27,7 +27,8 @@ const MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG_TYPE = "application/vnd.docker.container.image.v1+json";
 const LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
-export function startRegistry(): Registry {
+/** @param options.isPrivate everything needs a login. */
+export function startRegistry({ isPrivate = false } = {}): Registry {
   const { blobs, manifest, digest } = makeImage();
   const requests: string[] = [];
   const server = Bun.serve({
@@ -36,7 +37,7 @@ export function startRegistry(): Registry {
     fetch: (request) => {
       const path = new URL(request.url).pathname;
       requests.push(path);
-      return answer(request, path, blobs, manifest);
+      return isPrivate && !isLoggedIn(request) ? refusal() : answer(request, path, blobs, manifest);
     },
   });
   return {
@@ -53,12 +54,6 @@ function answer(
   blobs: ReadonlyMap<string, Blob>,
   manifest: Blob,
 ): Response {
-  const mayRead = !path.includes("/private/") || isLoggedIn(request);
-  if (!mayRead) {
-    const headers = { "WWW-Authenticate": 'Basic realm="test"' };
-    const errors = [{ code: "UNAUTHORIZED", message: "authentication required" }];
-    return Response.json({ errors }, { status: 401, headers });
-  }
   const [, name, kind, reference = ""] =
     /^\/v2\/(.+)\/(manifests|blobs)\/([^/]+)$/.exec(path) ?? [];
   if (name === undefined) {
@@ -74,6 +69,12 @@ function answer(
   return new Response(request.method === "HEAD" ? null : blob.bytes, {
     headers: { ...headers, "Content-Length": String(blob.bytes.length) },
   });
+}
+
+function refusal(): Response {
+  const headers = { "WWW-Authenticate": 'Basic realm="test"' };
+  const errors = [{ code: "UNAUTHORIZED", message: "authentication required" }];
+  return Response.json({ errors }, { status: 401, headers });
 }
 
 function isLoggedIn(request: Request): boolean {
