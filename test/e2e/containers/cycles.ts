@@ -3,6 +3,8 @@
  * execution has ended as it should, by one report; no container and no lease is left.
  */
 import { sleep } from "../../../src/core/clock.ts";
+import type { Api } from "../../bench/api.ts";
+import { ApiError } from "../../bench/api.ts";
 import type { TestRuntimeName } from "../../support/container-runtime.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Random } from "../chaos/random.ts";
@@ -85,7 +87,7 @@ async function runCycle(
   await sleep(afterMs);
   await worker.kill();
   if (isCancelled) {
-    await api.call("POST", `/api/executions/${executionId}/cancel`, {});
+    await cancel(api, executionId);
   }
   await sleep(isLate ? LEASE_MS : 0);
   await worker.start();
@@ -93,6 +95,17 @@ async function runCycle(
     `${id}: runs ${seconds} s, killed after ${afterMs} ms${isLate ? ", late" : ""}${isCancelled ? ", cancelled" : ""}`,
   );
   return { executionId, id, isCancelled };
+}
+
+/** It may have ended already. */
+async function cancel(api: Api, executionId: string): Promise<void> {
+  try {
+    await api.call("POST", `/api/executions/${executionId}/cancel`, {});
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 422)) {
+      throw error;
+    }
+  }
 }
 
 /** What is wrong with its end; undefined: nothing. */
