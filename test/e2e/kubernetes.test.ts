@@ -89,22 +89,25 @@ test(
     const executionId = await execute("job", { n: 5 });
     const pod = await podOf(executionId);
     const worker = await holder(executionId);
-    kubernetes.say(pod.metadata.name, "before");
-    await waitFor("the output", async () => (await outputOf(executionId)).includes("before"));
+    kubernetes.say(pod.metadata.name, "first", "2026-11-23T06:00:00.1Z");
+    kubernetes.say(pod.metadata.name, "second", "2026-11-23T06:00:00.2Z");
+    await waitFor("the output", async () => (await outputOf(executionId)).includes("second"));
     await worker.kill();
     try {
       await waitFor("another worker", async () => (await holder(executionId)) !== worker, {
         deadlineMs: END_MS,
       });
-      kubernetes.say(pod.metadata.name, "after");
+      kubernetes.say(pod.metadata.name, "third");
       kubernetes.endPod(pod.metadata.name, { exitCode: 0, message: '{"n":5}' });
       expect(await resultOf(executionId)).toMatchObject({ n: 5 });
     } finally {
       await worker.start();
     }
     expect(begun.filter(isOf(executionId)).length).toBe(1);
-    await waitFor("the output", async () => (await outputOf(executionId)).includes("after"));
-    expect((await outputOf(executionId)).filter((line) => line === "before").length).toBe(1);
+    await waitFor("the output", async () => (await outputOf(executionId)).includes("third"));
+    // The next attempt has all of the Job's output as its own.
+    const lines = (await logOf(executionId)).filter(({ text }) => text === "first");
+    expect(lines.map(({ attempt }) => attempt)).toEqual([...new Set(lines.map((l) => l.attempt))]);
   },
   LIMIT_MS,
 );
@@ -239,10 +242,18 @@ async function resultOf(executionId: string): Promise<unknown> {
   return only(await only(cluster.apis).steps(executionId)).result;
 }
 
-async function outputOf(executionId: string): Promise<readonly string[]> {
+interface LogLine {
+  readonly text: string;
+  readonly attempt: number;
+}
+
+async function logOf(executionId: string): Promise<readonly LogLine[]> {
   const text = await only(cluster.apis).text(`/api/executions/${executionId}/logs`);
-  const { logs } = JSON.parse(text) as { readonly logs: readonly { readonly text: string }[] };
-  return logs.map((line) => line.text);
+  return (JSON.parse(text) as { readonly logs: readonly LogLine[] }).logs;
+}
+
+async function outputOf(executionId: string): Promise<readonly string[]> {
+  return (await logOf(executionId)).map(({ text }) => text);
 }
 
 function only<T>(items: readonly T[]): T {
