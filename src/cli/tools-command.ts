@@ -1,11 +1,14 @@
 /** `noetl tools`: what playbooks may call, and whether this machine can run it. */
+
 import { readOptions } from "../config/read.ts";
 import { toolsOptions } from "../config/tables.ts";
+import { MachineContainers } from "../containers/host.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { typeText } from "../dsl/tool-check.ts";
 import type { ToolDescription, ToolFields } from "../dsl/tool-description.ts";
 import { findField, SHARED_FAILURES } from "../dsl/tool-description.ts";
 import { viewTool } from "../dsl/tool-schema.ts";
+import { createLogger } from "../observability/log.ts";
 import { suggestion } from "../template/nearest.ts";
 import { createTools, KNOWN_TOOL_KINDS } from "../tools/registry.ts";
 import type { CliContext, ExitReason } from "./context.ts";
@@ -13,6 +16,7 @@ import { UsageError } from "./context.ts";
 import { formatJson, formatTable } from "./format.ts";
 import { taskEnvironment } from "./task-environment.ts";
 import { selfCommand } from "./version.ts";
+import { detectHere } from "./worker-machine.ts";
 
 export interface ToolsFlags {
   readonly json?: boolean | undefined;
@@ -46,9 +50,18 @@ async function lackingHere(
   { env }: CliContext,
   flags: ToolsFlags,
 ): Promise<ReadonlyMap<string, string>> {
-  const { python } = readOptions(toolsOptions, { flags: { ...flags }, env });
-  const tools = createTools({ selfCommand: selfCommand(), env: taskEnvironment(env), python });
+  const values = readOptions(toolsOptions, { flags: { ...flags }, env });
+  const log = createLogger({
+    ...{ level: "error", format: "json", component: "tools" },
+    write: () => undefined,
+  });
+  const runtimes = new MachineContainers(() => detectHere({ values, env, log }), log);
+  const { python } = values;
+  const tools = createTools({
+    ...{ selfCommand: selfCommand(), env: taskEnvironment(env), python, runtimes },
+  });
   try {
+    await runtimes.facts();
     return tools.lacking;
   } finally {
     await tools.close();

@@ -5,7 +5,7 @@
 import { containerDirOf } from "../config/decide.ts";
 import type { Values } from "../config/option.ts";
 import type { Environment } from "../config/read.ts";
-import type { workerOptions } from "../config/tables.ts";
+import type { clusterOptions, workerOptions } from "../config/tables.ts";
 import { detectRuntimes } from "../containers/detect.ts";
 import type { DetectedRuntime } from "../containers/host.ts";
 import { MachineContainers } from "../containers/host.ts";
@@ -45,7 +45,7 @@ export function openMachine(options: MachineOptions): Machine {
     inventory = opened;
   });
   return {
-    containers: new MachineContainers(() => detect(options), options.log),
+    containers: new MachineContainers(() => detectHere(options), options.log),
     gpus,
     gpuWatch: {
       current: () => inventory?.current() ?? [],
@@ -54,7 +54,19 @@ export function openMachine(options: MachineOptions): Machine {
   };
 }
 
-async function detect({ values, env, log }: MachineOptions): Promise<readonly DetectedRuntime[]> {
+export interface DetectOptions extends Pick<MachineOptions, "env" | "log"> {
+  readonly values: Pick<
+    WorkerValues,
+    "containerRuntime" | "containerDir" | keyof typeof clusterOptions
+  >;
+}
+
+/** What the settings let be looked for, as it was found. */
+export async function detectHere({
+  values,
+  env,
+  log,
+}: DetectOptions): Promise<readonly DetectedRuntime[]> {
   const detected = await detectRuntimes({
     env: definedOnly(taskEnvironment(env)),
     dir: containerDirOf(values),

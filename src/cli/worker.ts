@@ -51,6 +51,8 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     duckdbLibrary: () => duckdbLibrary(values.cacheDir ?? defaultCacheDir()),
     runtimes: machine.containers,
     gpus: machine.gpuWatch,
+    mountDirs: values.containerMounts,
+    cudaImage: values.cudaImage,
   });
   stack.defer(() => tools.close());
   void machine.containers.facts().then((facts) => {

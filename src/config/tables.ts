@@ -471,6 +471,19 @@ const workerTuning = {
     description:
       "Folder of what containers find under /noetl, on the machine that runs them; default ~/.noetl/containers, of up: containers in its data folder",
   }),
+  containerMounts: list({
+    default: "",
+    placeholder: "dir",
+    each: { pattern: /^\//, mustBe: "an absolute path, or several with commas" },
+    hasFlag: false,
+    description:
+      "Folders of the machine that container tasks may mount, with all below them; default: none",
+  }),
+  cudaImage: text({
+    default: "nvidia/cuda:12.9.1-devel-ubuntu24.04",
+    hasFlag: false,
+    description: "Image of cuda tasks that name none; needs nvcc",
+  }),
   resultBytes,
   ctxBytes,
 };
@@ -566,7 +579,12 @@ export const testOptions = {
 };
 
 /** Of `noetl tools`. */
-export const toolsOptions = { python: workerTuning.python };
+export const toolsOptions = {
+  python: workerTuning.python,
+  containerRuntime: workerTuning.containerRuntime,
+  containerDir: workerTuning.containerDir,
+  ...clusterOptions,
+};
 
 /** Roles as README.md shows them. */
 export const ROLES = {

@@ -8,14 +8,14 @@ import type { JsonObject } from "../core/json.ts";
 import type { ToolDescription } from "../dsl/tool-description.ts";
 import { CONTAINER } from "./container/description.ts";
 import { readPlan } from "./container/plan.ts";
-import type { HeldContainer } from "./container/run.ts";
+import type { ContainerRunParts, HeldContainer } from "./container/run.ts";
 import { runContainer } from "./container/run.ts";
-import type { Tool, ToolCall, ToolCommand, ToolModule, ToolParts } from "./tool.ts";
+import type { Tool, ToolCall, ToolCommand, ToolModule } from "./tool.ts";
 
 /** Beyond the grace: to kill, to look, for a runtime that is away, and for processes to leave the GPUs. */
 const STOP_MARGIN_MS = 200_000;
 
-export type ContainerToolParts = Pick<ToolParts, "gpus" | "maxOutputBytes" | "runtimes">;
+export type ContainerToolParts = ContainerRunParts;
 
 export const containerModule: ToolModule = {
   descriptions: [CONTAINER],

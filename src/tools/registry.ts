@@ -86,6 +86,8 @@ export interface ToolsOptions {
   readonly gpus?: GpuWatch;
   /** Image of `kind: cuda`. Default {@link CUDA_IMAGE}. */
   readonly cudaImage?: string;
+  /** Folders of this machine that container tasks may mount. Default: none. */
+  readonly mountDirs?: readonly string[];
 }
 
 export interface Tools {
@@ -146,6 +148,7 @@ function partsOf(options: ToolsOptions, tools: ReadonlyMap<string, Tool>): ToolP
     runtimes: options.runtimes ?? NO_RUNTIMES,
     ...(options.gpus === undefined ? {} : { gpus: options.gpus }),
     cudaImage: options.cudaImage ?? CUDA_IMAGE,
+    mountDirs: options.mountDirs ?? [],
     databases: new DuckdbDatabases({ command, env, memoryBytes, filesDir, library }),
     tool: (kind) => {
       const tool = tools.get(kind);

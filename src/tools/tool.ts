@@ -77,6 +77,8 @@ export interface ToolParts {
   readonly gpus?: GpuWatch;
   /** Image of `kind: cuda`, with nvcc. */
   readonly cudaImage: string;
+  /** Folders of this machine that container tasks may mount, with all below them. */
+  readonly mountDirs: readonly string[];
   /** What runs containers on this machine, and as whom; to be asked when a task runs, not before. */
   readonly runtimes: Runtimes;
   /** Another tool, by kind; to be asked for when a task runs, not before. */

@@ -29,9 +29,12 @@ import { failureOf } from "./problem.ts";
 import { pullImage, seconds } from "./pull.ts";
 import { readGpus } from "./resources.ts";
 import { LastJsonLine, readResult, withFacts } from "./result.ts";
-import { buildSpec, chooseRuntime, loginOf } from "./target.ts";
+import { buildSpec, checkMounts, chooseRuntime, loginOf } from "./target.ts";
 
-export type ContainerRunParts = Pick<ToolParts, "gpus" | "maxOutputBytes" | "runtimes">;
+export type ContainerRunParts = Pick<
+  ToolParts,
+  "gpus" | "maxOutputBytes" | "mountDirs" | "runtimes"
+>;
 
 /** A container that this worker has to remove once its outcome has arrived. */
 export interface HeldContainer {
@@ -90,6 +93,7 @@ class ContainerRun {
     const { runtimes, maxOutputBytes: bytesMax } = parts;
     const runtime = await unlessStopped(chooseRuntime(runtimes, plan), context.signal);
     this.#noteWithoutEffect(runtime);
+    await checkMounts(plan, parts.mountDirs);
     const login = await loginOf(plan, context);
     const gpu = readGpus(call.config, gpuDefault);
     const spec = await buildSpec({ plan, runtime, runtimes, gpu, bytesMax, login }, call, context);

@@ -1,4 +1,6 @@
 /** Where a task runs, and what the runtime is told. */
+import { realpath } from "node:fs/promises";
+import { normalize } from "node:path/posix";
 import type { Runtimes } from "../../containers/host.ts";
 import type {
   ClusterFields,
@@ -44,6 +46,32 @@ export async function chooseRuntime(
     throw new ContainerError("schema", "VOLUME_NEEDS_CLUSTER", message, false);
   }
   return chosen;
+}
+
+/**
+ * Folders of the machine are its operator's to give. Links are followed first, so none leads out of them.
+ *
+ * @throws TaskError that names the setting.
+ */
+export async function checkMounts(
+  { mounts }: Pick<ContainerPlan, "mounts">,
+  mountDirs: readonly string[],
+): Promise<void> {
+  const allowed = await Promise.all(mountDirs.map(realPath));
+  for (const { source } of mounts.filter(({ type }) => type === "bind")) {
+    const path = await realPath(source);
+    if (!allowed.some((dir) => path === dir || path.startsWith(dir === "/" ? dir : `${dir}/`))) {
+      const given = mountDirs.length === 0 ? "it gives none" : `it gives ${mountDirs.join(", ")}`;
+      const message = `mounts: ${source} is in no folder that this worker gives to containers; ${given} (NOETL_CONTAINER_MOUNTS)`;
+      throw taskError("auth", "MOUNT_NOT_ALLOWED", message);
+    }
+  }
+}
+
+/** The path itself where there is nothing. */
+async function realPath(path: string): Promise<string> {
+  const plain = normalize(path).replace(/(.)\/+$/, "$1");
+  return await realpath(plain).catch(() => plain);
 }
 
 /** Follows from command and attempt: whoever runs them again finds the container. At most 63 characters. */

@@ -1,5 +1,7 @@
 /** The container tool with real podman and real docker. */
 import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { ExecutionId } from "../../../src/core/ids.ts";
 import type { JsonObject } from "../../../src/core/json.ts";
 import { isJsonObject } from "../../../src/core/json.ts";
@@ -10,6 +12,7 @@ import type { TestRuntime } from "../../support/container-runtime.ts";
 import { noDockerd, sharedDockerd } from "../../support/dockerd.ts";
 import { noPodman, sharedPodman } from "../../support/podman.ts";
 import { ResultShelf } from "../../support/results.ts";
+import { makeScratchDir } from "../../support/scratch.ts";
 import { waitFor } from "../../support/wait.ts";
 import type { Call } from "./call.ts";
 import { run } from "./call.ts";
@@ -337,6 +340,31 @@ END`;
     });
     const wrong = await runTask({ runtime: "nerdctl", command: ["true"] });
     expect(failureOf(wrong.outcome)).toMatchObject({ kind: "not_found", code: "RUNTIME_MISSING" });
+  });
+
+  test("folders of the machine are mounted if its operator gives them, and no link leads out of them", async () => {
+    const given = makeScratchDir("given");
+    writeFileSync(join(given, "data"), "of the machine");
+    symlinkSync("/etc", join(given, "link"));
+    const worker = await containerTools([runtime.connect()], { mountDirs: [`${given}/`] });
+    const mount = async (...mounts: readonly string[]) =>
+      await runContainer(worker, {
+        config: taskOf(runtime, {
+          command: `echo '{"data": "'$(cat /data/data)'"}'; touch /data/x || true`,
+          mounts,
+        }),
+      });
+    expect(mapOf((await mount(`${given}:/data:ro`)).outcome)).toMatchObject({
+      data: "of the machine",
+    });
+    expect(existsSync(join(given, "x"))).toBe(false);
+    for (const path of ["/etc", `${given}/../..`, join(given, "link"), `${given}-more`]) {
+      expect(failureOf((await mount(`${path}:/data`)).outcome)).toMatchObject({
+        kind: "auth",
+        code: "MOUNT_NOT_ALLOWED",
+        message: expect.stringContaining("NOETL_CONTAINER_MOUNTS"),
+      });
+    }
   });
 
   test("scratch space of the public project's spelling is there, and can be written to", async () => {

@@ -3,7 +3,7 @@
  * No kernel runs here: test/gpu has the suite for machines that have GPUs.
  */
 import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse as readYaml } from "yaml";
 import type { JsonObject } from "../../../src/core/json.ts";
@@ -47,13 +47,17 @@ function watchOf(reason?: string, state: Gpu["state"] = "ready") {
 
 describe.skipIf(noPodman !== undefined)("with podman", () => {
   let podman: TestRuntime;
+  const mounts = makeScratchDir("mounts");
 
   beforeAll(async () => {
     podman = await sharedPodman();
   }, 120_000);
 
   const toolsWith = async (gpus?: GpuWatch): Promise<Tools> =>
-    await containerTools([podman.connect()], gpus === undefined ? {} : { gpus });
+    await containerTools([podman.connect()], {
+      mountDirs: [mounts],
+      ...(gpus === undefined ? {} : { gpus }),
+    });
   const runCuda = async (tools: Tools, config: JsonObject, call: Partial<Call> = {}) =>
     await runContainer(tools, {
       kind: "cuda",
@@ -100,15 +104,13 @@ END`;
   });
 
   test("a source that cannot be compiled is an exit code, with what the compiler says", async () => {
-    const dir = makeScratchDir("nvcc");
-    const nvcc = join(dir, "nvcc");
+    const nvcc = join(mounts, "broken-nvcc");
     // Stands in for the compiler, which the image of the tests does not have.
     const words =
       '#!/bin/sh\necho "$@"; echo "main.cu(1): error: expected a declaration" >&2; exit 2\n';
     writeFileSync(nvcc, words, { mode: 0o755 });
     const config = { source: "}", gpu: 0, mounts: [`${nvcc}:/bin/nvcc:ro`] };
     const { outcome, logs } = await runCuda(await toolsWith(), config, { gpus: [] });
-    rmSync(dir, { recursive: true });
     expect(outcome).toMatchObject({
       ok: false,
       failure: {
@@ -121,14 +123,12 @@ END`;
   });
 
   test("a source is compiled and run with its arguments", async () => {
-    const dir = makeScratchDir("nvcc");
-    const nvcc = join(dir, "nvcc");
+    const nvcc = join(mounts, "nvcc");
     // Stands in for the compiler: the program is the source.
     writeFileSync(nvcc, '#!/bin/sh\ncp "$5" "$4" && chmod 755 "$4"\n', { mode: 0o755 });
     const source = '#!/bin/sh\necho "{\\"args\\": \\"$*\\"}"\n';
     const config = { source, args: ["1", "a b"], mounts: [`${nvcc}:/bin/nvcc:ro`] };
     const { outcome } = await runCuda(await toolsWith(), config, { gpus: [] });
-    rmSync(dir, { recursive: true });
     expect(outcome).toMatchObject({ ok: true, value: { args: "1 a b" } });
   });
 
