@@ -22,7 +22,10 @@ export interface ServerMetrics {
   readonly commandPublish: Tally;
   /** {reason}: notifications that the relay must repeat. */
   readonly commandPublishFailed: Tally;
-  /** {outcome: claimed|urgent|gone|later|granted}; `urgent`: another one than was asked for. */
+  /**
+   * {outcome: claimed|urgent|gone|later|granted|waits_gpu|gpu_unfit}; `urgent`: another one than was
+   * asked for, `waits_gpu`: no GPUs for it now, `gpu_unfit`: no worker of its pool has such.
+   */
   readonly claims: Tally;
   /** {outcome: adopted|disowned|later}: answers to workers that have found containers of others. */
   readonly adoptions: Tally;
@@ -78,6 +81,10 @@ export interface ServerMetrics {
   readonly queueOldestSeconds: Level;
   /** {pool, state: free|used}. */
   readonly slots: Level;
+  /** {pool}: GPUs that commands hold; a shared one counts once for each of them. */
+  readonly gpuLeases: Level;
+  /** {pool}: queued commands that have asked for GPUs in vain. */
+  readonly gpuWaiters: Level;
   /** {pool}. */
   readonly workers: Level;
   /** {route, method, code}. */
@@ -287,6 +294,8 @@ function poolMetrics(registry: MetricsRegistry) {
       ["pool"],
     ),
     slots: registry.gauge("noetl_pool_slots", "Slots of live workers.", ["pool", "state"]),
+    gpuLeases: registry.gauge("noetl_pool_gpu_leases", "GPUs that commands hold.", ["pool"]),
+    gpuWaiters: registry.gauge("noetl_pool_gpu_waiters", "Commands that wait for GPUs.", ["pool"]),
     workers: registry.gauge("noetl_pool_workers", "Live workers.", ["pool"]),
   };
 }

@@ -392,6 +392,10 @@ export interface PoolRow {
   readonly running: number;
   /** Age of the oldest command that could run. */
   readonly oldestQueuedMs?: number | undefined;
+  /** GPUs that commands of the pool hold. */
+  readonly gpuLeases?: number;
+  /** Commands that have asked for GPUs in vain. */
+  readonly gpuWaiters?: number;
   /** Why commands wait; null when none does. */
   readonly reason:
     | "no_live_worker"

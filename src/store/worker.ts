@@ -48,7 +48,8 @@ interface RenewalRow {
  * Renews the leases of what the worker holds and notes how it is, in one statement.
  *
  * A claim is not waited for by the disk, so a crash of the database may undo it: a row that is queued
- * again under the same attempt, and that nobody else has claimed, goes back to its worker.
+ * again under the same attempt, and that nobody else has claimed, goes back to its worker. Not one that
+ * wants GPUs, whose claim the disk has: it would come back without them.
  */
 export async function renewLeases(
   sql: Sql,
@@ -80,14 +81,18 @@ export async function renewLeases(
       LEFT JOIN noetl.command AS c
         ON c.execution_id = q.execution_id AND c.command_id = q.command_id
         AND c.attempt = q.attempt
-        AND (c.worker_id = ${heartbeat.workerId} OR c.status = 'queued')
+        AND (
+          c.worker_id = ${heartbeat.workerId} OR c.status = 'queued' AND c.gpu_demand IS NULL
+        )
     ), mine AS (
       SELECT c.execution_id, c.command_id
       FROM listed AS l
       JOIN noetl.command AS c
         ON c.execution_id = l.execution_id AND c.command_id = l.command_id
         AND c.attempt = l.attempt
-        AND (c.worker_id = ${heartbeat.workerId} OR c.status = 'queued')
+        AND (
+          c.worker_id = ${heartbeat.workerId} OR c.status = 'queued' AND c.gpu_demand IS NULL
+        )
       FOR UPDATE OF c SKIP LOCKED
     ), renewed AS (
       UPDATE noetl.command AS c
@@ -215,6 +220,10 @@ export interface PoolRow {
   readonly cancelling: number;
   /** Age of the oldest command that could run; 0 when there is none. */
   readonly oldestMs: number;
+  /** GPUs that its commands hold; a shared one counts once for each of them. */
+  readonly gpuLeases: number;
+  /** Of `queued`: have asked for GPUs in vain. */
+  readonly gpuWaiters: number;
   /** Why commands wait; null when none does. */
   readonly reason:
     | "no_live_worker"
@@ -242,7 +251,7 @@ export async function listPools(sql: Sql, timeoutMs: number): Promise<readonly P
         pool,
         count(*)::int AS queued,
         (count(*) FILTER (WHERE available_at > now()))::int AS scheduled,
-        (count(*) FILTER (WHERE waits_for IS NOT NULL))::int AS wanting,
+        (count(*) FILTER (WHERE waits_for IS NOT NULL))::int AS gpu_waiters,
         min(available_at) AS oldest
       FROM noetl.command
       WHERE status = 'queued'
@@ -251,7 +260,8 @@ export async function listPools(sql: Sql, timeoutMs: number): Promise<readonly P
       SELECT
         pool,
         (count(*) FILTER (WHERE status = 'running'))::int AS running,
-        (count(*) FILTER (WHERE status = 'cancelling'))::int AS cancelling
+        (count(*) FILTER (WHERE status = 'cancelling'))::int AS cancelling,
+        sum(json_array_length(gpus))::int AS gpu_leases
       FROM noetl.command
       WHERE status <> 'queued'
       GROUP BY pool
@@ -263,7 +273,8 @@ export async function listPools(sql: Sql, timeoutMs: number): Promise<readonly P
         coalesce(free_slots, 0) AS free_slots,
         coalesce(queued, 0) AS queued,
         coalesce(scheduled, 0) AS scheduled,
-        coalesce(wanting, 0) AS wanting,
+        coalesce(gpu_waiters, 0) AS gpu_waiters,
+        coalesce(gpu_leases, 0) AS gpu_leases,
         coalesce(running, 0) AS running,
         coalesce(cancelling, 0) AS cancelling,
         greatest(0, extract(epoch FROM now() - oldest) * 1000)::float8 AS oldest_ms
@@ -273,12 +284,13 @@ export async function listPools(sql: Sql, timeoutMs: number): Promise<readonly P
     )
     SELECT
       pool, workers, slots, free_slots AS "freeSlots", queued, scheduled, running, cancelling,
-      coalesce(oldest_ms, 0) AS "oldestMs",
+      coalesce(oldest_ms, 0) AS "oldestMs", gpu_leases AS "gpuLeases",
+      gpu_waiters AS "gpuWaiters",
       CASE
         WHEN queued = 0 THEN NULL
         WHEN workers = 0 THEN 'no_live_worker'
         WHEN queued = scheduled THEN 'not_due'
-        WHEN queued = scheduled + wanting THEN 'gpus_busy'
+        WHEN queued = scheduled + gpu_waiters THEN 'gpus_busy'
         WHEN free_slots = 0 THEN 'all_slots_busy'
         ELSE 'starting'
       END AS reason

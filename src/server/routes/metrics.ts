@@ -45,16 +45,40 @@ function setPools(metrics: ServerMetrics, pools: readonly PoolRow[]): void {
     metrics.queueDepth,
     metrics.queueOldestSeconds,
     metrics.slots,
+    metrics.gpuLeases,
+    metrics.gpuWaiters,
     metrics.workers,
   ]) {
     level.reset();
   }
-  for (const { pool, workers, slots, freeSlots, queued, running, oldestQueuedMs } of pools) {
+  for (const {
+    pool,
+    workers,
+    slots,
+    freeSlots,
+    queued,
+    running,
+    oldestQueuedMs,
+    ...gpu
+  } of pools) {
     metrics.workers.set(workers, pool);
     metrics.slots.set(freeSlots, pool, "free");
     metrics.slots.set(slots - freeSlots, pool, "used");
     metrics.queueDepth.set(queued, pool, "queued");
     metrics.queueDepth.set(running, pool, "running");
     metrics.queueOldestSeconds.set((oldestQueuedMs ?? 0) / 1000, pool);
+    setGpus(metrics, pool, gpu);
+  }
+}
+
+/** Nothing for pools without GPUs. */
+function setGpus(
+  metrics: ServerMetrics,
+  pool: string,
+  { gpuLeases = 0, gpuWaiters = 0 }: Pick<PoolRow, "gpuLeases" | "gpuWaiters">,
+): void {
+  if (gpuLeases > 0 || gpuWaiters > 0) {
+    metrics.gpuLeases.set(gpuLeases, pool);
+    metrics.gpuWaiters.set(gpuWaiters, pool);
   }
 }

@@ -83,7 +83,9 @@ test("of several GPUs a command gets all or none, and takes none from others whi
     /^waiting for 2 GPUs of pool gpu-01: 3 of 4 leased, the longest by step start of execution \d+ since 20/,
   );
   expect(idsOf(await claim(db.sql, [one as Queued]))).toEqual([["GPU-3"]]);
-  expect(await listPools(db.sql, 10_000)).toMatchObject([{ pool: "gpu-01", reason: "gpus_busy" }]);
+  expect(await listPools(db.sql, 10_000)).toMatchObject([
+    { pool: "gpu-01", reason: "gpus_busy", gpuLeases: 4, gpuWaiters: 1 },
+  ]);
 });
 
 test("what is asked for together is given from what is left", async () => {
