@@ -51,6 +51,7 @@ export async function startWorld(name: TestRuntimeName): Promise<World> {
         ...runtime.env,
         NOETL_CONTAINER_RUNTIME: name,
         NOETL_CONTAINER_DIR: join(dir, "tasks"),
+        NOETL_CONTAINER_MOUNTS: join(dir, "marks"),
         NOETL_GRACE_TIME: "5s",
       },
     }),
