@@ -42,6 +42,9 @@ export async function startWorld(name: TestRuntimeName): Promise<World> {
   const options = { dir, serverCount: 1, workerCount: 0, slots: 1 };
   const cluster = stack.use(await startCluster(options));
   const { sql } = cluster;
+  const marks = join(dir, "marks");
+  mkdirSync(marks);
+  chmodSync(marks, 0o777);
   const worker = stack.use(
     workerComponent({
       ...{ dir, name: "worker", sql, slots: 8, natsUrl: cluster.nats.url },
@@ -51,6 +54,7 @@ export async function startWorld(name: TestRuntimeName): Promise<World> {
         ...runtime.env,
         NOETL_CONTAINER_RUNTIME: name,
         NOETL_CONTAINER_DIR: join(dir, "tasks"),
+        NOETL_CONTAINER_MOUNTS: marks,
         NOETL_CONTAINER_MOUNTS: join(dir, "marks"),
         NOETL_GRACE_TIME: "5s",
       },
@@ -60,9 +64,6 @@ export async function startWorld(name: TestRuntimeName): Promise<World> {
   if (api === undefined) {
     throw new Error("A cluster has a server");
   }
-  const marks = join(dir, "marks");
-  mkdirSync(marks);
-  chmodSync(marks, 0o777);
   await worker.start();
   await api.register(playbook(marks));
   const [row] = await sql<{ id: string }[]>`SELECT platform_id AS id FROM noetl.platform`;
