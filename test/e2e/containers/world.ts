@@ -55,7 +55,6 @@ export async function startWorld(name: TestRuntimeName): Promise<World> {
         NOETL_CONTAINER_RUNTIME: name,
         NOETL_CONTAINER_DIR: join(dir, "tasks"),
         NOETL_CONTAINER_MOUNTS: marks,
-        NOETL_CONTAINER_MOUNTS: join(dir, "marks"),
         NOETL_GRACE_TIME: "5s",
       },
     }),
