@@ -7,6 +7,7 @@ import { Cli } from "./cli.ts";
 import { callError, isMissing, isNameTaken, startError } from "./cli-error.ts";
 import type { CliEnvironment } from "./cli-process.ts";
 import { containerEnd } from "./container-end.ts";
+import type { ContainerFinish } from "./container-watch.ts";
 import { ContainerWatch, isProcessOf } from "./container-watch.ts";
 import type { Dialect, GpuMode } from "./dialect.ts";
 import { Images } from "./image-pull.ts";
@@ -39,6 +40,7 @@ import {
   markStopped,
   readEndMarks,
   readFolderOwner,
+  readPid,
   removeTaskFolder,
   taskFolder,
 } from "./task-folder.ts";
@@ -66,6 +68,8 @@ const STOP_OUTAGE_MS = 120_000;
 const STOP_POLL_MS_MAX = 200;
 /** A call that follows a container's output ends with it; this long after it. */
 const LOG_TAIL_MS = 150;
+/** Between calls that follow a container whose end is not known yet. */
+const LOG_PAUSE_MS = 100;
 const RESULT_BYTES_MAX = 64 * 1024 * 1024;
 /** A start makes its folder first, so a young one may have no container yet. */
 const FOLDER_AGE_MS = 3_600_000;
@@ -237,7 +241,7 @@ export class CliRuntime implements ContainerRuntime {
   ): Promise<void> {
     const since = sinceMs === undefined ? undefined : { timeMs: sinceMs, count: seenCount };
     const ended = new AbortController();
-    const ending = this.#watch.untilEnded(handle.id, signal).finally(() => ended.abort());
+    const ending = this.#untilEnded(handle, signal).finally(() => ended.abort());
     const following = this.#options.dialect.hasLogFile
       ? this.#followFile(handle, createSeam(since, onLine), { ended: ended.signal, signal })
       : this.#followCalls(handle, since, { ended: ended.signal, signal, onLine });
@@ -275,18 +279,23 @@ export class CliRuntime implements ContainerRuntime {
     },
   ): Promise<void> {
     let position = since;
-    for (let failureCount = 0; !signal.aborted; ) {
+    // A call that begins behind the end of one that followed to the end has all that there is.
+    for (let wholeCount = 0, failureCount = 0; !signal.aborted; ) {
       const isLast = ended.aborted;
       const seam = createSeam(position, onLine);
       const isWhole = await this.#readLogs(id, seam, { isLast, ended, signal });
       position = seam.position();
-      if (isLast && (isWhole || ++failureCount > 20)) {
+      wholeCount = isWhole ? wholeCount + 1 : 0;
+      failureCount += isWhole ? 0 : 1;
+      if (ended.aborted && (wholeCount > 1 || (isLast && (isWhole || failureCount > 20)))) {
         return;
       }
-      if (!isWhole && !isLast && !signal.aborted && !ended.aborted) {
+      if (!isWhole && !ended.aborted && !signal.aborted) {
         this.#watch.noteOutage(id);
       }
-      await sleep(isWhole ? 0 : 100, signal);
+      if (!isWhole || wholeCount > 1) {
+        await sleep(LOG_PAUSE_MS, AbortSignal.any([ended, signal]));
+      }
     }
   }
 
@@ -319,7 +328,7 @@ export class CliRuntime implements ContainerRuntime {
     const calls = { words, env, signal: AbortSignal.any([signal, late.signal]) };
     const { exitCode } = await readLogCall(calls, joiner.push);
     ended.removeEventListener("abort", onEnd);
-    if (isLast) {
+    if (exitCode === 0 || isLast) {
       joiner.end();
     }
     return exitCode === 0;
@@ -329,12 +338,17 @@ export class CliRuntime implements ContainerRuntime {
     handle: ContainerHandle,
     { signal }: { readonly signal: AbortSignal },
   ): Promise<ContainerEnd> {
-    const finish = await this.#watch.untilEnded(handle.id, signal);
+    const finish = await this.#untilEnded(handle, signal);
     return await containerEnd(
       this.#cli,
       finish,
       await readEndMarks(taskFolder(this.#dir, handle.name)),
     );
+  }
+
+  async #untilEnded({ id, name }: ContainerHandle, signal: AbortSignal): Promise<ContainerFinish> {
+    const findPid = async (): Promise<number> => await readPid(taskFolder(this.#dir, name));
+    return await this.#watch.untilEnded(id, { signal, findPid });
   }
 
   async stop(handle: ContainerHandle, graceMs: number): Promise<void> {

@@ -18,8 +18,16 @@ const POLL_MS_MAX = 50;
 const SETTLE_MS = 10;
 /** Containers go on while their daemon is away, so be patient. */
 const OUTAGE_MS = 180_000;
+/** How long the runtime may take to see the end of a process. */
+const SETTLE_COUNT_MAX = 200;
 /** A call that waits is begun anew now and then, in case its daemon forgot it. */
 const WAIT_CALL_MS = 10 * 60_000;
+
+export interface WatchOptions {
+  readonly signal: AbortSignal;
+  /** Number of its first process, if that is known without asking the runtime; else 0. */
+  readonly findPid: () => Promise<number>;
+}
 
 /** All who want to know of a container's end share one look-out. */
 export class ContainerWatch {
@@ -34,9 +42,9 @@ export class ContainerWatch {
    * @throws the signal's reason when it is aborted.
    * @throws ContainerError when the container is gone or the runtime is away for minutes.
    */
-  async untilEnded(id: string, signal: AbortSignal): Promise<ContainerFinish> {
+  async untilEnded(id: string, { signal, findPid }: WatchOptions): Promise<ContainerFinish> {
     signal.throwIfAborted();
-    const watch = this.#watches.get(id) ?? this.#begin(id);
+    const watch = this.#watches.get(id) ?? this.#begin(id, findPid);
     watch.userCount++;
     const aborted = Promise.withResolvers<never>();
     const abort = (): void => aborted.reject(signal.reason);
@@ -61,10 +69,13 @@ export class ContainerWatch {
     }
   }
 
-  #begin(id: string): Watch {
+  #begin(id: string, findPid: WatchOptions["findPid"]): Watch {
     const controller = new AbortController();
     const outage = { isSeen: false };
-    const finish = followContainer(this.#cli, id, { outage, signal: controller.signal });
+    const finish = followContainer(this.#cli, id, {
+      ...{ outage, findPid },
+      signal: controller.signal,
+    });
     finish.catch(() => undefined);
     const watch = { controller, outage, finish, userCount: 0 };
     this.#watches.set(id, watch);
@@ -82,11 +93,13 @@ interface Watch {
 async function followContainer(
   cli: Cli,
   id: string,
-  { outage, signal }: Pick<Watch, "outage"> & { readonly signal: AbortSignal },
+  { outage, signal, findPid }: Pick<Watch, "outage"> & WatchOptions,
 ): Promise<ContainerFinish> {
   const onOutage = (): void => {
     outage.isSeen = true;
   };
+  const known = { id, pid: await findPid() };
+  let settleCount = (await untilGone(known, signal)) ? SETTLE_COUNT_MAX : 0;
   for (;;) {
     signal.throwIfAborted();
     const inspection = await cli.inspect(id, { outageMs: OUTAGE_MS, onOutage });
@@ -99,8 +112,10 @@ async function followContainer(
     if (inspection.status === "ended") {
       return { inspection, hadOutage: outage.isSeen };
     }
-    if (isProcessOf(inspection)) {
-      await untilGone(inspection, signal);
+    if (await untilGone(inspection, signal)) {
+      settleCount = SETTLE_COUNT_MAX;
+    } else if (settleCount-- > 0) {
+      await sleep(SETTLE_MS, signal);
     } else {
       await waitByCall(cli, id, { signal, onOutage });
     }
@@ -120,12 +135,18 @@ export function isProcessOf({ id, pid }: Pick<Inspection, "id" | "pid">): boolea
   }
 }
 
-async function untilGone(inspection: Inspection, signal: AbortSignal): Promise<void> {
+/** False: it could not be seen, so nobody knows. */
+async function untilGone(
+  of: Pick<Inspection, "id" | "pid">,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const wasSeen = isProcessOf(of);
   let pauseMs = POLL_MS_MIN;
-  while (isProcessOf(inspection) && !signal.aborted) {
+  while (isProcessOf(of) && !signal.aborted) {
     await sleep(pauseMs, signal);
     pauseMs = Math.min(POLL_MS_MAX, pauseMs * 1.2);
   }
+  return wasSeen;
 }
 
 async function waitByCall(
@@ -133,8 +154,6 @@ async function waitByCall(
   id: string,
   { signal, onOutage }: { readonly signal: AbortSignal; readonly onOutage: () => void },
 ): Promise<void> {
-  // Right after the end of its process the runtime may still say that it runs.
-  await sleep(SETTLE_MS, signal);
   const timeoutMs = WAIT_CALL_MS;
   try {
     await cli.call(["wait", id], { signal, timeoutMs, outageMs: OUTAGE_MS, onOutage });

@@ -9,6 +9,8 @@ export interface Dialect {
   readonly logFlags: (file: string) => readonly string[];
   /** True: the output lies in the file that {@link logFlags} names, one line for each `write`. */
   readonly hasLogFile: boolean;
+  /** Has the number of the container's first process written to a file; empty: it cannot. */
+  readonly pidFlags: (file: string) => readonly string[];
   /** Where a registry's login is looked for, given a folder of the caller. */
   readonly login: {
     readonly file: string;
@@ -50,6 +52,7 @@ export const DIALECTS: readonly Dialect[] = [
     name: "docker",
     logFlags: () => JSON_FILE,
     hasLogFile: false,
+    pidFlags: none,
     login: dockerLogin,
     removeFlags: ["--force", "--volumes"],
     gpuFlags: { cdi: byDevice, hook: byHook, none },
@@ -63,6 +66,7 @@ export const DIALECTS: readonly Dialect[] = [
       "--log-opt=max-size=1gb",
     ],
     hasLogFile: true,
+    pidFlags: (file) => [`--pidfile=${file}`],
     login: {
       file: "auth.json",
       flags: (dir) => [`--authfile=${dir}/auth.json`],
@@ -79,6 +83,7 @@ export const DIALECTS: readonly Dialect[] = [
     name: "nerdctl",
     logFlags: () => JSON_FILE,
     hasLogFile: false,
+    pidFlags: none,
     login: dockerLogin,
     removeFlags: ["--force", "--volumes"],
     gpuFlags: { cdi: byHook, hook: byHook, none },

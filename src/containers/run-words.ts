@@ -31,7 +31,7 @@ export interface RunFacts {
 /** @throws ContainerError for what no runtime could be told. */
 export function runCall(
   spec: ContainerSpec,
-  folder: Pick<TaskFolder, "mountDir" | "logFile" | "envFile">,
+  folder: Pick<TaskFolder, "mountDir" | "logFile" | "pidFile" | "envFile">,
   { dialect, gpuMode, own }: RunFacts,
 ): RunCall {
   const { direct, viaFile } = splitEnv(taskEnv(spec, gpuMode));
@@ -45,6 +45,7 @@ export function runCall(
     `--name=${spec.name}`,
     ...Object.entries(labelsOf(spec)).map(([name, value]) => `--label=${name}=${value}`),
     ...dialect.logFlags(folder.logFile),
+    ...dialect.pidFlags(folder.pidFile),
     ...limitFlags(spec, allowedUlimits(spec.resources.ulimits, own, { isPodman })),
     ...isolationFlags(spec),
     ...gpuFlags(spec, dialect, gpuMode),

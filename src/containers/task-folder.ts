@@ -27,6 +27,7 @@ export interface TaskFolder {
   readonly mountDir: string;
   readonly logFile: string;
   readonly envFile: string;
+  readonly pidFile: string;
   /** Podman's monitor makes it in the folder that its container was started from, when memory ran out. */
   readonly oomFile: string;
 }
@@ -56,6 +57,7 @@ export function taskFolder(root: string, name: string): TaskFolder {
     mountDir: join(dir, "noetl"),
     logFile: join(dir, "output.log"),
     envFile: join(dir, "env"),
+    pidFile: join(dir, "pid"),
     oomFile: join(dir, "oom"),
   };
 }
@@ -243,6 +245,11 @@ export async function readEndMarks({ dir, oomFile }: TaskFolder): Promise<EndMar
     [join(dir, "stopped"), oomFile].map((path) => stat(path).catch(missing)),
   );
   return { isStopped: stopped !== undefined, isOom: oom !== undefined };
+}
+
+/** Of the container's first process, where the runtime has written it; 0: not known. */
+export async function readPid({ pidFile }: TaskFolder): Promise<number> {
+  return Number((await readFile(pidFile, "utf8").catch(missing)) ?? 0) || 0;
 }
 
 export interface EndMarks {
