@@ -13,6 +13,11 @@ import { findVisit, isStopping } from "./state.ts";
 
 /** How long a worker has to confirm that a cancelled command is gone. */
 export const CANCEL_DEADLINE_MS = 30_000;
+/**
+ * The same while it holds GPUs, which are not free before it is gone: longer than a container may take to
+ * stop. A worker that is dead is known by its lease.
+ */
+export const GPU_CANCEL_DEADLINE_MS = 900_000;
 
 interface Running {
   readonly commands: readonly CommandId[];
@@ -66,7 +71,7 @@ export function onExecutionTimeout(draft: Draft): void {
 export function onCancelDeadline(draft: Draft): void {
   const { state, nowMs } = draft;
   const cancelled = [...state.commands.values()].filter((c) => c.cancelledAtMs !== undefined);
-  const overdue = cancelled.filter((c) => (c.cancelledAtMs ?? nowMs) + CANCEL_DEADLINE_MS <= nowMs);
+  const overdue = cancelled.filter((c) => (c.cancelledAtMs ?? nowMs) + deadlineOf(c) <= nowMs);
   for (const command of overdue) {
     confirmCancelled(draft, command, true);
   }
@@ -75,6 +80,10 @@ export function onCancelDeadline(draft: Draft): void {
   if (children.length > 0 || overdue.length < cancelled.length) {
     draft.startTimer({ kind: "cancel_deadline" }, CANCEL_DEADLINE_MS);
   }
+}
+
+function deadlineOf({ wantsGpus }: OpenCommand): number {
+  return wantsGpus ? GPU_CANCEL_DEADLINE_MS : CANCEL_DEADLINE_MS;
 }
 
 /** A cancelled command is gone, or given up. */

@@ -26,8 +26,10 @@ import { withTransaction } from "./transaction.ts";
 
 /** Of all claims of GPUs. */
 const LOCK = 0x6e_6f_67_70;
-/** Somebody has the row locked, or another worker is to ask. */
+/** Somebody has the row locked. */
 const LATER_MS = 50;
+/** Another worker is to ask: the notification comes again to any of them. */
+const ELSEWHERE_MS = 150;
 
 export interface GpuClaimOptions {
   readonly leaseMs: number;
@@ -57,7 +59,7 @@ type Plan =
   | { readonly kind: "unfit"; readonly to: GpuWaiter; readonly error: Failure }
   | { readonly kind: "waits"; readonly to: GpuWaiter; readonly reason: string }
   /** Nothing can be said now. */
-  | { readonly kind: "later" }
+  | { readonly kind: "later"; readonly delayMs: number }
   /** Given to another request before it. */
   | { readonly kind: "gone" };
 
@@ -92,7 +94,7 @@ function planAll(
       return { kind: "gone" };
     }
     if (asked === undefined || worker === undefined) {
-      return { kind: "later" };
+      return { kind: "later", delayMs: LATER_MS };
     }
     const plan = toPlan(scene, asked, judgeClaim(scene, worker, asked));
     if (plan.kind === "given") {
@@ -107,7 +109,7 @@ function toPlan(scene: GpuScene, asked: GpuWaiter, verdict: GpuVerdict): Plan {
     case "given":
       return verdict;
     case "elsewhere":
-      return { kind: "later" };
+      return { kind: "later", delayMs: ELSEWHERE_MS };
     case "waits":
       return { kind: "waits", to: asked, reason: waitReason(scene, asked) };
     case "unfit":
@@ -270,7 +272,8 @@ function toRow(
     const { executionId, attempt } = plan.to;
     return { status: "unfit", executionId, attempt, error: plan.error };
   }
-  return plan.kind === "waits" || plan.kind === "gone"
-    ? { status: plan.kind }
-    : { status: "later", delayMs: LATER_MS };
+  if (plan.kind === "waits" || plan.kind === "gone") {
+    return { status: plan.kind };
+  }
+  return { status: "later", delayMs: plan.kind === "later" ? plan.delayMs : LATER_MS };
 }

@@ -11,6 +11,7 @@ import type { GpuHolder, GpuScene, GpuWaiter, GpuWorker } from "../../../src/eng
 import { findPlaceable, judgeClaim, PATIENCE_MS } from "../../../src/engine/gpu-queue.ts";
 import { unfitFailure, waitReason } from "../../../src/engine/gpu-reason.ts";
 import { placeGpus } from "../../../src/engine/place-gpus.ts";
+import { GPU_CANCEL_DEADLINE_MS } from "../../../src/engine/stop.ts";
 import { Driver, makePlaybook, makeRule, makeTask } from "./harness.ts";
 
 const seed = process.env["TEST_SEED"];
@@ -329,6 +330,18 @@ describe("the log says what a command held", () => {
     const issued = run.events.find(({ event }) => event.type === "command.issued");
     expect(issued?.event).toMatchObject({ gpus: demand() });
   });
+});
+
+test("a cancelled command keeps its GPUs until it is gone, or for a quarter of an hour", () => {
+  const run = new Driver(makePlaybook({ start: { tasks: [{ gpu: 1 }] } })).start();
+  run.give({ kind: "cancel", reason: "enough" });
+  const endMs = run.nowMs + GPU_CANCEL_DEADLINE_MS;
+  while (run.state.status === "running") {
+    expect(run.commands.size).toBe(1);
+    run.fire("cancel_deadline");
+  }
+  expect(run.nowMs).toBeGreaterThanOrEqual(endMs);
+  expect(run.state.status).toBe("cancelled");
 });
 
 describe("a command that nobody will have", () => {
