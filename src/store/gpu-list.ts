@@ -32,7 +32,7 @@ export async function listGpuHolders(sql: Sql): Promise<readonly GpuHolder[]> {
       c.gpus
     FROM noetl.command AS c
     JOIN noetl.execution AS e ON e.execution_id = c.execution_id
-    WHERE c.gpus IS NOT NULL AND c.status <> 'queued'
+    WHERE c.gpus IS NOT NULL
     ORDER BY c.claimed_at, c.command_id`;
 }
 

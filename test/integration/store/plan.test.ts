@@ -11,6 +11,7 @@ import { claimCommands } from "../../../src/store/claim.ts";
 import { markNotified, readHeldPayload, readHeldStep } from "../../../src/store/command.ts";
 import { listExecutions, readPositions } from "../../../src/store/execution.ts";
 import { claimGpus } from "../../../src/store/gpu-claim.ts";
+import { listGpuHolders, listGpuWaiters } from "../../../src/store/gpu-list.ts";
 import { listGpuPools, readLeases } from "../../../src/store/gpu-scene.ts";
 import type { Pool, Sql } from "../../../src/store/pool.ts";
 import { connectStore } from "../../../src/store/pool.ts";
@@ -279,5 +280,20 @@ test("dispatches are marked and forgotten by key, dead letters are found among t
     "Index Scan by dispatch_id in subscription_dispatch_pkey",
     "Index Scan by execution_id in execution_pkey",
     "Index Scan by subscription_id in subscription_dispatch_dead",
+  ]);
+});
+
+test("who holds GPUs and who waits for them is found by their own indexes", async () => {
+  const paths = await accessPaths(async (sql) => {
+    await insertCommands(sql, [{}]);
+    await sql`DEALLOCATE ALL`.simple();
+    await listGpuHolders(sql);
+    await listGpuWaiters(sql, 10);
+  });
+  expect(paths).toEqual([
+    "Index Only Scan by available_at in command_gpu_queue",
+    "Index Scan all of command_gpus",
+    "Index Scan by execution_id in execution_pkey",
+    "Index Scan by pool, available_at in command_gpu_queue",
   ]);
 });
