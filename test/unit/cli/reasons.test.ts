@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { reasonsToWait } from "../../../src/cli/reasons.ts";
+import { holderLines, reasonsToWait } from "../../../src/cli/reasons.ts";
 
 const NONE = { status: {}, commands: [], pools: [] };
 
@@ -35,4 +35,39 @@ test("reasonsToWait() names pools without a worker, and full ones only for steps
   ]);
   const going = [{ name: "cpu", workers: 1, waiting_reason: null }];
   expect(reasonsToWait("12", { ...NONE, commands: commands.slice(3), pools: going })).toEqual([]);
+});
+
+test("a command that wants GPUs says itself what it waits for, unless nobody is there", () => {
+  const waiting_reason = "waiting for 1 GPU of pool gpu-01: 4 of 4 leased";
+  const command = (index: number, more = {}) => ({
+    ...{ step: "train", index, pool: "gpu-01", status: "queued", waiting_reason },
+    ...more,
+  });
+  const pools = [
+    { name: "gpu-01", workers: 1, waiting_reason: "all slots of pool gpu-01 are busy" },
+  ];
+  const asked = { ...NONE, pools };
+  expect(reasonsToWait("12", { ...asked, commands: [command(3)] })).toEqual([
+    `train[3]: ${waiting_reason}`,
+  ]);
+  const commands = [command(3), command(4), command(5, { waiting_reason: null })];
+  expect(reasonsToWait("12", { ...asked, commands })).toEqual([
+    `2 commands of train: ${waiting_reason}`,
+    "1 command of train waits: all slots of pool gpu-01 are busy",
+  ]);
+  expect(reasonsToWait("12", { ...NONE, commands: [command(3)] })).toEqual([
+    "1 command of train waits: pool gpu-01 has no live worker; start one with noetl worker --pool gpu-01",
+  ]);
+});
+
+test("the GPUs of running commands are named, of the first ten", () => {
+  const gpus = [{ id: "GPU-0f2c0a41-9d1e", name: "NVIDIA L4" }];
+  const command = { step: "train", index: null, status: "running", gpus };
+  const stopped = { ...command, status: "cancelling", index: 1 };
+  expect(holderLines([command, stopped, { ...command, gpus: [] }])).toEqual([
+    "train runs on NVIDIA L4 (GPU-0f2c0a41)",
+    "train[1] is being stopped on NVIDIA L4 (GPU-0f2c0a41)",
+  ]);
+  const many = holderLines(Array.from({ length: 12 }, () => command));
+  expect([many.length, many.at(-1)]).toEqual([11, "and 2 more: noetl gpu list"]);
 });
