@@ -87,6 +87,8 @@ class PoolWorker implements Worker {
   readonly #gpuLeases: GpuLeases;
   readonly #adoption: Adoption | undefined;
   #runtimes: readonly RuntimeFacts[] = [];
+  /** What the last registration said of them. */
+  #saidRuntimes = this.#runtimes;
   #hasLeft = false;
   #heartbeats: HeartbeatKeeper | undefined;
   #state: WorkerStatus["state"] = "registering";
@@ -125,6 +127,7 @@ class PoolWorker implements Worker {
   }
 
   async run(signal: AbortSignal): Promise<void> {
+    void this.#learnRuntimes();
     const registration = await this.#registerUntilDone(signal);
     if (registration !== undefined) {
       const stopped = Promise.race([aborted(signal), this.#drain.promise]);
@@ -149,7 +152,7 @@ class PoolWorker implements Worker {
         held: this.#held,
         pullAgeMs: () => this.#claims.pullAgeMs,
         isDraining: () => this.#state === "draining",
-        register: () => client.register(this.#registration),
+        register: () => this.#register(),
         onDrain: () => this.#drain.resolve(),
       },
       registration,
@@ -157,6 +160,7 @@ class PoolWorker implements Worker {
     this.#state = "working";
     metrics.slots.set(slots);
     metrics.ready.set(1);
+    this.#saySoon();
     log.info("Worker ready", { worker_id: workerId, pool, slots });
   }
 
@@ -168,13 +172,25 @@ class PoolWorker implements Worker {
     }
     containers.identify({ platformId, workerId, process: processIdentity() });
     this.#adoption.start();
-    void containers.facts().then((facts) => {
-      this.#runtimes = facts;
-      if (facts.length > 0) {
-        this.#heartbeats?.registerAgain();
-      }
-    });
     await within(FIRST_LOOK_MS, Promise.race([this.#adoption.firstPass, stopped]));
+  }
+
+  /** Never rejects. */
+  async #learnRuntimes(): Promise<void> {
+    this.#runtimes = (await this.#options.containers?.facts()) ?? [];
+    this.#saySoon();
+  }
+
+  /** Registers again if they were known too late for the first time. */
+  #saySoon(): void {
+    if (this.#runtimes.length > 0 && this.#saidRuntimes !== this.#runtimes) {
+      this.#heartbeats?.registerAgain();
+    }
+  }
+
+  async #register(): Promise<RegistrationAnswer> {
+    this.#saidRuntimes = this.#runtimes;
+    return await this.#options.client.register(this.#registration);
   }
 
   #createAdoption(): Adoption | undefined {
@@ -202,9 +218,9 @@ class PoolWorker implements Worker {
 
   /** Undefined when the worker was stopped before a server answered. */
   async #registerUntilDone(signal: AbortSignal): Promise<RegistrationAnswer | undefined> {
-    const { client, log } = this.#options;
+    const { log } = this.#options;
     try {
-      return await retry(() => client.register(this.#registration), {
+      return await retry(() => this.#register(), {
         ...REGISTER_BACKOFF,
         signal,
         isRetryable: () => true,
