@@ -24,6 +24,7 @@ import type { KnownTools, OperatorOptions, RouteContext } from "./route-context.
 import type { RouteNames } from "./route-name.ts";
 import { createRouteNames } from "./route-name.ts";
 import { catalogRoutes } from "./routes/catalog.ts";
+import { containerCallbackRoutes } from "./routes/container-callback.ts";
 import { credentialRoutes } from "./routes/credentials.ts";
 import { operatorRoutes } from "./routes/database.ts";
 import { eventRoutes } from "./routes/events.ts";
@@ -157,6 +158,7 @@ function createApp(context: RouteContext): {
     .use(liveRoutes(context))
     .use(graphRoutes(context))
     .use(eventRoutes(context))
+    .use(containerCallbackRoutes(context))
     .use(variableRoutes(context))
     .use(resultRoutes(context))
     .use(credentialRoutes(context))

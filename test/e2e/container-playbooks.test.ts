@@ -175,9 +175,17 @@ esac`,
       },
     ]);
     await waitFor("the container to run", () => containersOf(id).length === 1);
+    const callback = async (step: string) =>
+      await api.call("POST", `/api/internal/container-callback/${id}/${step}`, {
+        state: "succeeded",
+        job_name: "job",
+      });
+    expect(await callback("train")).toMatchObject({ status: "accepted" });
+    expect(await callback("other")).toMatchObject({ status: "accepted_stale" });
     await api.call("POST", `/api/executions/${id}/cancel`, { reason: "enough" });
     const { status } = await api.ended(id, POLL_MS);
     expect(status).toBe("CANCELLED");
+    expect(await callback("train")).toMatchObject({ status: "accepted_stale" });
     await waitFor("the container to be removed", () => containersOf(id).length === 0);
   });
 

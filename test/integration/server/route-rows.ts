@@ -239,6 +239,15 @@ export const ROWS: readonly RouteRow[] = [
     answer: { status: "ok", event_ids: [], commands_generated: 0 },
   },
   {
+    route: "POST /api/internal/container-callback/{eid}/{step}",
+    call: ({ running }) => [
+      `/api/internal/container-callback/${running}/start`,
+      { state: "failed_oom", job_name: "noetl-container-start", exit_code: 137 },
+    ],
+    status: 202,
+    answer: { status: "accepted_stale" },
+  },
+  {
     route: "GET /api/executions",
     call: () => ["/api/executions?path=NIGHT&status=RUNNING&page=1&page_size=5&include_total=true"],
     answer: expect.arrayContaining([expect.objectContaining(EXECUTION)]),
