@@ -31,6 +31,7 @@ import {
   ensureConsumer,
   ensureStream,
   logStreamConfig,
+  replicas,
   streamCreated,
 } from "./stream.ts";
 import { commandSubject, consumerName, poolFilter } from "./subject.ts";
@@ -44,6 +45,8 @@ export interface BusOptions extends BusConnectionOptions {
   readonly consumerPrefix?: string | undefined;
   /** Deliveries of one pool not yet acknowledged, all its workers together; default 10,000. */
   readonly maxAckPending?: number | undefined;
+  /** Copies of each stream in a NATS cluster; default 1. */
+  readonly replicas?: number | undefined;
   /** Default `NOETL_LOGS`. */
   readonly logStream?: string | undefined;
   /** Default `noetl.logs`. */
@@ -131,6 +134,7 @@ class JetStreamBus implements Bus {
   readonly #prefix: string;
   readonly #consumerPrefix: string;
   readonly #maxAckPending: number;
+  readonly #replicas: number;
   readonly #logs: LogSource;
   readonly #logMaxAgeMs: number | undefined;
   readonly #serverUrl: string | undefined;
@@ -150,6 +154,7 @@ class JetStreamBus implements Bus {
     this.#prefix = options.subjectPrefix ?? "noetl.commands";
     this.#consumerPrefix = options.consumerPrefix ?? "noetl_worker";
     this.#maxAckPending = options.maxAckPending ?? ACK_PENDING_MAX;
+    this.#replicas = options.replicas ?? 1;
     this.#logMaxAgeMs = options.logMaxAgeMs;
     this.#logs = {
       connection,
@@ -305,9 +310,11 @@ class JetStreamBus implements Bus {
 
   async #ensureStreams(): Promise<void> {
     await this.#ask(async () => {
-      await ensureStream(this.#manager, commandStreamConfig(this.#stream, this.#prefix));
+      const copies = replicas(this.#replicas);
+      const commands = { ...commandStreamConfig(this.#stream, this.#prefix), ...copies };
+      await ensureStream(this.#manager, commands);
       const { stream, prefix } = this.#logs;
-      const logs = logStreamConfig(stream, prefix, this.#logMaxAgeMs);
+      const logs = { ...logStreamConfig(stream, prefix, this.#logMaxAgeMs), ...copies };
       await ensureStream(this.#manager, logs, this.#logMaxAgeMs !== undefined);
     });
   }

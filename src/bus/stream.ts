@@ -28,6 +28,11 @@ const STREAM_NAME_IN_USE = 10_058;
 
 export type NamedStreamConfig = Partial<StreamConfig> & { name: string };
 
+/** Nothing for 1, so that an existing stream keeps what an operator has given it. */
+export function replicas(count: number): Pick<StreamConfig, "num_replicas"> | undefined {
+  return count > 1 ? { num_replicas: count } : undefined;
+}
+
 export function commandStreamConfig(name: string, subjectPrefix: string): NamedStreamConfig {
   return {
     name,

@@ -1,7 +1,7 @@
 /** `noetl db migrate`. */
 import { databaseUrlOf } from "../config/decide.ts";
 import { configurationError, readOptions } from "../config/read.ts";
-import { databaseOptions } from "../config/tables.ts";
+import { databaseOptions, migrateOptions } from "../config/tables.ts";
 import { migrate } from "../store/migrate.ts";
 import { connectStore } from "../store/pool.ts";
 import type { CliContext, ExitReason } from "./context.ts";
@@ -11,7 +11,8 @@ export async function migrateDatabase(
   { env, out, signal }: CliContext,
   flags: { readonly json?: boolean | undefined; readonly [name: string]: unknown },
 ): Promise<ExitReason> {
-  const url = databaseUrlOf(readOptions(databaseOptions, { flags, env }));
+  const values = readOptions({ ...databaseOptions, ...migrateOptions }, { flags, env });
+  const url = databaseUrlOf(values);
   if (url === undefined) {
     const message = "or POSTGRES_HOST is required: the database to migrate";
     throw configurationError([{ name: "DATABASE_URL", message }]);
@@ -22,7 +23,8 @@ export async function migrateDatabase(
     name: "noetl db migrate",
     statementTimeoutMs: 0,
   });
-  const applied = await withDatabase(() => migrate(store.durable), { url, patienceMs: 0, signal });
+  const patience = { url, patienceMs: values.databaseWait, signal };
+  const applied = await withDatabase(() => migrate(store.durable), patience);
   if (flags.json === true) {
     out(JSON.stringify({ applied }));
   } else {

@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from "@commander-js/extra-typings";
 import { processEnvironment } from "../config/read.ts";
 import {
   clientOptions,
+  migrateOptions,
   runOptions,
   serverOptions,
   upOptions,
@@ -414,8 +415,12 @@ function addOtherCommands(program: Command, context: CliContext, finish: Finish)
       const { migrateDatabase } = await import("./migrate.ts");
       finish(await migrateDatabase(context, flags));
     });
-  addFlags(migrate, { databaseUrl: serverOptions.databaseUrl });
-  example(migrate, "DATABASE_URL=postgres://… noetl db migrate");
+  addFlags(migrate, migrateOptions);
+  example(
+    migrate,
+    "DATABASE_URL=postgres://… noetl db migrate",
+    "noetl db migrate --database-wait 60s",
+  );
 
   program
     .command("version")

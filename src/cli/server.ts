@@ -7,6 +7,7 @@ import { checkServer, isLoopback } from "../config/decide.ts";
 import type { Values } from "../config/option.ts";
 import type { Environment, Flags } from "../config/read.ts";
 import { readOptions } from "../config/read.ts";
+import type { metricsOptions } from "../config/tables.ts";
 import { serverOptions } from "../config/tables.ts";
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { Service } from "../core/service.ts";
@@ -14,6 +15,8 @@ import { runServices } from "../core/service.ts";
 import type { Logger } from "../observability/log.ts";
 import type { ServerMetrics } from "../observability/metrics.ts";
 import { createServerMetrics } from "../observability/metrics.ts";
+import { startProbeServer } from "../observability/probe-server.ts";
+import type { MetricsRegistry } from "../observability/registry.ts";
 import { createRegistry } from "../observability/registry.ts";
 import type { Orchestrator } from "../orchestrator/orchestrator.ts";
 import { createOrchestrator } from "../orchestrator/orchestrator.ts";
@@ -43,7 +46,9 @@ import { openProviders, openSealer } from "./secrets.ts";
 import { templateEnvironment } from "./task-environment.ts";
 import { VERSION } from "./version.ts";
 
-type ServerValues = Values<typeof serverOptions>;
+type MetricsValues = Values<typeof metricsOptions>;
+/** `up` has no metrics port: its workers have. */
+type ServerValues = Omit<Values<typeof serverOptions>, keyof MetricsValues>;
 
 /** A server that listens. Nothing that the API accepts is worked on before {@link run}. */
 export interface RunningServer extends AsyncDisposable {
@@ -59,13 +64,16 @@ export async function server(context: CliContext, flags: Flags): Promise<ExitRea
   const values = readOptions(serverOptions, { flags, env }, checkServer);
   const log = openLogger("server", values);
   await using infrastructure = await openInfrastructure(values, log);
-  await using running = await startServer({ values, infrastructure, env, log, signal });
+  const metrics = values;
+  await using running = await startServer({ values, metrics, infrastructure, env, log, signal });
   await running.run(signal);
   return "ok";
 }
 
 export interface StartServerOptions {
   readonly values: ServerValues;
+  /** Where metrics are served beside the HTTP API; default: nowhere. */
+  readonly metrics?: MetricsValues;
   readonly infrastructure: Infrastructure;
   readonly env: Environment;
   readonly log: Logger;
@@ -185,6 +193,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     pid: process.pid,
     version: VERSION,
   });
+  openMetrics(stack, { ...options, registry, bus });
   const stop = new AbortController();
   const running = runServices(
     [
@@ -253,6 +262,7 @@ async function openBus({ values, infrastructure, log, signal }: StartServerOptio
     subjectPrefix: values.natsSubject,
     consumerPrefix: values.natsConsumer,
     maxAckPending: values.natsMaxAckPending,
+    replicas: values.natsReplicas,
     logMaxAgeMs: values.retentionLogs,
     serverUrl: values.publicUrl ?? `http://${reachable(values.host)}:${values.port}`,
     log: log.child({ component: "bus" }),
@@ -260,6 +270,30 @@ async function openBus({ values, infrastructure, log, signal }: StartServerOptio
   });
   await bus.ensureStreams();
   return bus;
+}
+
+/** For scrapers that have no token. The HTTP API's `/readyz` says more: it asks PostgreSQL too. */
+function openMetrics(
+  stack: AsyncDisposableStack,
+  {
+    metrics,
+    registry,
+    bus,
+    log,
+  }: Pick<StartServerOptions, "metrics" | "log"> & {
+    readonly registry: MetricsRegistry;
+    readonly bus: Bus;
+  },
+): void {
+  if (metrics?.metricsPort === undefined) {
+    return;
+  }
+  const { metricsHost: host, metricsPort: port } = metrics;
+  const readiness = () => ({ isReady: bus.isConnected, details: {} });
+  const probes = stack.use(startProbeServer({ host, port, registry, readiness }));
+  log.info("Serving metrics and probes", {
+    url: `http://${reachable(host)}:${probes.port}/metrics`,
+  });
 }
 
 /** An address of this machine for one that means all of them. */

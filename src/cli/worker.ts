@@ -73,6 +73,7 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
       subjectPrefix: values.natsSubject,
       consumerPrefix: values.natsConsumer,
       maxAckPending: values.natsMaxAckPending,
+      replicas: values.natsReplicas,
       onEvent: ({ type }) => type === "reconnected" && metrics.reconnects.inc("nats"),
       log,
       signal,

@@ -93,6 +93,15 @@ export const databaseOptions = {
   }),
 };
 
+/** Of `noetl db migrate`. */
+export const migrateOptions = {
+  databaseUrl: databaseOptions.databaseUrl,
+  databaseWait: duration({
+    default: "0s",
+    description: "How long a PostgreSQL that is still starting is waited for",
+  }),
+};
+
 export const natsOptions = {
   natsUrl: secret(
     url({
@@ -134,6 +143,15 @@ export const natsOptions = {
     min: 1,
     max: 1_000_000,
     description: "Notifications of one pool that may be unacknowledged at a time",
+  }),
+  natsReplicas: integer({
+    env: "NATS_REPLICAS",
+    hasFlag: false,
+    default: 1,
+    min: 1,
+    max: 5,
+    description:
+      "Servers of a NATS cluster that keep a copy of each stream; 1: existing streams stay as they are. Servers and workers need the same",
   }),
 };
 
@@ -353,7 +371,7 @@ const templateEnv = list({
     "Environment variables that templates may read as env.NAME: in fields of tasks the worker's, elsewhere the server's",
 });
 
-export const serverOptions = {
+const serverTuning = {
   ...listenOptions,
   ...folderOptions,
   ...databaseOptions,
@@ -380,6 +398,19 @@ export const serverOptions = {
   }),
   ...logOptions,
 };
+
+export const metricsOptions = {
+  metricsPort: optionalPort({
+    description:
+      "Port of /metrics, /livez and /readyz, which ask for no token; 0: any free one; a worker's default: 9090, or a free one if that is taken; a server's: none, it has them at its API",
+  }),
+  metricsHost: text({
+    default: "127.0.0.1",
+    description: "Address of the metrics port",
+  }),
+};
+
+export const serverOptions = { ...serverTuning, ...metricsOptions };
 
 /** Of machines with GPUs; by environment only, so that workers of `up` have them too. */
 const gpuOptions = {
@@ -488,17 +519,6 @@ const workerTuning = {
   ctxBytes,
 };
 
-export const metricsOptions = {
-  metricsPort: optionalPort({
-    description:
-      "Port of a worker's /metrics, /livez and /readyz; 0: any free one; default 9090, or a free one if that is taken",
-  }),
-  metricsHost: text({
-    default: "127.0.0.1",
-    description: "Address on which a worker serves its metrics and probes",
-  }),
-};
-
 export const workerOptions = {
   pool: optionalText({ placeholder: "name", description: "Pool whose commands to run (required)" }),
   name: optionalText({ description: "Name shown in lists; default HOST-PID" }),
@@ -527,7 +547,7 @@ export const upOptions = {
     description: "Pool to run a worker for; may be repeated",
   }),
   ...workerTuning,
-  ...serverOptions,
+  ...serverTuning,
   defaultPool: optionalText({
     description:
       "Pool of steps when neither they, the playbook nor the request name one; default: the first --pool",
