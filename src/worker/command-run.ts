@@ -12,6 +12,7 @@ import type { Task } from "../dsl/playbook.ts";
 import type { ClaimedCommand, CommandOutcome, PipelineState } from "../engine/command.ts";
 import type { Failure } from "../engine/failure.ts";
 import { failure } from "../engine/failure.ts";
+import { hasSameGpus } from "../engine/gpu-demand.ts";
 import type { TaskOutcome } from "../engine/output.ts";
 import type { PipelineNext, PipelineRun } from "../engine/pipeline.ts";
 import { currentTask, retriedOf, settleTask } from "../engine/pipeline.ts";
@@ -222,7 +223,7 @@ class CommandRun {
       isElsewhere ||
       this.#slot.isParked ||
       this.#options.tools.get(task.kind)?.description.isDurable === true ||
-      (task.gpu !== first?.gpu && JSON.stringify(task.gpu) !== JSON.stringify(first?.gpu))
+      (first !== undefined && !hasSameGpus(first, task))
     );
   }
 
