@@ -1,10 +1,11 @@
 /**
- * `bun run docs`: writes the tables of options, of the language, of tools and of their tests into the
- * README.md of those who have them. Unit tests check that they are current.
+ * `bun run docs`: writes the tables of options, of the language, of tools, of their tests and of metrics into
+ * the README.md of those who have them. Unit tests check that they are current.
  */
 import { join } from "node:path";
 import { withReference } from "../src/config/reference.ts";
 import { ROLES } from "../src/config/tables.ts";
+import { withMetrics } from "../src/observability/metrics-table.ts";
 import { withLanguage } from "../test/unit/dsl/language/table.ts";
 import { withMatrix } from "../test/unit/tools/matrix-table.ts";
 import { withTools } from "../test/unit/tools/reference.ts";
@@ -21,3 +22,6 @@ await Bun.write(tools, withTools(await Bun.file(tools).text(), await Bun.file(ex
 
 const tests = join(import.meta.dir, "../test/README.md");
 await Bun.write(tests, withMatrix(await Bun.file(tests).text()));
+
+const observability = join(import.meta.dir, "../src/observability/README.md");
+await Bun.write(observability, withMetrics(await Bun.file(observability).text()));

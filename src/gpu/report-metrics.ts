@@ -19,16 +19,14 @@ export function reportMetrics(
   setAll(metrics.powerWatts, gpus, (gpu) => gpu.powerW);
   setAll(metrics.eccErrors, gpus, (gpu) => gpu.eccErrors);
   metrics.state.reset();
-  metrics.leaseInfo.reset();
+  metrics.leases.reset();
   for (const gpu of gpus) {
     const own = leases.filter((lease) => lease.gpuId === gpu.id);
     const state = own.length > 0 && gpu.state === "ready" ? "leased" : gpu.state;
     for (const one of STATES) {
       metrics.state.set(one === state ? 1 : 0, gpu.id, gpu.index, gpu.name, one);
     }
-    for (const { executionId, step, commandId } of own) {
-      metrics.leaseInfo.set(1, gpu.id, gpu.index, gpu.name, executionId, step, commandId);
-    }
+    metrics.leases.set(own.length, gpu.id, gpu.index, gpu.name);
   }
 }
 

@@ -1,52 +1,51 @@
 /**
- * Metrics of a worker's GPUs. Labels of each: `gpu` (UUID), `index` (as `nvidia-smi` numbers it), `name` (product),
- * so that series can be joined with those of NVIDIA's DCGM exporter (`UUID`, `gpu`, `modelName`).
+ * Metrics of a worker's GPUs. Labels of nearly all: `gpu` (UUID), `index` (as `nvidia-smi` numbers it), `name`
+ * (product), so that series can be joined with those of NVIDIA's DCGM exporter (`UUID`, `gpu`, `modelName`).
  *
  * A value that a GPU does not tell has no series. On a machine without GPUs there are none.
  */
-import type { Level, MetricsRegistry, Tally } from "./registry.ts";
+import type { GaugeDefinition, Instruments, Labels } from "./definition.ts";
+import { counter, createInstruments, gauge } from "./definition.ts";
+import type { MetricsRegistry } from "./registry.ts";
 
-export interface GpuMetrics {
-  readonly memoryTotalBytes: Level;
-  readonly memoryUsedBytes: Level;
-  /** 0 to 1: share of time in which anything ran on it, which is not how well it was used. */
-  readonly utilizationRatio: Level;
-  readonly temperatureCelsius: Level;
-  readonly powerWatts: Level;
-  /** Uncorrected, since the driver was loaded. */
-  readonly eccErrors: Level;
-  /** {…, state: ready|unclean|out_of_service|leased}: 1 for the one that it is in, 0 for the others. */
-  readonly state: Level;
-  /** {…, execution_id, step, command_id}: 1 for each task that holds it. */
-  readonly leaseInfo: Level;
-  /** {gpu, class: application|notice|memory|link|lost|firmware|other}: since the worker started. */
-  readonly xidErrors: Tally;
-  /** {outcome: ok|failed|hung}: calls for the whole inventory. */
-  readonly readings: Tally;
+function gpuGauge(name: string, help: string, labels: Labels = {}): GaugeDefinition {
+  return gauge(`noetl_gpu_${name}`, help, {
+    gpu: "UUID",
+    index: "number",
+    name: "product",
+    ...labels,
+  });
 }
 
-const GPU_LABELS = ["gpu", "index", "name"];
+export const GPU_METRICS = {
+  memoryTotalBytes: gpuGauge("memory_total_bytes", "Memory of the GPU."),
+  memoryUsedBytes: gpuGauge("memory_used_bytes", "Memory in use."),
+  utilizationRatio: gpuGauge(
+    "utilization_ratio",
+    "Share of time in which anything ran on the GPU, 0 to 1, which is not how well it was used.",
+  ),
+  temperatureCelsius: gpuGauge("temperature_celsius", "Temperature of the GPU."),
+  powerWatts: gpuGauge("power_watts", "Power drawn."),
+  eccErrors: gpuGauge("ecc_errors", "Uncorrected memory errors since the driver was loaded."),
+  state: gpuGauge("state", "1 for the state that the GPU is in, 0 for the others.", {
+    state: ["ready", "leased", "unclean", "out_of_service"],
+  }),
+  leases: gpuGauge("leases", "Tasks that hold the GPU."),
+  xidErrors: counter(
+    "noetl_gpu_xid_errors_total",
+    "Errors (XID) in the kernel's log since the worker started.",
+    {
+      gpu: "UUID",
+      class: ["application", "notice", "memory", "link", "lost", "firmware", "other"],
+    },
+  ),
+  readings: counter("noetl_gpu_readings_total", "Readings of the whole inventory.", {
+    outcome: ["ok", "failed", "hung"],
+  }),
+};
+
+export type GpuMetrics = Instruments<typeof GPU_METRICS>;
 
 export function createGpuMetrics(registry: MetricsRegistry): GpuMetrics {
-  const gauge = (name: string, help: string, labels: readonly string[] = []): Level =>
-    registry.gauge(`noetl_gpu_${name}`, help, [...GPU_LABELS, ...labels]);
-  return {
-    memoryTotalBytes: gauge("memory_total_bytes", "Memory of the GPU."),
-    memoryUsedBytes: gauge("memory_used_bytes", "Memory in use."),
-    utilizationRatio: gauge("utilization_ratio", "Share of time in which anything ran."),
-    temperatureCelsius: gauge("temperature_celsius", "Temperature of the GPU."),
-    powerWatts: gauge("power_watts", "Power drawn."),
-    eccErrors: gauge("ecc_errors", "Uncorrected memory errors since the driver was loaded."),
-    state: gauge("state", "1 for the state that it is in.", ["state"]),
-    leaseInfo: gauge("lease_info", "1 for each task that holds it.", [
-      "execution_id",
-      "step",
-      "command_id",
-    ]),
-    xidErrors: registry.counter("noetl_gpu_xid_errors_total", "Errors in the kernel's log.", [
-      "gpu",
-      "class",
-    ]),
-    readings: registry.counter("noetl_gpu_readings_total", "Readings of all GPUs.", ["outcome"]),
-  };
+  return createInstruments(registry, GPU_METRICS);
 }

@@ -24,6 +24,8 @@ export interface Logger {
   isEnabled(level: LogLevel): boolean;
   /** A logger whose lines carry these fields too; `component` replaces the parent's. */
   child(fields: LogFields): Logger;
+  /** Lines so far by level, of all its children too. */
+  readonly written: Readonly<Record<LogLevel, number>>;
 }
 
 export interface LoggerOptions {
@@ -50,12 +52,17 @@ export function createLogger(options: LoggerOptions): Logger {
   const write = options.write ?? ((line: string) => void process.stdout.write(line));
   const now = options.now ?? Date.now;
   const format = options.format === "json" ? jsonLine : prettyLine(options.hasColor ?? false);
-  return build(options, { component: options.component }, (level, message, fields) => {
+  const written = { debug: 0, info: 0, warn: 0, error: 0 };
+  const root = { ...options, written };
+  return build(root, { component: options.component }, (level, message, fields) => {
+    written[level]++;
     write(`${format(now(), level, message, fields ?? {})}\n`);
   });
 }
 
-function build(options: LoggerOptions, bound: LogFields, write: Write): Logger {
+type Root = LoggerOptions & Pick<Logger, "written">;
+
+function build(options: Root, bound: LogFields, write: Write): Logger {
   const lowest = LOG_LEVELS.indexOf(options.level);
   const isEnabled = (level: LogLevel): boolean => LOG_LEVELS.indexOf(level) >= lowest;
   const method = (level: LogLevel): ((message: string, fields?: LogFields) => void) =>
@@ -66,6 +73,7 @@ function build(options: LoggerOptions, bound: LogFields, write: Write): Logger {
     warn: method("warn"),
     error: method("error"),
     isEnabled,
+    written: options.written,
     child: (fields) => build(options, { ...bound, ...fields }, write),
   };
 }

@@ -6,21 +6,26 @@
  * and hands them to prom-client only when somebody scrapes. Labels are closed sets (types, pools,
  * outcomes), never ids.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { LogLevel } from "./log.ts";
+import { observeProcess } from "./process-metrics.ts";
 
 /**
- * Bounds of all durations, in seconds: fine where a healthy step lives (0.25–50 ms), coarse up to
- * the minute where only "too slow" matters. One table, so that panels can be laid side by side.
+ * Bounds of what the platform does itself, in seconds: fine where a healthy step lives (0.25–50 ms), coarse up
+ * to the minute where only "too slow" matters. One table, so that panels can be laid side by side.
  */
 export const SECONDS_BUCKETS: readonly number[] = [
   0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 ];
 
+/** Bounds of what playbooks do, in seconds: from a task of a millisecond to a day of training. */
+export const RUN_BUCKETS: readonly number[] = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900,
+  3600, 14_400, 86_400,
+];
+
 /** Bounds of batch sizes: powers of two up to the largest batch. */
 export const SIZE_BUCKETS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
-
-/** How often the event loop's lag is looked at: often enough to see stalls, cheap when idle. */
-const LAG_RESOLUTION_MS = 100;
 
 export interface Tally {
   /** Adds one under these labels, given in the order of the metric's label names. */
@@ -46,25 +51,41 @@ export interface MetricsRegistry {
     help: string,
     options: { readonly buckets: readonly number[]; readonly labels?: readonly string[] },
   ): Distribution;
+  /** Calls back before each exposition, for what is only worth reading then. */
+  onScrape(read: () => void): void;
   readonly contentType: string;
   /** The exposition in Prometheus text format. */
   text(): Promise<string>;
 }
 
-/** @param options.hasProcessMetrics adds CPU, memory and event-loop lag of the process. */
-export function createRegistry(options: { readonly hasProcessMetrics: boolean }): MetricsRegistry {
+export interface RegistryOptions {
+  /** Adds CPU, memory and event-loop lag of the process. */
+  readonly hasProcessMetrics: boolean;
+  /** Lines that the process has logged, see {@link Logger.written}; default: none. */
+  readonly written?: Readonly<Record<LogLevel, number>>;
+}
+
+export function createRegistry({ hasProcessMetrics, written }: RegistryOptions): MetricsRegistry {
   const registry = new Registry();
-  if (options.hasProcessMetrics) {
-    collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LAG_RESOLUTION_MS });
-  }
-  return {
+  const readers: (() => void)[] = [];
+  const own: MetricsRegistry = {
     contentType: registry.contentType,
     counter: (name, help, labels = []) => createTally(registry, { name, help, labels }),
     gauge: (name, help, labels = []) => createLevel(registry, { name, help, labels }),
     histogram: (name, help, { buckets, labels = [] }) =>
       createDistribution(registry, { name, help, labels }, buckets),
-    text: async () => await registry.metrics(),
+    onScrape: (read) => void readers.push(read),
+    text: async () => {
+      for (const read of readers) {
+        read();
+      }
+      return await registry.metrics();
+    },
   };
+  if (hasProcessMetrics) {
+    observeProcess(own, written ?? { debug: 0, info: 0, warn: 0, error: 0 });
+  }
+  return own;
 }
 
 interface Description {

@@ -239,12 +239,11 @@ test("metrics follow states and leases", async () => {
   expect(text).toContain(`noetl_gpu_state{${labels(FIRST, 0)},state="leased"} 1`);
   expect(text).toContain(`noetl_gpu_state{${labels(SECOND, 1)},state="unclean"} 1`);
   expect(text).toContain(`noetl_gpu_state{${labels(THIRD, 2)},state="out_of_service"} 1`);
-  expect(text).toContain(
-    `noetl_gpu_lease_info{${labels(FIRST, 0)},execution_id="7001",step="train",command_id="11"} 1`,
-  );
+  expect(text).toContain(`noetl_gpu_leases{${labels(FIRST, 0)}} 1`);
+  expect(text).toContain(`noetl_gpu_leases{${labels(SECOND, 1)}} 0`);
   expect(text).toContain('noetl_gpu_readings_total{outcome="ok"} 2');
   bench.inventory.setLeases([]);
-  expect(await bench.registry.text()).not.toContain("noetl_gpu_lease_info{");
+  expect(await bench.registry.text()).toContain(`noetl_gpu_leases{${labels(FIRST, 0)}} 0`);
 });
 
 describe("DCGM's job files", () => {
