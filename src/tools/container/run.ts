@@ -88,7 +88,25 @@ class ContainerRun {
   }
 
   async execute(): Promise<ToolOutcome> {
-    const { parts, call, context, gpuDefault, onHeld } = this.#options;
+    const { runtime, handle } = await this.#begin().catch(async (error: unknown) => {
+      await this.#endAdopted();
+      throw error;
+    });
+    this.#options.onHeld({ runtime, handle });
+    this.#noteStart(runtime, handle);
+    if (runtime.isCluster) {
+      this.#options.context.park();
+    }
+    const followed = await this.#follow(runtime, handle);
+    return await this.#finish(runtime, handle, followed);
+  }
+
+  /** Rejects when nothing of it was left; but see {@link #endAdopted}. */
+  async #begin(): Promise<{
+    readonly runtime: ContainerRuntime;
+    readonly handle: StartedContainer;
+  }> {
+    const { parts, call, context, gpuDefault } = this.#options;
     const plan = this.#plan;
     const { runtimes, maxOutputBytes: bytesMax } = parts;
     const runtime = await unlessStopped(chooseRuntime(runtimes, plan), context.signal);
@@ -98,14 +116,28 @@ class ContainerRun {
     const gpu = readGpus(call.config, gpuDefault);
     const spec = await buildSpec({ plan, runtime, runtimes, gpu, bytesMax, login }, call, context);
     await this.#pull(runtime, login);
-    const handle = await runtime.start(spec, context.signal);
-    onHeld({ runtime, handle });
-    this.#noteStart(runtime, handle);
-    if (runtime.isCluster) {
-      context.park();
+    return { runtime, handle: await runtime.start(spec, context.signal) };
+  }
+
+  /** What was adopted runs already: it must end before anything is said of it. */
+  async #endAdopted(): Promise<void> {
+    const { parts, context, onHeld } = this.#options;
+    const { adopted, commandId, attempt } = context.command;
+    if (adopted === undefined || isLeft(context.signal)) {
+      return;
     }
-    const followed = await this.#follow(runtime, handle);
-    return await this.#finish(runtime, handle, followed);
+    const { platformId } = parts.runtimes.identity();
+    for (const runtime of await parts.runtimes.usable()) {
+      const found = (await runtime.list(platformId)).find(
+        ({ owner }) =>
+          owner.commandId === commandId && (owner.attempt === attempt || runtime.isCluster),
+      );
+      if (found !== undefined) {
+        onHeld({ runtime, handle: found });
+        await this.#stop(runtime, found, stoppedFailure(context.signal));
+        await this.#awaitFreeGpus();
+      }
+    }
   }
 
   #say(text: string): void {

@@ -413,6 +413,31 @@ echo '{"n": '$n', "id": "'$(hostname)'"}' > /noetl/result.json`;
     expect(await containersOf(runtime, command)).toEqual([]);
   });
 
+  test("one that is found when its time is over, or with fields that will not do, ends all the same", async () => {
+    const config = taskOf(runtime, {
+      command: ["sh", "-c", "echo begun; exec sleep 60"],
+      timeouts: { stop_grace: 1 },
+    });
+    const over = AbortSignal.abort(new DOMException("Over", "TimeoutError"));
+    for (const later of [{ config, signal: over }, { config: { ...config, registry: "nobody" } }]) {
+      const command = newCommand();
+      const leave = new AbortController();
+      await run(tools.get("container"), {
+        config,
+        command,
+        signal: leave.signal,
+        onLog: (_stream, line) => line === "begun" && leave.abort(LEAVE),
+      });
+      const adopted = { ...command, adopted: {} };
+      const next = tools.get("container");
+      const { outcome } = await run(next, { ...later, command: adopted });
+      expect(failureOf(outcome).kind).toBe(later.signal === undefined ? "auth" : "timeout");
+      expect(await containersOf(runtime, command)).toMatchObject([{ isRunning: false }]);
+      await next?.settled?.(command);
+      expect(await containersOf(runtime, command)).toEqual([]);
+    }
+  });
+
   test("one that ended while nobody looked gives its result once", async () => {
     const command = newCommand();
     const leave = new AbortController();
