@@ -74,6 +74,14 @@ export class Adoption {
     this.#wake?.();
   }
 
+  /** Resolves when all that is here now has been looked at: what was disowned is gone. */
+  async looked(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#suspects.push(resolve);
+    this.look();
+    await promise;
+  }
+
   async stop(): Promise<void> {
     this.#stopped.abort();
     this.#wake?.();

@@ -49,6 +49,8 @@ import { Reporter } from "./reporter.ts";
 const GRACE_MS = 30_000;
 /** What was left on this machine gets its slots before new work, if that is found out soon. */
 const FIRST_LOOK_MS = 500;
+/** For an earlier attempt's container to be stopped and removed. */
+const LOOK_WAIT_MS = 30_000;
 const REGISTER_BACKOFF = { minMs: 200, maxMs: 1000 };
 const GOODBYE_WAIT_MS = 2000;
 
@@ -266,6 +268,9 @@ class PoolWorker implements Worker {
     entry.state = "running";
     this.#gpuLeases.add(command);
     this.#count();
+    if (adopted === undefined && this.#mayHaveLeft(command)) {
+      await within(LOOK_WAIT_MS, this.#adoption?.looked() ?? Promise.resolve());
+    }
     const outcome = await this.#execute(command, slot, adopted);
     entry.state = "reporting";
     this.#count();
@@ -275,6 +280,12 @@ class PoolWorker implements Worker {
     this.#gpuLeases.remove(command);
     this.#count();
     this.#settle(command, slot, end);
+  }
+
+  /** An earlier attempt's container may run here, because its worker is only frozen. */
+  #mayHaveLeft({ attempt, payload }: ClaimedCommand): boolean {
+    const kind = payload.step.tasks[payload.pipeline.position]?.kind ?? "";
+    return attempt > 1 && this.#options.tools.get(kind)?.description.isDurable === true;
   }
 
   #count(): void {

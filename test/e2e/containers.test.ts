@@ -4,7 +4,9 @@
  */
 import { expect, test } from "bun:test";
 import { noPodman } from "../support/podman.ts";
+import { waitFor } from "../support/wait.ts";
 import { runCycles } from "./containers/cycles.ts";
+import { PLAYBOOK, startWorld } from "./containers/world.ts";
 
 const SEED = Number(process.env["TEST_SEED"] ?? Date.now() % 1_000_000);
 const LIMIT_MS = 300_000;
@@ -19,6 +21,24 @@ test.skipIf(noPodman !== undefined)(
     });
     expect({ seed: SEED, faults }).toEqual({ seed: SEED, faults: [] });
     expect({ orphans, leases, endedOnce }).toEqual({ orphans: [], leases: 0, endedOnce: 6 });
+  },
+  LIMIT_MS,
+);
+
+test.skipIf(noPodman !== undefined)(
+  "a worker that leaves its containers is followed by one that takes them over",
+  async () => {
+    await using world = await startWorld("podman", { NOETL_WORKER_DRAIN: "leave" });
+    const { api, worker, sql } = world;
+    const executionId = await api.execute(PLAYBOOK, { payload: { id: "left", seconds: "3" } });
+    await waitFor("the task", () => world.runsOf("left") === 1);
+    await worker.restart(() => Promise.resolve(), "stop");
+    await api.completed(executionId, 50);
+    const events = await sql<{ type: string }[]>`
+      SELECT type FROM noetl.event WHERE execution_id = ${executionId} AND type LIKE 'command.%'`;
+    expect(events.map(({ type }) => type)).toEqual(["command.issued", "command.adopted"]);
+    expect(world.runsOf("left")).toBe(1);
+    await waitFor("its removal", () => world.containers().length === 0);
   },
   LIMIT_MS,
 );

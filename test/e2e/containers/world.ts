@@ -35,7 +35,11 @@ export interface World extends AsyncDisposable {
   runsOf(id: string): number;
 }
 
-export async function startWorld(name: TestRuntimeName): Promise<World> {
+/** @param env further settings of the worker. */
+export async function startWorld(
+  name: TestRuntimeName,
+  env: Readonly<Record<string, string>> = {},
+): Promise<World> {
   const dir = makeScratchDir("cycles");
   await using stack = new AsyncDisposableStack();
   const runtime = stack.use(await (name === "podman" ? startPodman() : startDockerd()));
@@ -56,6 +60,7 @@ export async function startWorld(name: TestRuntimeName): Promise<World> {
         NOETL_CONTAINER_DIR: join(dir, "tasks"),
         NOETL_CONTAINER_MOUNTS: marks,
         NOETL_GRACE_TIME: "5s",
+        ...env,
       },
     }),
   );

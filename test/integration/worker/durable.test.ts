@@ -218,6 +218,23 @@ describe("a durable task", () => {
     expect(boxes.history.filter((entry) => entry.startsWith("stop"))).toEqual([]);
   });
 
+  test("begins when the container of an earlier attempt is gone", async () => {
+    const { platform, boxes, tool, run } = await start();
+    const id = await platform.queue([box()]);
+    boxes.leave({ commandId: id, process: "1:1:1" });
+    platform.adoptionOf = () => ({ status: "later" });
+    run();
+    await waitFor("the first attempt", () => tool.isRunning(id));
+    platform.direct({ kind: "lost", commandId: id as CommandId, attempt: 1 });
+    await waitFor("the box that was left", () => boxes.history.includes(`leave ${id}-1`));
+    platform.adoptionOf = () => ({ status: "disowned" });
+    await platform.requeue(id);
+    await waitFor("the second attempt", () => tool.isRunning(id, 2));
+    expect(boxes.history.slice(-2)).toEqual([`stop ${id}-1`, `remove ${id}-1`]);
+    tool.end(id, 2);
+    expect(await platform.outcome(id)).toMatchObject({ status: "ok" });
+  });
+
   test("has a command of its own: earlier tasks and tries are in the payload", async () => {
     const { platform, tool, run } = await start();
     run();
