@@ -200,10 +200,10 @@ test("the failure that was tried again is reported brief and without secrets", a
   });
 });
 
-test("a sub-playbook, a wait and a task of another pool are left to others", async () => {
+test("a sub-playbook, a wait, a task of another pool and one with other GPUs are left to others", async () => {
   const platform = await start();
   platform.runWorker();
-  for (const next of [{ kind: "playbook" }, { kind: "wait" }, { pool: "gpu-01" }]) {
+  for (const next of [{ kind: "playbook" }, { kind: "wait" }, { pool: "gpu-01" }, { gpu: 1 }]) {
     const id = await platform.queue([
       task("a", { do: "give", value: 1 }),
       task("b", { do: "give", value: 2 }, next),
