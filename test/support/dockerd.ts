@@ -5,7 +5,7 @@ import { IMAGE_CHANGES, imageArchive, TEST_IMAGE } from "./container-image.ts";
 import type { TestRuntime } from "./container-runtime.ts";
 import { createTestRuntime, whyNoContainers } from "./container-runtime.ts";
 import { removeMounts } from "./mounts.ts";
-import { afterRun, makeScratchDir } from "./scratch.ts";
+import { afterRun, makeScratchDir, reapDeadRuns } from "./scratch.ts";
 import { waitFor } from "./wait.ts";
 
 const PATH = `${process.env["PATH"]}:/usr/sbin:/sbin`;
@@ -30,11 +30,15 @@ let shared: Promise<Dockerd> | undefined;
 
 /** One for the whole test process, which nobody may stop. */
 export function sharedDockerd(): Promise<Dockerd> {
-  shared ??= startDockerd().then((dockerd) => {
-    afterRun(async () => await dockerd[Symbol.asyncDispose]());
-    return dockerd;
-  });
+  shared ??= startShared();
   return shared;
+}
+
+async function startShared(): Promise<Dockerd> {
+  await reapDeadRuns();
+  const dockerd = await startDockerd();
+  afterRun(async () => await dockerd[Symbol.asyncDispose]());
+  return dockerd;
 }
 
 export async function startDockerd(): Promise<Dockerd> {

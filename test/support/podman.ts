@@ -5,7 +5,7 @@ import { IMAGE_CHANGES, imageArchive, TEST_IMAGE } from "./container-image.ts";
 import type { TestRuntime } from "./container-runtime.ts";
 import { createTestRuntime, whyNoContainers } from "./container-runtime.ts";
 import { removeMounts } from "./mounts.ts";
-import { afterRun, makeScratchDir } from "./scratch.ts";
+import { afterRun, makeScratchDir, reapDeadRuns } from "./scratch.ts";
 
 /** Why tests with podman are skipped; undefined: they run. */
 export const noPodman = whyNoContainers([
@@ -21,15 +21,16 @@ events_logger = "file"
 runtime = "runc"
 `;
 
-let shared: TestRuntime | undefined;
+let shared: Promise<TestRuntime> | undefined;
 
 /** One for the whole test process. */
 export function sharedPodman(): Promise<TestRuntime> {
   shared ??= startShared();
-  return Promise.resolve(shared);
+  return shared;
 }
 
-function startShared(): TestRuntime {
+async function startShared(): Promise<TestRuntime> {
+  await reapDeadRuns();
   const podman = startPodman();
   afterRun(async () => await podman[Symbol.asyncDispose]());
   return podman;

@@ -11,6 +11,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stopStale, usesFolder } from "../../src/embedded/child.ts";
+import { removeMounts } from "./mounts.ts";
 
 const PREFIX = "noetl-test-";
 const ROOT = join(tmpdir(), `${PREFIX}${process.pid}`);
@@ -56,11 +57,40 @@ export async function reapDeadRuns(): Promise<void> {
 async function reap(dir: string): Promise<void> {
   try {
     await stopServersOf(dir);
+    stopContainersOf(dir);
     rmSync(dir, { recursive: true, force: true });
   } catch (error) {
     if (existsSync(dir)) {
       throw error;
     }
+  }
+}
+
+/**
+ * Ends what runs below the folder: dockerd, containerd, the monitors of containers, which all name it, and the
+ * containers, which are children of the monitors.
+ */
+function stopContainersOf(dir: string): void {
+  const all = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  const monitors = all.map(Number).filter((pid) => usesFolder(pid, dir));
+  const containers = all.map(Number).filter((pid) => monitors.includes(parentOf(pid)));
+  for (const pid of new Set([...containers, ...monitors])) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // Gone in between.
+    }
+  }
+  removeMounts(dir);
+}
+
+function parentOf(pid: number): number {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return Number(text.slice(text.lastIndexOf(")") + 2).split(" ")[1]);
+  } catch {
+    // Gone in between.
+    return 0;
   }
 }
 
