@@ -12,17 +12,16 @@ import type {
   ContainerRuntime,
   StartedContainer,
 } from "../../containers/runtime.ts";
-import { sleep } from "../../core/clock.ts";
 import { errorMessage } from "../../core/errors.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
 import type { Failure } from "../../engine/failure.ts";
 import { failure } from "../../engine/failure.ts";
-import { stoppedFailure } from "../stopped.ts";
-import { taskError, unlessStopped } from "../task-error.ts";
+import { unlessStopped } from "../task-error.ts";
 import type { ToolCall, ToolContext, ToolOutcome, ToolParts } from "../tool.ts";
-import { LEAVE } from "../tool.ts";
 import { storeArtifacts } from "./artifacts.ts";
 import { endFailure, OutputWatch } from "./failure.ts";
+import type { Followed } from "./follow.ts";
+import { followContainer, isLeft, stopContainer } from "./follow.ts";
 import type { ContainerPlan } from "./plan.ts";
 import { readPlan } from "./plan.ts";
 import { failureOf } from "./problem.ts";
@@ -52,8 +51,6 @@ export interface ContainerRunOptions {
   readonly onHeld: (held: HeldContainer) => void;
 }
 
-/** After the end, for what a runtime has not handed over yet. */
-const DRAIN_MS = 10_000;
 /** For processes to leave the GPUs of a container that has ended. */
 const GPU_FREE_MS = 30_000;
 
@@ -65,12 +62,6 @@ export async function runContainer(options: ContainerRunOptions): Promise<ToolOu
   } catch (error) {
     return { ok: false, failure: failureOf(error, options.context.signal) };
   }
-}
-
-/** The end of a container, and why it was stopped, if it was. */
-interface Followed {
-  readonly end: ContainerEnd | undefined;
-  readonly stopped: Failure | undefined;
 }
 
 class ContainerRun {
@@ -97,7 +88,16 @@ class ContainerRun {
     if (runtime.isCluster) {
       this.#options.context.park();
     }
-    const followed = await this.#follow(runtime, handle);
+    const followed = await followContainer({
+      ...{ runtime, handle, context: this.#options.context, timeouts: this.#plan.timeouts },
+      say: (text) => this.#say(text),
+      onLine: (stream, line) => {
+        this.#watch.line(stream, line);
+        if (stream === "stdout") {
+          this.#lastJson.line(line);
+        }
+      },
+    });
     return await this.#finish(runtime, handle, followed);
   }
 
@@ -134,7 +134,9 @@ class ContainerRun {
       );
       if (found !== undefined) {
         onHeld({ runtime, handle: found });
-        await this.#stop(runtime, found, stoppedFailure(context.signal));
+        const { stopGraceMs } = this.#plan.timeouts;
+        const say = (text: string): void => this.#say(text);
+        await stopContainer(runtime, found, { stopGraceMs, why: "given up", say });
         await this.#awaitFreeGpus();
       }
     }
@@ -182,112 +184,6 @@ class ContainerRun {
     const what = handle.wasThere === true ? "found running" : "started";
     const on = gpus.map(({ id, name }) => `${name} (${id})`).join(", ");
     this.#say(`${what}: ${handle.name} on ${runtime.name}${on === "" ? "" : ` with ${on}`}`);
-  }
-
-  /** Until it has ended, by itself or because it was stopped. */
-  async #follow(runtime: ContainerRuntime, handle: StartedContainer): Promise<Followed> {
-    const { signal } = this.#options.context;
-    const limit = this.#runLimit(handle);
-    const logStop = new AbortController();
-    const logging = this.#followLogs(runtime, handle, logStop.signal);
-    try {
-      const end = await runtime.wait(handle, {
-        signal: AbortSignal.any([signal, limit.signal]),
-        onPhase: (line) => this.#say(line),
-      });
-      await this.#drain(logging);
-      return { end, stopped: undefined };
-    } catch (error) {
-      if (!signal.aborted && !limit.signal.aborted) {
-        // Nobody can follow it any more: what is reported as failed must not run on.
-        await runtime.stop(handle, this.#plan.timeouts.stopGraceMs);
-        throw error;
-      }
-      if (isLeft(signal)) {
-        return { end: undefined, stopped: stoppedFailure(signal) };
-      }
-      const stopped = signal.aborted ? stoppedFailure(signal) : this.#overdue();
-      const end = await this.#stop(runtime, handle, stopped);
-      await this.#drain(logging);
-      return { end, stopped };
-    } finally {
-      limit.end();
-      logStop.abort();
-      await logging;
-    }
-  }
-
-  /** Of the run alone; the task's own limit is in the context's signal. */
-  #runLimit({ startedAtMs = Date.now() }: StartedContainer) {
-    const { runMs } = this.#plan.timeouts;
-    const limit = new AbortController();
-    const leftMs = runMs === undefined ? undefined : startedAtMs + runMs - Date.now();
-    const timer =
-      leftMs === undefined ? undefined : setTimeout(() => limit.abort(), Math.max(0, leftMs));
-    return { signal: limit.signal, end: () => clearTimeout(timer) };
-  }
-
-  #overdue(): Failure {
-    const limit = seconds(this.#plan.timeouts.runMs ?? 0);
-    const message = `the container ran longer than timeouts.run, ${limit} s, and was stopped`;
-    return failure("timeout", message, { code: "RUN_TIMEOUT" });
-  }
-
-  async #followLogs(
-    runtime: ContainerRuntime,
-    handle: ContainerHandle,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { log, command } = this.#options.context;
-    const { loggedUntilMs = 0 } = command.adopted ?? {};
-    try {
-      // All of it also when it was adopted: what was written before may explain the end, or be the result.
-      await runtime.logs(handle, { signal }, (stream, line, timeMs) => {
-        this.#watch.line(stream, line);
-        if (stream === "stdout") {
-          this.#lastJson.line(line);
-        }
-        if (timeMs >= loggedUntilMs) {
-          log(stream, line, timeMs);
-        }
-      });
-    } catch (error) {
-      this.#say(`its output cannot be followed any more: ${errorMessage(error)}`);
-    }
-  }
-
-  async #drain(logging: Promise<void>): Promise<void> {
-    const enough = new AbortController();
-    const isDone = await Promise.race([
-      logging.then(() => true),
-      sleep(DRAIN_MS, enough.signal).then(() => false),
-    ]);
-    enough.abort();
-    if (!isDone) {
-      this.#say("the end of its output did not come in time and is left out");
-    }
-  }
-
-  /** Resolves when nothing of it runs any more. */
-  async #stop(
-    runtime: ContainerRuntime,
-    handle: ContainerHandle,
-    { kind }: Failure,
-  ): Promise<ContainerEnd | undefined> {
-    const { stopGraceMs } = this.#plan.timeouts;
-    const why = kind === "timeout" ? "out of time" : "told to stop";
-    this.#say(`${why}: SIGTERM, and SIGKILL after ${seconds(stopGraceMs)} s`);
-    try {
-      await runtime.stop(handle, stopGraceMs);
-    } catch (error) {
-      const message = `The container ${handle.name} cannot be stopped: ${errorMessage(error)}`;
-      this.#say(message);
-      throw taskError("internal", "CONTAINER_NOT_STOPPED", message);
-    }
-    this.#say("nothing of it runs any more");
-    return await runtime
-      .wait(handle, { signal: AbortSignal.timeout(DRAIN_MS) })
-      .catch(() => undefined);
   }
 
   async #finish(
@@ -419,11 +315,6 @@ class ContainerRun {
     }
     return { result, artifacts: await storeArtifacts(artifacts, call, context) };
   }
-}
-
-/** What the worker leaves for the next one; of a lost command nobody here knows whose it is now. */
-function isLeft({ reason }: AbortSignal): boolean {
-  return reason === LEAVE || reason === "lost";
 }
 
 function readLoosely(bytes: Uint8Array): Json | undefined {
