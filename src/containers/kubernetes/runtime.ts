@@ -115,6 +115,7 @@ export class KubernetesRuntime implements ContainerRuntime {
         pullTimeoutMs: spec.cluster?.pullTimeoutMs ?? PULL_MS,
         wasThere,
         ...uidOf(job),
+        ...(job.metadata.uid === undefined ? {} : { facts: { job_uid: job.metadata.uid } }),
         ...(startedAtMs === undefined ? {} : { startedAtMs }),
       };
       return handle;
