@@ -70,6 +70,7 @@ const STOP_POLL_MS_MAX = 200;
 const LOG_TAIL_MS = 150;
 /** Between calls that follow a container whose end is not known yet. */
 const LOG_PAUSE_MS = 100;
+const LAST_LINE_COUNT = 5;
 const RESULT_BYTES_MAX = 64 * 1024 * 1024;
 /** A start makes its folder first, so a young one may have no container yet. */
 const FOLDER_AGE_MS = 3_600_000;
@@ -339,11 +340,27 @@ export class CliRuntime implements ContainerRuntime {
     { signal }: { readonly signal: AbortSignal },
   ): Promise<ContainerEnd> {
     const finish = await this.#untilEnded(handle, signal);
-    return await containerEnd(
-      this.#cli,
-      finish,
-      await readEndMarks(taskFolder(this.#dir, handle.name)),
-    );
+    return await containerEnd(finish, {
+      runtime: this.name,
+      marks: await readEndMarks(taskFolder(this.#dir, handle.name)),
+      readLines: async () => await this.#lastLines(handle),
+    });
+  }
+
+  /** Of one that has ended. */
+  async #lastLines(handle: ContainerHandle): Promise<readonly string[]> {
+    if (!this.#options.dialect.hasLogFile) {
+      const { stdout, stderr } = await this.#cli.call(["logs", "--tail=5", handle.id]);
+      return [stdout, stderr];
+    }
+    const lines: string[] = [];
+    const seam = createSeam(undefined, (_, line) => {
+      lines.push(line);
+      lines.splice(0, lines.length - LAST_LINE_COUNT);
+    });
+    const ended = AbortSignal.abort();
+    await this.#followFile(handle, seam, { ended, signal: new AbortController().signal });
+    return lines;
   }
 
   async #untilEnded({ id, name }: ContainerHandle, signal: AbortSignal): Promise<ContainerFinish> {

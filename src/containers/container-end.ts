@@ -1,5 +1,4 @@
 /** What a container's end means: the proof that memory ran out, a daemon that went away, a command that never ran. */
-import type { Cli } from "./cli.ts";
 import { essence } from "./cli-error.ts";
 import type { ContainerFinish } from "./container-watch.ts";
 import type { Inspection } from "./inspection.ts";
@@ -15,21 +14,27 @@ const INIT_CODES: ReadonlySet<number> = new Set([1, 126, 127]);
 /** Of a process that was killed: by whom, the runtime does not say. */
 const KILLED_CODES: ReadonlySet<number> = new Set([137, 143, 255]);
 
+export interface EndEvidence {
+  readonly runtime: string;
+  readonly marks: EndMarks;
+  /** The last lines that the container wrote. */
+  readonly readLines: () => Promise<readonly string[]>;
+}
+
 /** @throws ContainerError when the task's command could not be run. */
 export async function containerEnd(
-  cli: Cli,
   { inspection, hadOutage }: ContainerFinish,
-  { isStopped, isOom }: EndMarks,
+  { runtime, marks: { isStopped, isOom }, readLines }: EndEvidence,
 ): Promise<ContainerEnd> {
   const { exitCode, startedAtMs, endedAtMs } = inspection;
-  await checkInit(cli, inspection);
+  await checkInit(inspection, readLines);
   const proof = exitCode === 0 || isStopped ? undefined : oomProof(inspection, isOom);
   const end = { exitCode, startedAtMs, endedAtMs };
   if (proof !== undefined) {
     return { ...end, cause: { kind: "oom_host", proof } };
   }
   if (hadOutage && !isStopped && KILLED_CODES.has(exitCode)) {
-    return { ...end, cause: { kind: "worker_lost", proof: `${cli.name} went away meanwhile` } };
+    return { ...end, cause: { kind: "worker_lost", proof: `${runtime} went away meanwhile` } };
   }
   return end;
 }
@@ -42,15 +47,17 @@ function oomProof({ id, isOomKilled }: Inspection, isOom: boolean): string | und
 }
 
 /** The init is the container's first process, so only its words tell a missing command from one that failed. */
-async function checkInit(cli: Cli, inspection: Inspection): Promise<void> {
-  const { id, name, exitCode, startedAtMs, endedAtMs } = inspection;
+async function checkInit(
+  { name, exitCode, startedAtMs, endedAtMs }: Inspection,
+  readLines: EndEvidence["readLines"],
+): Promise<void> {
   if (!INIT_CODES.has(exitCode) || endedAtMs - startedAtMs > INIT_FAILURE_MS) {
     return;
   }
-  const { stdout, stderr } = await cli.call(["logs", "--tail=5", id]);
+  const text = (await readLines()).join("\n");
   const [, reason] =
-    /\(catatonit:\d+\): failed to exec pid1: (.*)/.exec(stdout + stderr) ??
-    /\[FATAL tini \(\d+\)\] (exec .* failed: .*)/.exec(stdout + stderr) ??
+    /\(catatonit:\d+\): failed to exec pid1: (.*)/.exec(text) ??
+    /\[FATAL tini \(\d+\)\] (exec .* failed: .*)/.exec(text) ??
     [];
   if (reason !== undefined) {
     throw initError(name, reason);
