@@ -7,16 +7,14 @@ import { Cli } from "./cli.ts";
 import { callError, isMissing, isNameTaken, startError } from "./cli-error.ts";
 import type { CliEnvironment } from "./cli-process.ts";
 import { containerEnd } from "./container-end.ts";
+import { ContainerLogs } from "./container-logs.ts";
 import type { ContainerFinish } from "./container-watch.ts";
 import { ContainerWatch, isProcessOf } from "./container-watch.ts";
 import type { Dialect, GpuMode } from "./dialect.ts";
 import { Images } from "./image-pull.ts";
 import type { Inspection } from "./inspection.ts";
 import { gpuIdsOf, ownerOf, PLATFORM_LABEL } from "./labels.ts";
-import { readLogCall } from "./log-cli.ts";
-import { followLogFile } from "./log-file.ts";
-import type { LogPosition, LogSeam, OnLogLine } from "./log-lines.ts";
-import { createLineJoiner, createSeam } from "./log-lines.ts";
+import type { OnLogLine } from "./log-lines.ts";
 import { probeRuntime } from "./probe.ts";
 import { runCall } from "./run-words.ts";
 import type {
@@ -66,11 +64,6 @@ const KILL_MS = 30_000;
 /** A daemon that is away may come back. */
 const STOP_OUTAGE_MS = 120_000;
 const STOP_POLL_MS_MAX = 200;
-/** A call that follows a container's output ends with it; this long after it. */
-const LOG_TAIL_MS = 150;
-/** Between calls that follow a container whose end is not known yet. */
-const LOG_PAUSE_MS = 100;
-const LAST_LINE_COUNT = 5;
 const RESULT_BYTES_MAX = 64 * 1024 * 1024;
 /** A start makes its folder first, so a young one may have no container yet. */
 const FOLDER_AGE_MS = 3_600_000;
@@ -83,6 +76,7 @@ export class CliRuntime implements ContainerRuntime {
   readonly #cli: Cli;
   readonly #images: Images;
   readonly #watch: ContainerWatch;
+  readonly #logs: ContainerLogs;
   /** A daemon of root's may raise limits though this process may not. */
   readonly #own: OwnLimits | undefined;
 
@@ -93,6 +87,12 @@ export class CliRuntime implements ContainerRuntime {
     this.#cli = new Cli({ program, name: dialect.name, env });
     this.#images = new Images(this.#cli, dialect, options.dir);
     this.#watch = new ContainerWatch(this.#cli);
+    this.#logs = new ContainerLogs({
+      cli: this.#cli,
+      hasLogFile: dialect.hasLogFile,
+      logFileOf: (name) => taskFolder(this.#dir, name).logFile,
+      onOutage: (id) => this.#watch.noteOutage(id),
+    });
     this.#own = dialect.name === "podman" || isRoot() ? readOwnLimits() : undefined;
   }
 
@@ -233,106 +233,21 @@ export class CliRuntime implements ContainerRuntime {
 
   async logs(
     handle: ContainerHandle,
-    {
-      signal,
-      sinceMs,
-      seenCount = Number.POSITIVE_INFINITY,
-    }: { readonly sinceMs?: number; readonly seenCount?: number; readonly signal: AbortSignal },
+    options: {
+      readonly sinceMs?: number;
+      readonly seenCount?: number;
+      readonly signal: AbortSignal;
+    },
     onLine: OnLogLine,
   ): Promise<void> {
-    const since = sinceMs === undefined ? undefined : { timeMs: sinceMs, count: seenCount };
     const ended = new AbortController();
-    const ending = this.#untilEnded(handle, signal).finally(() => ended.abort());
-    const following = this.#options.dialect.hasLogFile
-      ? this.#followFile(handle, createSeam(since, onLine), { ended: ended.signal, signal })
-      : this.#followCalls(handle, since, { ended: ended.signal, signal, onLine });
+    const ending = this.#untilEnded(handle, options.signal).finally(() => ended.abort());
+    const following = this.#logs.follow(handle, { ...options, ended: ended.signal }, onLine);
     const [, outcome] = await Promise.allSettled([following, ending]);
     await following;
-    if (outcome.status === "rejected" && !signal.aborted) {
+    if (outcome.status === "rejected" && !options.signal.aborted) {
       throw outcome.reason;
     }
-  }
-
-  async #followFile(
-    { name }: ContainerHandle,
-    seam: LogSeam,
-    signals: { readonly ended: AbortSignal; readonly signal: AbortSignal },
-  ): Promise<void> {
-    const joiner = createLineJoiner(seam.onLine);
-    await followLogFile(taskFolder(this.#dir, name).logFile, signals, joiner.push);
-    if (!signals.signal.aborted) {
-      joiner.end();
-    }
-  }
-
-  /** Follows; what a call did not give when the container ended, another one does. */
-  async #followCalls(
-    { id }: ContainerHandle,
-    since: LogPosition | undefined,
-    {
-      ended,
-      signal,
-      onLine,
-    }: {
-      readonly ended: AbortSignal;
-      readonly signal: AbortSignal;
-      readonly onLine: OnLogLine;
-    },
-  ): Promise<void> {
-    let position = since;
-    // A call that begins behind the end of one that followed to the end has all that there is.
-    for (let wholeCount = 0, failureCount = 0; !signal.aborted; ) {
-      const isLast = ended.aborted;
-      const seam = createSeam(position, onLine);
-      const isWhole = await this.#readLogs(id, seam, { isLast, ended, signal });
-      position = seam.position();
-      wholeCount = isWhole ? wholeCount + 1 : 0;
-      failureCount += isWhole ? 0 : 1;
-      if (ended.aborted && (wholeCount > 1 || (isLast && (isWhole || failureCount > 20)))) {
-        return;
-      }
-      if (!isWhole && !ended.aborted && !signal.aborted) {
-        this.#watch.noteOutage(id);
-      }
-      if (!isWhole || wholeCount > 1) {
-        await sleep(LOG_PAUSE_MS, AbortSignal.any([ended, signal]));
-      }
-    }
-  }
-
-  /** True: the call ended well. */
-  async #readLogs(
-    id: string,
-    seam: LogSeam,
-    {
-      isLast,
-      ended,
-      signal,
-    }: { readonly isLast: boolean; readonly ended: AbortSignal; readonly signal: AbortSignal },
-  ): Promise<boolean> {
-    const { timeMs } = seam.position();
-    const words = [
-      this.#cli.access.program,
-      "logs",
-      "--timestamps",
-      ...(isLast ? [] : ["--follow"]),
-      ...(timeMs === 0 ? [] : [`--since=${new Date(timeMs).toISOString()}`]),
-      id,
-    ];
-    const late = new AbortController();
-    const onEnd = (): void => void setTimeout(() => late.abort(), LOG_TAIL_MS);
-    if (!isLast) {
-      ended.addEventListener("abort", onEnd, { once: true });
-    }
-    const joiner = createLineJoiner(seam.onLine);
-    const { env } = this.#cli.access;
-    const calls = { words, env, signal: AbortSignal.any([signal, late.signal]) };
-    const { exitCode } = await readLogCall(calls, joiner.push);
-    ended.removeEventListener("abort", onEnd);
-    if (exitCode === 0 || isLast) {
-      joiner.end();
-    }
-    return exitCode === 0;
   }
 
   async wait(
@@ -343,24 +258,8 @@ export class CliRuntime implements ContainerRuntime {
     return await containerEnd(finish, {
       runtime: this.name,
       marks: await readEndMarks(taskFolder(this.#dir, handle.name)),
-      readLines: async () => await this.#lastLines(handle),
+      readLines: async () => await this.#logs.lastLines(handle),
     });
-  }
-
-  /** Of one that has ended. */
-  async #lastLines(handle: ContainerHandle): Promise<readonly string[]> {
-    if (!this.#options.dialect.hasLogFile) {
-      const { stdout, stderr } = await this.#cli.call(["logs", "--tail=5", handle.id]);
-      return [stdout, stderr];
-    }
-    const lines: string[] = [];
-    const seam = createSeam(undefined, (_, line) => {
-      lines.push(line);
-      lines.splice(0, lines.length - LAST_LINE_COUNT);
-    });
-    const ended = AbortSignal.abort();
-    await this.#followFile(handle, seam, { ended, signal: new AbortController().signal });
-    return lines;
   }
 
   async #untilEnded({ id, name }: ContainerHandle, signal: AbortSignal): Promise<ContainerFinish> {
