@@ -74,6 +74,8 @@ export interface PoolLag {
   readonly pendingCount: number;
   /** Delivered, not yet acknowledged. */
   readonly unackedCount: number;
+  /** Of those: delivered more than once. */
+  readonly redeliveredCount: number;
 }
 
 export interface Bus extends MessageBroker {
@@ -235,7 +237,13 @@ class JetStreamBus implements Bus {
   async lag(pool: string): Promise<PoolLag | undefined> {
     const name = consumerName(this.#consumerPrefix, pool);
     const info = await this.#ask(() => consumerInfo(this.#manager, this.#stream, name));
-    return info && { pendingCount: info.num_pending, unackedCount: info.num_ack_pending };
+    return (
+      info && {
+        pendingCount: info.num_pending,
+        unackedCount: info.num_ack_pending,
+        redeliveredCount: info.num_redelivered,
+      }
+    );
   }
 
   async publishLogs(lines: readonly LogLine[]): Promise<void> {

@@ -100,8 +100,9 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   });
   await checkKeys(store.durable, { secrets, log });
   const bus = stack.use(await openBus(options));
-  const registry = createRegistry({ hasProcessMetrics: true });
+  const registry = createRegistry({ hasProcessMetrics: true, written: log.written });
   const metrics = createServerMetrics(registry, VERSION);
+  registry.onScrape(() => setLoad(metrics, store.load));
   const serverId = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
   const orchestrator = createOrchestrator({
     store,
@@ -116,6 +117,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     stream: values.natsStream,
     defaultPool: values.defaultPool,
     gpuPool: values.gpuPool,
+    metricsPlaybooks: values.metricsPlaybooks,
     env: templateEnvironment(values, options.env),
     results: {
       s3: s3StoreOf(values),
@@ -145,6 +147,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     sql: store.durable,
     orchestrator,
     pingBus: () => bus.ping(),
+    bus,
     secrets,
     workerTimeoutMs: WORKER_TIMEOUT_MS,
   });
@@ -345,6 +348,15 @@ function countCall(metrics: ServerMetrics, { method, outcome, seconds }: RpcEven
   metrics.rpcCalls.inc(method, outcome);
   if (!LASTING_CALLS.has(method)) {
     metrics.rpcSeconds.observe(seconds, method);
+  }
+}
+
+function setLoad(metrics: ServerMetrics, load: Store["load"]): void {
+  for (const commit of ["durable", "quick"] as const) {
+    const { max, underWay } = load[commit];
+    metrics.connectionsMax.set(max, commit);
+    metrics.connectionsUsed.set(Math.min(max, underWay), commit);
+    metrics.connectionsWaiting.set(Math.max(0, underWay - max), commit);
   }
 }
 

@@ -34,9 +34,13 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
   const name = values.name ?? `${hostname()}-${process.pid}`;
   const log = openLogger("worker", values).child({ pool, worker: name });
   await using stack = new AsyncDisposableStack();
-  const registry = createRegistry({ hasProcessMetrics: true });
+  const registry = createRegistry({ hasProcessMetrics: true, written: log.written });
   const metrics = createWorkerMetrics(registry, VERSION);
   const parts: WorkerParts = { bus: undefined, worker: undefined };
+  registry.onScrape(() => {
+    metrics.busConnected.set(parts.bus?.isConnected === true ? 1 : 0);
+    metrics.heartbeatAgeSeconds.set((parts.worker?.status.answerAgeMs ?? 0) / 1000);
+  });
   const probes = stack.use(openProbes({ values, registry, parts, log }));
   let service: Worker | undefined;
   const onGpuChange = (): void => service?.announce();

@@ -396,6 +396,14 @@ const serverTuning = {
     hasFlag: false,
     description: "Give credentials with their secrets over the HTTP API (include_data=true)",
   }),
+  metricsPlaybooks: integer({
+    hasFlag: false,
+    default: 200,
+    min: 0,
+    max: 10_000,
+    description:
+      "Playbooks that have metrics of their own; those of others are shown as one, other",
+  }),
   ...logOptions,
 };
 

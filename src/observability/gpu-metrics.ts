@@ -25,7 +25,7 @@ export const GPU_METRICS = {
     "Share of time in which anything ran on the GPU, 0 to 1, which is not how well it was used.",
   ),
   temperatureCelsius: gpuGauge("temperature_celsius", "Temperature of the GPU."),
-  powerWatts: gpuGauge("power_watts", "Power drawn."),
+  powerWatts: gpuGauge("power_watts", "Power that the GPU draws."),
   eccErrors: gpuGauge("ecc_errors", "Uncorrected memory errors since the driver was loaded."),
   state: gpuGauge("state", "1 for the state that the GPU is in, 0 for the others.", {
     state: ["ready", "leased", "unclean", "out_of_service"],

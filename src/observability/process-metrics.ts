@@ -10,7 +10,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { counter, createInstruments, gauge } from "./definition.ts";
 import type { LogLevel } from "./log.ts";
 import { LOG_LEVELS } from "./log.ts";
-import type { MetricsRegistry, Tally } from "./registry.ts";
+import type { MetricsRegistry } from "./registry.ts";
 
 export const PROCESS_METRICS = {
   cpu: counter("process_cpu_seconds_total", "CPU time, user and system."),
@@ -26,11 +26,11 @@ export const PROCESS_METRICS = {
   ),
   lagMean: gauge(
     "nodejs_eventloop_lag_mean_seconds",
-    "Lag of the event loop since the last scrape, mean.",
+    "Mean lag of the event loop since the last scrape.",
   ),
-  lagMedian: gauge("nodejs_eventloop_lag_p50_seconds", "The same, median."),
-  lagHigh: gauge("nodejs_eventloop_lag_p99_seconds", "The same, 99th percentile."),
-  lagMax: gauge("nodejs_eventloop_lag_max_seconds", "The same, maximum."),
+  lagMedian: gauge("nodejs_eventloop_lag_p50_seconds", "Median of the lag."),
+  lagHigh: gauge("nodejs_eventloop_lag_p99_seconds", "99th percentile of the lag."),
+  lagMax: gauge("nodejs_eventloop_lag_max_seconds", "Longest lag since the last scrape."),
   logLines: counter("noetl_log_lines_total", "Lines that the process itself has logged.", {
     level: LOG_LEVELS,
   }),
@@ -49,13 +49,13 @@ export function observeProcess(
   lag.enable();
   metrics.startTime.set(Math.round(Date.now() / 1000 - process.uptime()));
   const openFilesMax = readOpenFilesMax();
-  const cpu = createTotal(metrics.cpu);
-  const lines = LOG_LEVELS.map((level) => ({ level, total: createTotal(metrics.logLines, level) }));
+  const cpuGrowth = createGrowth();
+  const lines = LOG_LEVELS.map((level) => ({ level, growth: createGrowth() }));
   registry.onScrape(() => {
     const { user, system } = process.cpuUsage();
-    cpu((user + system) / 1e6);
-    for (const { level, total } of lines) {
-      total(written[level]);
+    metrics.cpu.add(cpuGrowth((user + system) / 1e6));
+    for (const { level, growth } of lines) {
+      metrics.logLines.add(growth(written[level]), level);
     }
     const { rss, heapTotal, heapUsed, external } = process.memoryUsage();
     metrics.residentBytes.set(rss);
@@ -75,12 +75,13 @@ export function observeProcess(
   });
 }
 
-/** Sets a counter to a total that something else keeps. */
-function createTotal(tally: Tally, label?: string): (total: number) => void {
+/** By how much a total that something else keeps has grown since the last call. */
+function createGrowth(): (total: number) => number {
   let counted = 0;
   return (total) => {
-    tally.add(total - counted, label);
+    const growth = total - counted;
     counted = total;
+    return growth;
   };
 }
 

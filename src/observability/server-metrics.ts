@@ -132,7 +132,11 @@ const commands = {
   sweepRows: counter("noetl_sweep_rows_total", "Rows that a sweep acted on.", {
     kind: ["lease", "timer", "child", "place", "queue", "unnotified"],
   }),
-  sweepSeconds: histogram("noetl_sweep_duration_seconds", "One sweep.", SECONDS_BUCKETS),
+  sweepSeconds: histogram(
+    "noetl_sweep_duration_seconds",
+    "One sweep of what is overdue.",
+    SECONDS_BUCKETS,
+  ),
   sweepFailures: counter("noetl_sweep_failures_total", "Sweeps that failed."),
   sweepLast: gauge(
     "noetl_sweep_last_success_timestamp_seconds",
@@ -390,7 +394,9 @@ const triggers = {
 };
 
 export const SERVER_METRICS = {
-  buildInfo: gauge("noetl_server_build_info", "Constant 1.", { version: "version of noetl" }),
+  buildInfo: gauge("noetl_server_build_info", "Constant 1, with the version.", {
+    version: "version of noetl",
+  }),
   ...engine,
   ...commands,
   ...waits,

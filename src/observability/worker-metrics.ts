@@ -77,7 +77,9 @@ const reports = {
 };
 
 export const WORKER_METRICS = {
-  buildInfo: gauge("noetl_worker_build_info", "Constant 1.", { version: "version of noetl" }),
+  buildInfo: gauge("noetl_worker_build_info", "Constant 1, with the version.", {
+    version: "version of noetl",
+  }),
   ...pulls,
   ...runs,
   ...reports,

@@ -5,10 +5,10 @@ import type { AppendResult, IssuedCommand } from "../store/append.ts";
 import type { QueuedCommand } from "../store/command.ts";
 import type { Admission } from "./admission.ts";
 import type { DecidedGroup } from "./decider.ts";
+import type { ExecutionMetrics } from "./execution-metrics.ts";
 import type { Feed } from "./feed.ts";
 import type { GpuBell } from "./gpu-bell.ts";
 import type { Notifier } from "./notifier.ts";
-import type { OrchestratorOptions } from "./options.ts";
 import type { StateCache } from "./state-cache.ts";
 import { grow } from "./state-cache.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
@@ -24,7 +24,7 @@ export interface CommitEffectsOptions {
   readonly workers: WorkerLeases;
   readonly bell: Pick<GpuBell, "ring">;
   readonly admission: Pick<Admission, "release">;
-  readonly metrics: OrchestratorOptions["metrics"];
+  readonly metrics: Pick<ExecutionMetrics, "count">;
 }
 
 export class CommitEffects {
@@ -35,10 +35,11 @@ export class CommitEffects {
   }
 
   apply(groups: readonly DecidedGroup[], result: AppendResult): void {
-    const { feed, workers } = this.#options;
+    const { feed, workers, metrics } = this.#options;
     for (const group of groups) {
       this.#keep(group);
-      this.#count(group);
+      metrics.count(group);
+      this.#ring(group);
       this.#announce(group, result);
       this.#wake(group);
     }
@@ -65,20 +66,10 @@ export class CommitEffects {
     cache.put(entry);
   }
 
-  /** Also rings when GPUs have become free. */
-  #count({ entry, draft }: DecidedGroup): void {
-    const { metrics, bell } = this.#options;
-    for (const { event } of draft.recorded) {
-      metrics.eventsIngested.inc(event.type, "ok");
-      if ("lease" in event) {
-        bell.ring();
-      }
-    }
-    const last = draft.recorded.at(-1);
-    if (last !== undefined && isTerminal(draft)) {
-      metrics.executionsFinished.inc(draft.status);
-      const seconds = (last.timeMs - (entry.state?.startedAtMs ?? last.timeMs)) / 1000;
-      metrics.executionSeconds.observe(seconds);
+  /** GPUs have become free. */
+  #ring({ draft }: DecidedGroup): void {
+    if (draft.recorded.some(({ event }) => "lease" in event)) {
+      this.#options.bell.ring();
     }
   }
 

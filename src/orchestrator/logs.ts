@@ -18,8 +18,15 @@ export async function appendLogs(
   const taken = lines.filter((line) => !isStale(cache, line, workerId));
   const refused = lines.length - taken.length;
   metrics.fenceRefusals.add(refused, "log");
+  metrics.taskLogLines.add(refused, "refused");
   if (taken.length > 0) {
-    await bus.publishLogs(taken);
+    try {
+      await bus.publishLogs(taken);
+    } catch (error) {
+      metrics.taskLogLines.add(taken.length, "failed");
+      throw error;
+    }
+    metrics.taskLogLines.add(taken.length, "stored");
   }
   return refused;
 }

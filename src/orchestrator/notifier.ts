@@ -74,11 +74,13 @@ export class Notifier {
     const { executionId, commandId, attempt, eventSeq, step, pool } = command;
     const notification = { executionId, commandId, attempt, step, eventId: String(eventSeq) };
     const suffix = round === undefined ? "" : `:${round}`;
+    const startMs = performance.now();
     try {
       await this.#bus.publishCommand(pool, notification, {
         messageId: `${commandId}:${attempt}${suffix}`,
       });
       this.#metrics.commandPublish.inc(route, pool);
+      this.#metrics.commandPublishSeconds.observe((performance.now() - startMs) / 1000);
       // Anew, so that the map stays in the order of time.
       this.#sent.delete(commandId);
       this.#sent.set(commandId, { executionId, commandId, attempt, atMs: Date.now() });

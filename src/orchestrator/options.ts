@@ -18,12 +18,18 @@ export type CommandBus = Pick<
 export type OrchestratorMetrics = Pick<
   ServerMetrics,
   | "eventsIngested"
+  | "executionsStarted"
   | "executionsFinished"
   | "executionSeconds"
+  | "stepsFinished"
+  | "stepSeconds"
   | "signals"
   | "executionsRetried"
   | "commandPublish"
   | "commandPublishFailed"
+  | "commandPublishSeconds"
+  | "relayLagSeconds"
+  | "commandsRetried"
   | "claims"
   | "adoptions"
   | "queueWaitSeconds"
@@ -36,9 +42,13 @@ export type OrchestratorMetrics = Pick<
   | "commitConflicts"
   | "intakeDepth"
   | "stateBuild"
+  | "leasesRenewed"
   | "fenceRefusals"
   | "sweepRows"
   | "sweepSeconds"
+  | "sweepFailures"
+  | "sweepLast"
+  | "taskLogLines"
   | "resultPuts"
   | "resultPutSeconds"
   | "resultPutBytes"
@@ -56,6 +66,8 @@ export interface OrchestratorOptions {
   /** Default: none but references that need no configuration. */
   readonly providers?: Providers | undefined;
   readonly metrics: OrchestratorMetrics;
+  /** Playbooks with series of their own; default 200. */
+  readonly metricsPlaybooks?: number | undefined;
   readonly log: Logger;
   /** Tool kinds that playbooks may use. */
   readonly knownTools: ToolDescriptions;

@@ -35,6 +35,7 @@ import { CommitEffects } from "./commit-effects.ts";
 import type { ResolvedCredential, SecretQuestion } from "./credentials.ts";
 import { createDatabaseClock } from "./database-clock.ts";
 import { Decider } from "./decider.ts";
+import { ExecutionMetrics } from "./execution-metrics.ts";
 import { Feed } from "./feed.ts";
 import { GpuBell } from "./gpu-bell.ts";
 import { createHousekeeping } from "./housekeeping.ts";
@@ -236,7 +237,8 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   const workers = new WorkerLeases({ ...options, feed, bell, leaseMs, heartbeatIntervalMs });
   const admission = new Admission(options, feed);
   const effects = new CommitEffects({
-    ...{ cache, feed, notifier, wheel, watch, workers, bell, admission, metrics },
+    ...{ cache, feed, notifier, wheel, watch, workers, bell, admission },
+    metrics: new ExecutionMetrics(options),
   });
   const relay = new Relay(options, notifier, leaseMs);
   const overdueListeners = new Set<(overdue: Overdue) => void>();

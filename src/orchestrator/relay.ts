@@ -10,6 +10,7 @@ import { errorMessage } from "../core/errors.ts";
 import type { Service } from "../core/service.ts";
 import type { QueuedCommand } from "../store/command.ts";
 import { listForgotten, noteStream } from "../store/command.ts";
+import type { UnnotifiedCommand } from "../store/sweep.ts";
 import type { Notifier } from "./notifier.ts";
 import type { OrchestratorOptions } from "./options.ts";
 
@@ -39,9 +40,13 @@ export class Relay {
     this.#workerTimeoutMs = workerTimeoutMs;
   }
 
-  /** Publishes what a sweep has found unmarked. Returns at once; skips while a round is under way. */
-  repeat(commands: readonly QueuedCommand[]): void {
+  /**
+   * Publishes what a sweep has found unmarked, the oldest first. Returns at once; skips while a round is
+   * under way.
+   */
+  repeat(commands: readonly UnnotifiedCommand[]): void {
     const lost = commands.filter((command) => !this.#notifier.hasSent(command));
+    this.#options.metrics.relayLagSeconds.set((lost[0]?.ageMs ?? 0) / 1000);
     if (lost.length > 0 && !this.#isRepeating) {
       this.#isRepeating = true;
       void this.#publishAll(lost, undefined).finally(() => {

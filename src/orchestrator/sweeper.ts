@@ -58,11 +58,12 @@ export class Sweeper {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const { intervalMs, log } = this.#options;
+    const { intervalMs, metrics, log } = this.#options;
     while (!signal.aborted) {
       try {
         await this.sweep();
       } catch (error) {
+        metrics.sweepFailures.inc();
         log.warn("sweep failed", { error: errorMessage(error) });
       }
       await sleep(intervalMs * (1 + (Math.random() - 0.5) * JITTER), signal);
@@ -92,6 +93,7 @@ export class Sweeper {
     await notifier.writeMarks();
     await putOff.write();
     metrics.sweepSeconds.observe((performance.now() - startMs) / 1000);
+    metrics.sweepLast.set(Date.now() / 1000);
   }
 
   /** Whoever takes the row first has it: a worker that claims it now, or the failure. */

@@ -50,6 +50,7 @@ export class WorkerLeases {
     const { store, bell, leaseMs, metrics } = this.#options;
     const renewal = await translated(() => renewLeases(store.quick, heartbeat, leaseMs));
     bell.note(heartbeat.workerId, heartbeat.gpus);
+    metrics.leasesRenewed.add(heartbeat.held.length - renewal.lost.size);
     const directives: Directive[] = renewal.isKnown ? [] : [{ kind: "register" }];
     for (const { commandId, attempt } of heartbeat.held) {
       if (renewal.lost.has(commandId)) {

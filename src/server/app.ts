@@ -199,6 +199,9 @@ function documentation(version: string) {
   };
 }
 
+/** Clients may send any word. */
+const METHODS = new Set(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
+
 function createHandler(
   app: Pick<Elysia, "fetch">,
   names: RouteNames,
@@ -221,8 +224,10 @@ function createHandler(
     const path = pathOf(request.url);
     const response = cors.preflight(request) ?? (await answer(request, path));
     cors.mark(request, response);
-    metrics.httpRequests.inc(names.nameOf(path), request.method, String(response.status));
-    metrics.httpSeconds.observe((performance.now() - beginMs) / 1000, request.method);
+    const route = names.nameOf(path);
+    const method = METHODS.has(request.method) ? request.method : "other";
+    metrics.httpRequests.inc(route, method, String(response.status));
+    metrics.httpSeconds.observe((performance.now() - beginMs) / 1000, route, method);
     return response;
   };
 }

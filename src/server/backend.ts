@@ -118,7 +118,7 @@ export interface RegisteredPlaybook {
 }
 
 /** Reads, and the few writes that no execution depends on. Absent rows are undefined. */
-export interface ServerReader extends PlatformReader, GpuReader {
+export interface ServerReader extends PlatformReader, GpuReader, GaugeReader {
   checkHealth(): Promise<BackendHealth>;
   listCatalog(filter: CatalogFilter): Promise<readonly CatalogEntry[]>;
   getCatalog(key: {
@@ -180,6 +180,28 @@ export interface ServerReader extends PlatformReader, GpuReader {
   countQueued(): Promise<number>;
 }
 
+/** For `/metrics`; see gauge-reader.ts. */
+export interface GaugeReader {
+  /** Executions that have not ended. */
+  countOpen(): Promise<{ readonly pending: number; readonly running: number }>;
+  /** By pool, queued commands that wait for their time under a rate limit. */
+  countRateLimited(): Promise<ReadonlyMap<string, number>>;
+  connectionUse(): Promise<ConnectionUse>;
+  isBusConnected(): boolean;
+  /** Undefined: the pool has no consumer yet, or there is no bus. */
+  readLag(pool: string): Promise<PoolLag | undefined>;
+}
+
+/** Notifications of a pool in JetStream. */
+export interface PoolLag {
+  /** Not taken by any worker. */
+  readonly pendingCount: number;
+  /** Delivered, not yet acknowledged. */
+  readonly unackedCount: number;
+  /** Of those: delivered more than once. */
+  readonly redeliveredCount: number;
+}
+
 /** What who looks after a platform asks; see operate-reader.ts. */
 export interface PlatformReader {
   countCatalog(filter: Omit<CatalogFilter, keyof Page>): Promise<number>;
@@ -196,7 +218,6 @@ export interface PlatformReader {
     executionId: ExecutionId,
     filter: Pick<EventPage, "afterSeq" | "types">,
   ): Promise<number>;
-  connectionUse(): Promise<ConnectionUse>;
   /** Tables of the platform. */
   listTables(): Promise<readonly string[]>;
   /** The execution as it was after an event, or at a time; undefined if it had not started. */
@@ -389,6 +410,8 @@ export interface PoolRow {
   readonly slots: number;
   readonly freeSlots: number;
   readonly queued: number;
+  /** Of `queued`: not due yet. */
+  readonly scheduled?: number;
   readonly running: number;
   /** Age of the oldest command that could run. */
   readonly oldestQueuedMs?: number | undefined;
@@ -421,6 +444,7 @@ export interface WorkerRow {
   readonly metricsUrl: string | null;
   readonly registeredAtMs: number;
   readonly heartbeatAtMs: number;
+  readonly heartbeatAgeMs?: number;
   /** As they were then; null: it has none. */
   readonly gpus?: readonly Gpu[] | null;
   /** What runs its containers; null: nothing does. */

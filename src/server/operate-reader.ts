@@ -10,7 +10,7 @@ import { archivePlaybooks, countCatalogEntries, loadPlaybooks } from "../store/c
 import { countEvents, listEvents } from "../store/event.ts";
 import { countListed, getExecution, listUnfinished } from "../store/execution.ts";
 import type { Sql } from "../store/pool.ts";
-import { listTables, readConnectionUse } from "../store/server-state.ts";
+import { listTables } from "../store/server-state.ts";
 import type { Moment, PastState, PlatformReader } from "./backend.ts";
 import { toStep } from "./step-row.ts";
 
@@ -25,7 +25,6 @@ export function createPlatformReader(sql: Sql): PlatformReader {
     listUnfinished: async (query) => await listUnfinished(sql, query),
     countEvents: async (id, { types, afterSeq }) =>
       await countEvents(sql, id, types === undefined ? { afterSeq } : { afterSeq, types }),
-    connectionUse: async () => await readConnectionUse(sql),
     listTables: async () => await listTables(sql),
     stateAt: async (id, moment) => await stateAt(sql, id, moment),
   };

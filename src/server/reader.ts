@@ -17,7 +17,7 @@ import { listEvents } from "../store/event.ts";
 import type { ExecutionRow as StoredExecution } from "../store/execution.ts";
 import { countExecutions, getExecution, listExecutions } from "../store/execution.ts";
 import { checkSchema } from "../store/migrate.ts";
-import type { Sql } from "../store/pool.ts";
+import type { Pool, Sql } from "../store/pool.ts";
 import type { QueuePosition } from "../store/queue-position.ts";
 import { countQueued, readPositionsInQueue } from "../store/queue-position.ts";
 import { listPools, listWorkers } from "../store/worker.ts";
@@ -32,13 +32,15 @@ import type {
   ServerReader,
   Totals,
 } from "./backend.ts";
+import type { GaugeReaderOptions } from "./gauge-reader.ts";
+import { createGaugeReader } from "./gauge-reader.ts";
 import { createGpuReader } from "./gpu-reader.ts";
 import { createKeychainReader } from "./keychain-reader.ts";
 import { createPlatformReader } from "./operate-reader.ts";
 import { toStep } from "./step-row.ts";
 
-export interface ReaderOptions {
-  readonly sql: Sql;
+export interface ReaderOptions extends Pick<GaugeReaderOptions, "bus"> {
+  readonly sql: Pool;
   readonly orchestrator: Pick<
     Orchestrator,
     | "state"
@@ -67,6 +69,7 @@ export function createReader(options: ReaderOptions): ServerReader {
     checkHealth: async () => await checkHealth(options),
     ...createPlatformReader(sql),
     ...createGpuReader(sql, workerTimeoutMs),
+    ...createGaugeReader(options),
     listCatalog: async ({ isLatestOnly = false, ...filter }) =>
       await listCatalogEntries(sql, { ...filter, isLatestOnly }),
     getCatalog: async (key) => await getCatalogEntry(sql, key),

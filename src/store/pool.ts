@@ -1,6 +1,8 @@
 /** Connections to the platform's database. */
 import postgres from "postgres";
 import { ARRAY_TYPES } from "./array-literal.ts";
+import type { PoolLoad } from "./pool-load.ts";
+import { countStatements } from "./pool-load.ts";
 
 /** A pool or an open transaction: a store function neither knows nor cares which. */
 export type Sql = postgres.ISql;
@@ -20,6 +22,8 @@ export interface Store extends AsyncDisposable {
    * database's machine turns into a redelivery that the fence makes harmless.
    */
   readonly quick: Pool;
+  /** How busy each of them is now. */
+  readonly load: { readonly durable: PoolLoad; readonly quick: PoolLoad };
   /** Lets running statements end. */
   close(): Promise<void>;
 }
@@ -41,12 +45,18 @@ const IDLE_IN_TRANSACTION_MS = 10_000;
 
 /** Lazy pools: they connect when first used, and again after losing a connection. */
 export function connectStore(url: string, options: StoreOptions): Store {
-  const durable = connectPool(url, options, true);
-  const quick = connectPool(url, options, false);
+  const durable = countStatements(connectPool(url, options, true), options.max);
+  const quick = countStatements(connectPool(url, options, false), options.max);
   const close = async (): Promise<void> => {
-    await Promise.all([durable, quick].map((pool) => pool.end({ timeout: CLOSE_TIMEOUT_S })));
+    await Promise.all([durable, quick].map(({ pool }) => pool.end({ timeout: CLOSE_TIMEOUT_S })));
   };
-  return { durable, quick, close, [Symbol.asyncDispose]: close };
+  return {
+    durable: durable.pool,
+    quick: quick.pool,
+    load: { durable: durable.load, quick: quick.load },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
 }
 
 /**

@@ -16,7 +16,8 @@ export interface Overdue {
   readonly pending: readonly ExecutionId[];
   /** Concurrency keys of ended executions whose places nobody has passed on. */
   readonly freedKeys: readonly string[];
-  readonly unnotified: readonly QueuedCommand[];
+  /** Oldest first. */
+  readonly unnotified: readonly UnnotifiedCommand[];
   /** Commands that may not be queued any longer. */
   readonly overdue: readonly OverdueCommand[];
   /** True: commands are queued that want GPUs. */
@@ -47,6 +48,12 @@ export interface DueTimer {
   readonly executionId: ExecutionId;
   readonly timerId: TimerId;
   readonly input: Json;
+}
+
+/** A command that nobody was told of. */
+export interface UnnotifiedCommand extends QueuedCommand {
+  /** Since it could run. */
+  readonly ageMs: number;
 }
 
 export interface ExpiredLease {
@@ -137,7 +144,8 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
         OR place_since <= now() - ${RESERVED_MS} * interval '1 millisecond')
     LIMIT ${options.limit})
     UNION ALL
-    (SELECT 'unnotified', execution_id, command_id, attempt, event_seq, step, pool, NULL
+    (SELECT 'unnotified', execution_id, command_id, attempt, event_seq, step, pool,
+      ((extract(epoch FROM now() - available_at) * 1000)::float8)::text
     FROM noetl.command
     WHERE status = 'queued' AND notified_at IS NULL
       AND available_at <= now() - ${options.notifyGraceMs} * interval '1 millisecond'
@@ -198,14 +206,17 @@ export async function sweepDue(sql: Sql, options: SweepOptions): Promise<Overdue
     hasGpuWaiters: of("gpu_waiter").length > 0,
     pending: of("pending").map((row) => row.executionId),
     freedKeys: [...new Set(of("freed").flatMap(({ data }) => data ?? []))],
-    unnotified: of("unnotified").map(({ executionId, id, attempt, eventSeq, step, pool }) => ({
-      executionId,
-      commandId: id as CommandId,
-      attempt,
-      eventSeq,
-      step,
-      pool,
-    })),
+    unnotified: of("unnotified").map(
+      ({ executionId, id, attempt, eventSeq, step, pool, data }) => ({
+        executionId,
+        commandId: id as CommandId,
+        attempt,
+        eventSeq,
+        step,
+        pool,
+        ageMs: Number(data ?? 0),
+      }),
+    ),
     schedules: of("schedule").map(({ id }) => id),
     subscriptions: of("subscription").map(({ id, eventSeq, data }) => ({
       subscriptionId: id,

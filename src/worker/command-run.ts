@@ -251,8 +251,10 @@ class CommandRun {
     taskLog.end();
     metrics.dispatchSeconds.observe((performance.now() - startMs) / 1000, task.kind);
     if (outcome.ok) {
+      metrics.toolRuns.inc(task.kind, "ok");
       return outcome;
     }
+    metrics.toolRuns.inc(task.kind, outcome.failure.kind);
     metrics.dispatchErrors.inc(task.kind);
     const { stderr } = taskLog;
     return outcome.failure.stderr === undefined && stderr !== undefined

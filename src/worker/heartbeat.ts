@@ -58,6 +58,11 @@ export class HeartbeatKeeper {
     return Date.now() - this.#lastAnswerMs < this.#leaseMs;
   }
 
+  /** Milliseconds since a server last answered. */
+  get answerAgeMs(): number {
+    return Date.now() - this.#lastAnswerMs;
+  }
+
   /** Sends one at once, when something changed that the server should know. */
   send(): void {
     this.#stream?.send(this.#heartbeat(0));

@@ -62,6 +62,8 @@ export interface WorkerStatus {
   readonly parked: number;
   /** False when no server has answered a heartbeat for as long as a lease lasts. */
   readonly isConnected: boolean;
+  /** Milliseconds since the last answer to a heartbeat; 0 before the first. */
+  readonly answerAgeMs: number;
   /** Milliseconds since the last answer to a pull; 0 while nothing is asked for. */
   readonly pullAgeMs: number;
 }
@@ -120,6 +122,7 @@ class PoolWorker implements Worker {
       freeSlots: this.#held.freeSlots,
       parked: this.#held.parkedCount,
       isConnected: this.#heartbeats?.isConnected ?? false,
+      answerAgeMs: this.#heartbeats?.answerAgeMs ?? 0,
       pullAgeMs: this.#claims.pullAgeMs,
     };
   }

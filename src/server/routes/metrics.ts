@@ -1,17 +1,16 @@
 /** `/metrics` in Prometheus text format. */
 import { Elysia } from "elysia";
 import { errorMessage } from "../../core/errors.ts";
-import type { ServerMetrics } from "../../observability/metrics.ts";
-import type { PoolRow } from "../backend.ts";
 import { docs } from "../docs.ts";
+import { setBusGauges, setDatabaseGauges } from "../gauges.ts";
 import type { RouteContext } from "../route-context.ts";
 
-/** Several scrapers together ask the database this often at most. */
-const POOLS_AGE_MS_MAX = 5000;
+/** Several scrapers together ask the database and NATS this often at most. */
+const GAUGES_AGE_MS_MAX = 5000;
 
 export function metricsRoutes(context: RouteContext) {
   const { registry } = context;
-  const refresh = createPoolRefresh(context);
+  const refresh = createRefresh(context);
   return new Elysia({ normalize: false }).get(
     "/metrics",
     async () => {
@@ -23,62 +22,23 @@ export function metricsRoutes(context: RouteContext) {
   );
 }
 
-/** Pools come from the database. Without it the other metrics must still be served. */
-function createPoolRefresh({ reader, metrics, log }: RouteContext): () => Promise<void> {
+/** What is not in memory. Without PostgreSQL or NATS the other metrics must still be served. */
+function createRefresh({ reader, metrics, log }: RouteContext): () => Promise<void> {
   let readAtMs = 0;
   return async () => {
-    if (Date.now() - readAtMs < POOLS_AGE_MS_MAX) {
+    metrics.busConnected.set(reader.isBusConnected() ? 1 : 0);
+    if (Date.now() - readAtMs < GAUGES_AGE_MS_MAX) {
       return;
     }
     readAtMs = Date.now();
+    let part = "database";
     try {
-      setPools(metrics, await reader.listPools());
-      metrics.executionsWaiting.set(await reader.countQueued(), "concurrency");
+      const pools = await setDatabaseGauges(metrics, reader);
+      part = "nats";
+      await setBusGauges(metrics, reader, pools);
     } catch (error) {
-      log.warn("pool metrics are stale", { reason: errorMessage(error) });
+      log.warn("gauges of the platform are stale", { part, reason: errorMessage(error) });
     }
+    metrics.databaseUp.set(part === "database" ? 0 : 1);
   };
-}
-
-function setPools(metrics: ServerMetrics, pools: readonly PoolRow[]): void {
-  for (const level of [
-    metrics.queueDepth,
-    metrics.queueOldestSeconds,
-    metrics.slots,
-    metrics.gpuLeases,
-    metrics.gpuWaiters,
-    metrics.workers,
-  ]) {
-    level.reset();
-  }
-  for (const {
-    pool,
-    workers,
-    slots,
-    freeSlots,
-    queued,
-    running,
-    oldestQueuedMs,
-    ...gpu
-  } of pools) {
-    metrics.workers.set(workers, pool);
-    metrics.slots.set(freeSlots, pool, "free");
-    metrics.slots.set(slots - freeSlots, pool, "used");
-    metrics.queueDepth.set(queued, pool, "queued");
-    metrics.queueDepth.set(running, pool, "running");
-    metrics.queueOldestSeconds.set((oldestQueuedMs ?? 0) / 1000, pool);
-    setGpus(metrics, pool, gpu);
-  }
-}
-
-/** Nothing for pools without GPUs. */
-function setGpus(
-  metrics: ServerMetrics,
-  pool: string,
-  { gpuLeases = 0, gpuWaiters = 0 }: Pick<PoolRow, "gpuLeases" | "gpuWaiters">,
-): void {
-  if (gpuLeases > 0 || gpuWaiters > 0) {
-    metrics.gpuLeases.set(gpuLeases, pool);
-    metrics.gpuWaiters.set(gpuWaiters, pool);
-  }
 }

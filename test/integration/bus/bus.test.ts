@@ -103,7 +103,7 @@ test("consumeCommands() takes no more than it has slots for", async () => {
     const found = await bus.lag("cpu");
     return found?.unackedCount === 3 && taken.length === 3 ? found : undefined;
   });
-  expect(lag).toEqual({ pendingCount: 2, unackedCount: 3 });
+  expect(lag).toEqual({ pendingCount: 2, unackedCount: 3, redeliveredCount: 0 });
   consumer.want(1);
   await waitFor("the fourth", () => taken.length === 4);
   expect((await bus.lag("cpu"))?.pendingCount).toBe(1);

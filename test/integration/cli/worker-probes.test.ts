@@ -12,6 +12,7 @@ const WORKING: WorkerStatus = {
   freeSlots: 3,
   parked: 0,
   isConnected: true,
+  answerAgeMs: 100,
   pullAgeMs: 0,
 };
 

@@ -57,5 +57,5 @@ test("histograms and gauges carry their labels; a reset gauge forgets them", asy
 test("process metrics are there when asked for", async () => {
   const text = await createRegistry({ hasProcessMetrics: true }).text();
   expect(text).toContain("process_resident_memory_bytes");
-  expect(text).toContain("nodejs_eventloop_lag_seconds");
+  expect(text).toContain("nodejs_eventloop_lag_p99_seconds");
 });

@@ -352,6 +352,10 @@ export function createBackend(): Backend {
       listTables: () => Promise.resolve(["event"]),
       stateAt: () => Promise.resolve(undefined),
       countQueued: () => Promise.resolve(0),
+      countOpen: () => Promise.resolve({ pending: 1, running: 2 }),
+      countRateLimited: () => Promise.resolve(new Map()),
+      isBusConnected: () => true,
+      readLag: () => Promise.resolve({ pendingCount: 4, unackedCount: 2, redeliveredCount: 1 }),
       countAll: () =>
         Promise.resolve({
           executions: { pending: 0, running: 1, completed: 2, failed: 3, cancelled: 4 },
