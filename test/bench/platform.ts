@@ -25,6 +25,10 @@ export interface Platform extends AsyncDisposable {
   /** Roots of the process trees whose cost counts. */
   rootPids(): readonly { readonly name: string; readonly pid: number }[];
   endedExecutions(): Promise<number>;
+  /** Another one, until the end of the scope. */
+  startWorker(
+    options: Pick<WorkerOptions, "env" | "name" | "pool" | "slots">,
+  ): Promise<AsyncDisposable>;
   /** Committed in the platform's database so far. */
   transactions(): Promise<number>;
 }
@@ -33,7 +37,7 @@ const ROOT = join(import.meta.dir, "../..");
 const BINARY = join(ROOT, "dist/noetl");
 
 /**
- * Program and first arguments that run `noetl`. With `BENCH_PROFILE=DIR` from the sources, and each
+ * Program and first arguments that run `noetl`: the one of `NOETL_BINARY`, or that of this checkout. With `BENCH_PROFILE=DIR` from the sources, and each
  * process leaves a .cpuprofile there.
  */
 export function noetlCommand(): readonly string[] {
@@ -41,6 +45,10 @@ export function noetlCommand(): readonly string[] {
   const main = join(ROOT, "src/main.ts");
   if (profileDir !== undefined) {
     return [process.execPath, "--cpu-prof", `--cpu-prof-dir=${profileDir}`, main];
+  }
+  const given = process.env["NOETL_BINARY"];
+  if (given !== undefined) {
+    return [given];
   }
   return isBinaryCurrent() ? [BINARY] : [process.execPath, main];
 }
@@ -75,17 +83,11 @@ export async function startPlatform({ dir, slots }: PlatformOptions): Promise<Pl
   await server.start();
   const sql = postgres(database.url, { max: 1 });
   stack.defer(() => sql.end({ timeout: 1 }));
-  const worker = stack.use(
-    workerComponent({
-      dir,
-      name: "worker",
-      grpcPorts: [grpcPort],
-      slots,
-      natsUrl: nats.url,
-      filesDir: join(dir, "files"),
-      sql,
-    }),
-  );
+  const common = {
+    ...{ dir, sql, grpcPorts: [grpcPort], natsUrl: nats.url },
+    filesDir: join(dir, "files"),
+  };
+  const worker = stack.use(workerComponent({ ...common, name: "worker", slots }));
   await worker.start();
   const statistics = postgres(database.url, { max: 1, database: "postgres" });
   stack.defer(() => statistics.end({ timeout: 1 }));
@@ -105,6 +107,11 @@ export async function startPlatform({ dir, slots }: PlatformOptions): Promise<Pl
       { name: "NATS", pid: nats.pid },
     ],
     endedExecutions: () => countEnded(sql),
+    startWorker: async (more) => {
+      const another = workerComponent({ ...common, ...more });
+      await another.start();
+      return another;
+    },
     transactions: () => countTransactions(statistics),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -136,6 +143,8 @@ export interface WorkerOptions {
   readonly name: string;
   readonly grpcPorts: readonly number[];
   readonly slots: number;
+  /** Default {@link POOL}. */
+  readonly pool?: string;
   readonly natsUrl: string;
   /** Of the files that tasks name; workers on one machine may share it. */
   readonly filesDir: string;
@@ -147,14 +156,14 @@ export interface WorkerOptions {
 
 export const POOL = "cpu-01";
 
-/** `noetl worker` of the pool {@link POOL}, not started. */
+/** `noetl worker`, not started. */
 export function workerComponent(options: WorkerOptions): Component {
-  const { dir, name, grpcPorts, slots, natsUrl, filesDir, env, sql } = options;
+  const { dir, name, grpcPorts, slots, natsUrl, filesDir, env, sql, pool = POOL } = options;
   const servers = grpcPorts.map((port) => `127.0.0.1:${port}`).join(",");
   const component: Component = new Component({
     name,
     command: [
-      ...[...noetlCommand(), "worker", "--pool", POOL, "--slots", String(slots)],
+      ...[...noetlCommand(), "worker", "--pool", pool, "--slots", String(slots)],
       ...["--name", name, "--server", servers],
     ],
     env: { NATS_URL: natsUrl, NOETL_FILES_DIR: filesDir, ...env },

@@ -1,6 +1,7 @@
 /** The workloads and the idle check. Each gives its figures for one round. */
 
 import { sleep } from "../../src/core/clock.ts";
+import { runContainers } from "./containers.ts";
 import { runLargeLoop } from "./large-loop.ts";
 import type { Limits } from "./limits.ts";
 import type { Platform } from "./platform.ts";
@@ -33,12 +34,13 @@ export const WORKLOADS: Readonly<Record<string, (context: Context) => Promise<re
     D: runTrigger,
     E: runHeavyChain,
     I: runIdle,
+    K: runContainers,
     L: runLargeLoop,
     T: runTransfers,
   };
 
 /** Measured once in a run: more rounds would only take time. */
-export const SINGLE_ROUND: ReadonlySet<string> = new Set(["I", "L", "T"]);
+export const SINGLE_ROUND: ReadonlySet<string> = new Set(["I", "K", "L", "T"]);
 
 const LANGUAGES: readonly Language[] = ["javascript", "python"];
 const CHAIN_STEPS = 40;

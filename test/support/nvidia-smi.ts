@@ -119,6 +119,15 @@ export const H100_X4: StandInMachine = {
   slices: [],
 };
 
+/** Four H100 that no other run on this machine has, for specifications that all runs share. */
+export function newH100s(): StandInMachine {
+  const gpus = H100_X4.gpus.map((one) => {
+    const uuid = `GPU-${crypto.randomUUID()}`;
+    return { ...one, uuid, gpu_uuid: uuid };
+  });
+  return { ...H100_X4, gpus };
+}
+
 /** Two A100: the first in slices (3g, 2g, 1g), the second whole. */
 export const A100_MIG: StandInMachine = {
   driver: "535.129.03",

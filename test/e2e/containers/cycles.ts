@@ -1,6 +1,7 @@
 /**
  * Cycles of start, `kill -9` of the worker at a random moment, restart. What must be true in the end: every
- * execution has ended as it should, by one report; no container and no lease is left.
+ * execution has ended as it should, by one report; no container and no lease is left, neither of a command nor of
+ * a GPU.
  */
 import { sleep } from "../../../src/core/clock.ts";
 import type { Api } from "../../bench/api.ts";
@@ -10,7 +11,7 @@ import { waitFor } from "../../support/wait.ts";
 import type { Random } from "../chaos/random.ts";
 import { createRandom } from "../chaos/random.ts";
 import type { World } from "./world.ts";
-import { PLAYBOOK, startWorld } from "./world.ts";
+import { GPU_PLAYBOOK, PLAYBOOK, startWorld } from "./world.ts";
 
 export interface CyclesOptions {
   readonly runtime: TestRuntimeName;
@@ -25,6 +26,10 @@ export interface CyclesReport {
   readonly orphans: readonly string[];
   /** Commands that are still open. */
   readonly leases: number;
+  /** GPUs that nobody can have. */
+  readonly gpus: readonly string[];
+  /** Cycles whose task had GPUs. */
+  readonly gpuCycles: number;
   readonly executions: number;
   /** Executions whose task has ended by exactly one report. */
   readonly endedOnce: number;
@@ -44,6 +49,7 @@ interface Cycle {
   readonly executionId: string;
   readonly id: string;
   readonly isCancelled: boolean;
+  readonly gpuCount: number;
 }
 
 /** From the start of an execution: claim, pull, start, run, collect, report, removal. */
@@ -53,6 +59,8 @@ const RUN_SECONDS_MAX = 1.2;
 const LATE_EVERY = 10;
 const LEASE_MS = 11_500;
 const CANCEL_EVERY = 6;
+/** One cycle of so many has GPUs. */
+const GPU_EVERY = 3;
 const END_MS = 90_000;
 /** A look at all containers comes every 30 s. */
 const CLEAN = { deadlineMs: 75_000 };
@@ -83,7 +91,9 @@ async function runCycle(
   const afterMs = Math.round(random.between(0, KILL_AFTER_MS_MAX));
   const isCancelled = number % CANCEL_EVERY === 0;
   const isLate = number % LATE_EVERY === 0;
-  const executionId = await api.execute(PLAYBOOK, { payload: { id, seconds } });
+  const gpuCount = number % GPU_EVERY === 1 ? random.pick([1, 2, 3, 4]) : 0;
+  const path = gpuCount === 0 ? PLAYBOOK : GPU_PLAYBOOK;
+  const executionId = await api.execute(path, { payload: { id, seconds, gpus: gpuCount } });
   await sleep(afterMs);
   await worker.kill();
   if (isCancelled) {
@@ -92,9 +102,9 @@ async function runCycle(
   await sleep(isLate ? LEASE_MS : 0);
   await worker.start();
   onCycle?.(
-    `${id}: runs ${seconds} s, killed after ${afterMs} ms${isLate ? ", late" : ""}${isCancelled ? ", cancelled" : ""}`,
+    `${id}: runs ${seconds} s, killed after ${afterMs} ms${isLate ? ", late" : ""}${isCancelled ? ", cancelled" : ""}${gpuCount > 0 ? `, ${gpuCount} GPUs` : ""}`,
   );
-  return { executionId, id, isCancelled };
+  return { executionId, id, isCancelled, gpuCount };
 }
 
 /** It may have ended already. */
@@ -129,9 +139,19 @@ async function ended(
   return isFine ? undefined : `${id}: ${status}: ${JSON.stringify(error)}`;
 }
 
-async function settled({ sql, containers }: World): Promise<void> {
+async function settled(world: World): Promise<void> {
+  const { sql, containers } = world;
   await waitFor("the last lease to end", async () => (await countLeases(sql)) === 0, CLEAN);
   await waitFor("the last container to go", () => containers().length === 0, CLEAN);
+  await waitFor("the GPUs", async () => (await takenGpus(world)).length === 0, CLEAN);
+}
+
+/** GPUs that cannot be had, as people see them. */
+async function takenGpus({ api, smi }: World): Promise<readonly string[]> {
+  const { gpus } = Object(await api.call("GET", "/api/gpus"));
+  const free = gpus.filter(({ state }: { readonly state: string }) => state === "ready");
+  const ids = new Set(free.map(({ id }: { readonly id: string }) => id));
+  return smi.ids.filter((id) => !ids.has(id));
 }
 
 async function countLeases(sql: World["sql"]): Promise<number> {
@@ -159,6 +179,8 @@ async function reportOf(
     cycles: cycles.length,
     orphans: containers(),
     leases: await countLeases(sql),
+    gpus: await takenGpus(world),
+    gpuCycles: cycles.filter(({ gpuCount }) => gpuCount > 0).length,
     executions: cycles.length,
     endedOnce: once.length,
     adopted: await count("command.adopted"),
@@ -170,6 +192,7 @@ async function reportOf(
 }
 
 export function isClean(report: CyclesReport): boolean {
-  const { orphans, leases, executions, endedOnce, faults } = report;
-  return orphans.length === 0 && leases === 0 && endedOnce === executions && faults.length === 0;
+  const { orphans, leases, gpus, executions, endedOnce, faults } = report;
+  const isEmpty = orphans.length === 0 && leases === 0 && gpus.length === 0;
+  return isEmpty && endedOnce === executions && faults.length === 0;
 }

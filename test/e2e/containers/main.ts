@@ -1,7 +1,8 @@
 /**
  * `bun run cycles --cycles 200 --runtime podman`: starts a container task, kills the worker at a random moment
  * with `kill -9`, starts it again; so often, on real podman or real dockerd. Exit code 1 if a container or a
- * lease was left, or a command did not end exactly once. The same seed makes the same choices.
+ * lease was left, or a command did not end exactly once. The same seed makes the same choices. With a `NOETL_BINARY`
+ * the platform is that program, otherwise it is started from the sources or from what they were built to.
  */
 import { parseArgs } from "node:util";
 import type { TestRuntimeName } from "../../support/container-runtime.ts";
@@ -33,10 +34,22 @@ const report = await runCycles({
   seed,
   onCycle: options.verbose ? print : () => undefined,
 });
-const { orphans, leases, executions, endedOnce, adopted, removed, handedOutAgain, runs } = report;
+const {
+  orphans,
+  leases,
+  gpus,
+  gpuCycles,
+  executions,
+  endedOnce,
+  adopted,
+  removed,
+  handedOutAgain,
+  runs,
+} = report;
 print(`cycles            ${report.cycles}`);
 print(`orphan containers ${orphans.length} ${orphans.join(" ")}`);
 print(`leases left       ${leases}`);
+print(`GPUs still taken  ${gpus.length} of 4, after ${gpuCycles} tasks with GPUs`);
 print(`ended once        ${endedOnce} of ${executions}`);
 print(`adopted           ${adopted}`);
 print(`removed           ${removed}`);

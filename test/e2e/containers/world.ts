@@ -3,16 +3,21 @@ import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type postgres from "postgres";
 import type { Api } from "../../bench/api.ts";
-import { workerComponent } from "../../bench/platform.ts";
+import { POOL, workerComponent } from "../../bench/platform.ts";
+import { writeCdiSpec } from "../../support/cdi.ts";
 import { TEST_IMAGE } from "../../support/container-image.ts";
 import type { TestRuntime, TestRuntimeName } from "../../support/container-runtime.ts";
 import { startDockerd } from "../../support/dockerd.ts";
+import type { NvidiaSmiStandIn } from "../../support/nvidia-smi.ts";
+import { makeNvidiaSmi, newH100s } from "../../support/nvidia-smi.ts";
 import { startPodman } from "../../support/podman.ts";
 import { makeScratchDir } from "../../support/scratch.ts";
 import { startCluster } from "../chaos/cluster.ts";
 import type { Component } from "../chaos/component.ts";
 
 export const PLAYBOOK = "cycles/one";
+/** The same, with `workload.gpus` GPUs. */
+export const GPU_PLAYBOOK = "cycles/gpus";
 
 /** What one task writes to find out how often it ran: beyond all that the platform says. */
 const SCRIPT = [
@@ -29,6 +34,8 @@ export interface World extends AsyncDisposable {
   readonly api: Api;
   readonly sql: postgres.Sql;
   readonly worker: Component;
+  /** Four GPUs, **recorded**: podman knows them by CDI as `/dev/null`, docker by a stand-in of NVIDIA's hook. */
+  readonly smi: NvidiaSmiStandIn;
   /** Names of the platform's containers, ended ones included. */
   containers(): readonly string[];
   /** How often the task with that id began to run. */
@@ -49,6 +56,8 @@ export async function startWorld(
   const marks = join(dir, "marks");
   mkdirSync(marks);
   chmodSync(marks, 0o777);
+  const smi = makeNvidiaSmi(newH100s());
+  stack.use(writeCdiSpec(smi.ids));
   const worker = stack.use(
     workerComponent({
       ...{ dir, name: "worker", sql, slots: 8, natsUrl: cluster.nats.url },
@@ -59,6 +68,9 @@ export async function startWorld(
         NOETL_CONTAINER_RUNTIME: name,
         NOETL_CONTAINER_DIR: join(dir, "tasks"),
         NOETL_CONTAINER_MOUNTS: marks,
+        NOETL_NVIDIA_SMI: smi.path,
+        NOETL_KERNEL_LOG: "",
+        NOETL_GPU_INTERVAL: "500ms",
         NOETL_GRACE_TIME: "5s",
         ...env,
       },
@@ -69,12 +81,13 @@ export async function startWorld(
     throw new Error("A cluster has a server");
   }
   await worker.start();
-  await api.register(playbook(marks));
+  await api.register(playbook(PLAYBOOK, marks));
+  await api.register(playbook(GPU_PLAYBOOK, marks, 'gpu: "{{ workload.gpus }}"'));
   const [row] = await sql<{ id: string }[]>`SELECT platform_id AS id FROM noetl.platform`;
   const filter = `label=noetl.platform=${row?.id}`;
   const owned = stack.move();
   return {
-    ...{ dir, runtime, api, sql, worker },
+    ...{ dir, runtime, api, sql, worker, smi },
     containers: () =>
       runtime
         .call("ps", "--all", "--filter", filter, "--format", "{{.Names}}")
@@ -89,12 +102,14 @@ export async function startWorld(
   };
 }
 
-function playbook(marks: string): string {
+/** @param more a line of the tool. */
+function playbook(path: string, marks: string, more = ""): string {
   return `apiVersion: noetl.io/v2
 kind: Playbook
 metadata:
   name: one
-  path: ${PLAYBOOK}
+  path: ${path}
+executor: { pool: ${POOL} }
 workflow:
   - step: train
     tool:
@@ -107,5 +122,6 @@ workflow:
       env: { ID: "{{ workload.id }}", SECONDS: "{{ workload.seconds }}" }
       mounts: ["${marks}:/marks"]
       timeouts: { stop_grace: 1s }
+      ${more}
 `;
 }
