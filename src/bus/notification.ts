@@ -13,6 +13,7 @@ export function encodeNotification(notification: CommandNotification, serverUrl?
     command_id: notification.commandId,
     step: notification.step,
     attempt: notification.attempt,
+    traceparent: notification.trace,
     server_url: serverUrl,
   });
 }
@@ -23,6 +24,7 @@ export function decodeNotification(text: string): CommandNotification | undefine
   const executionId = idText(fields["execution_id"]);
   const commandId = idText(fields["command_id"]);
   const attempt = fields["attempt"];
+  const trace = fields["traceparent"];
   if (
     executionId === undefined ||
     commandId === undefined ||
@@ -38,6 +40,7 @@ export function decodeNotification(text: string): CommandNotification | undefine
     eventId: String(fields["event_id"] ?? ""),
     step: String(fields["step"] ?? ""),
     attempt,
+    ...(typeof trace === "string" ? { trace } : {}),
   };
 }
 

@@ -44,6 +44,7 @@ import { openLogger } from "./log.ts";
 import { createOperator } from "./operator.ts";
 import { openProviders, openSealer } from "./secrets.ts";
 import { templateEnvironment } from "./task-environment.ts";
+import { openTracer } from "./tracing.ts";
 import { VERSION } from "./version.ts";
 
 type MetricsValues = Values<typeof metricsOptions>;
@@ -104,7 +105,15 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   const metrics = createServerMetrics(registry, VERSION);
   registry.onScrape(() => setLoad(metrics, store.load));
   const serverId = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
+  const tracer = await openTracer(values, {
+    service: "noetl-server",
+    instance: serverId,
+    registry,
+    log,
+  });
+  stack.use(tracer);
   const orchestrator = createOrchestrator({
+    tracer,
     store,
     bus,
     secrets,

@@ -13,6 +13,7 @@ import type { LogLine } from "../engine/command.ts";
 import type { Logger } from "../observability/log.ts";
 import { createWorkerMetrics } from "../observability/metrics.ts";
 import { createRegistry } from "../observability/registry.ts";
+import type { TraceContext } from "../observability/trace-context.ts";
 import { connectWorkerClient } from "../rpc/client.ts";
 import { createTools } from "../tools/registry.ts";
 import type { Worker } from "../worker/worker.ts";
@@ -20,6 +21,7 @@ import { createWorker } from "../worker/worker.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { openLogger } from "./log.ts";
 import { taskEnvironment, templateEnvironment } from "./task-environment.ts";
+import { openTracer } from "./tracing.ts";
 import { selfCommand, VERSION } from "./version.ts";
 import { openMachine } from "./worker-machine.ts";
 import type { WorkerParts } from "./worker-probes.ts";
@@ -89,6 +91,8 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     token: values.workerToken?.reveal(),
   });
   stack.defer(() => client.close());
+  const tracing = { service: "noetl-worker", instance: name, pool, registry, log };
+  const tracer = stack.use(await openTracer(values, tracing));
   const gpus = await machine.gpus;
   parts.gpus = gpus;
   service = createWorker({
@@ -113,21 +117,26 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
     env: templateEnvironment(values, env),
     graceMs: values.graceTime,
     limits: { resultBytes: values.resultBytes, ctxBytes: values.ctxBytes },
-    onLog: (line) => writeTaskLine(log, line),
+    onLog: (line, trace) => writeTaskLine(log, line, trace),
+    tracer,
   });
   parts.worker = service;
   await runServices([service], signal);
   return "ok";
 }
 
-function writeTaskLine(log: Logger, line: LogLine): void {
-  log.info("task output", {
+/** What a task writes, as lines that are shipped with the worker's own. */
+function writeTaskLine(log: Logger, line: LogLine, trace: TraceContext | undefined): void {
+  log.info(line.text, {
     component: "task",
     execution_id: line.executionId,
     step: line.step,
-    index: line.index,
+    task: line.task,
+    command_id: line.commandId,
     attempt: line.attempt,
+    index: line.index,
     stream: line.stream,
-    text: line.text,
+    trace_id: trace?.traceId,
+    span_id: trace?.spanId,
   });
 }

@@ -33,6 +33,33 @@ export const logOptions = {
   }),
 };
 
+/** Names are OpenTelemetry's where it has one. */
+export const traceOptions = {
+  otlpEndpoint: url({
+    env: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    schemes: ["http", "https"],
+    hasFlag: false,
+    description:
+      "OpenTelemetry collector that gets traces, by OTLP over HTTP (protobuf) at its /v1/traces; none: no traces",
+  }),
+  otlpHeaders: secret(
+    optionalText({
+      env: "OTEL_EXPORTER_OTLP_HEADERS",
+      placeholder: "name=value,…",
+      hasFlag: false,
+      description: "Headers for the collector, for example to authenticate",
+    }),
+  ),
+  tracePercent: integer({
+    hasFlag: false,
+    default: 100,
+    min: 0,
+    max: 100,
+    description:
+      "Percentage of executions that are traced when nobody outside says; servers need the same",
+  }),
+};
+
 export const folderOptions = {
   dataDir: optionalText({
     placeholder: "dir",
@@ -405,6 +432,7 @@ const serverTuning = {
       "Playbooks that have metrics of their own; those of others are shown as one, other",
   }),
   ...logOptions,
+  ...traceOptions,
 };
 
 export const metricsOptions = {
@@ -544,6 +572,7 @@ export const workerOptions = {
   ...metricsOptions,
   ...natsOptions,
   ...logOptions,
+  ...traceOptions,
 };
 
 export const upOptions = {

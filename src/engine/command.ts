@@ -16,6 +16,8 @@ export interface CommandPayload {
   readonly scope: ScopeData;
   /** Limit for this command, from the step's remaining time. */
   readonly timeoutMs?: number;
+  /** W3C traceparent of its step; absent: nobody follows the execution. */
+  readonly trace?: string;
   /** Set for the claim of a cursor: it reports a {@link ClaimedFrame}. */
   readonly frame?: FrameShape;
 }
@@ -132,6 +134,8 @@ export interface CommandNotification {
   readonly eventId: string;
   readonly step: string;
   readonly attempt: number;
+  /** As in the command's payload; absent too when the doorbell rings again. */
+  readonly trace?: string | undefined;
 }
 
 export interface ClaimedCommand {

@@ -3,6 +3,7 @@ import type { LabelValues, MetricDefinition, MetricTable } from "./definition.ts
 import { GPU_METRICS } from "./gpu-metrics.ts";
 import { PROCESS_METRICS } from "./process-metrics.ts";
 import { SERVER_METRICS } from "./server-metrics.ts";
+import { TRACE_METRICS } from "./tracer.ts";
 import { WORKER_METRICS } from "./worker-metrics.ts";
 
 /** Who has which metrics on its `/metrics`. */
@@ -10,7 +11,7 @@ export const METRICS_BY_ROLE: Readonly<Record<string, MetricTable>> = {
   server: SERVER_METRICS,
   worker: WORKER_METRICS,
   "worker with GPUs": GPU_METRICS,
-  "server, worker": PROCESS_METRICS,
+  "server, worker": { ...PROCESS_METRICS, ...TRACE_METRICS },
 };
 
 const BEGIN = "<!-- metrics: made by `bun run docs` -->";

@@ -6,6 +6,7 @@ import type { QueuedCommand } from "../store/command.ts";
 import type { Admission } from "./admission.ts";
 import type { DecidedGroup } from "./decider.ts";
 import type { ExecutionMetrics } from "./execution-metrics.ts";
+import type { ExecutionTracing } from "./execution-trace.ts";
 import type { Feed } from "./feed.ts";
 import type { GpuBell } from "./gpu-bell.ts";
 import type { Notifier } from "./notifier.ts";
@@ -25,6 +26,7 @@ export interface CommitEffectsOptions {
   readonly bell: Pick<GpuBell, "ring">;
   readonly admission: Pick<Admission, "release">;
   readonly metrics: Pick<ExecutionMetrics, "count">;
+  readonly tracing: Pick<ExecutionTracing, "record">;
 }
 
 export class CommitEffects {
@@ -35,10 +37,11 @@ export class CommitEffects {
   }
 
   apply(groups: readonly DecidedGroup[], result: AppendResult): void {
-    const { feed, workers, metrics } = this.#options;
+    const { feed, workers, metrics, tracing } = this.#options;
     for (const group of groups) {
       this.#keep(group);
       metrics.count(group);
+      tracing.record(group);
       this.#ring(group);
       this.#announce(group, result);
       this.#wake(group);
@@ -122,7 +125,7 @@ export class CommitEffects {
 /** Field by field: what waits to be announced need not keep the payload. */
 function toQueued(
   executionId: ExecutionId,
-  { commandId, attempt, eventSeq, step, pool }: IssuedCommand,
+  { commandId, attempt, eventSeq, step, pool, trace }: IssuedCommand,
 ): QueuedCommand {
-  return { executionId, commandId, attempt, eventSeq, step, pool };
+  return { executionId, commandId, attempt, eventSeq, step, pool, trace };
 }

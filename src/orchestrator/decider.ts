@@ -23,6 +23,7 @@ import { isDatabaseDown } from "../store/sqlstate.ts";
 import type { ResultRef } from "../template/scope.ts";
 import { LOOK_ALIKE, RefNeededError, UnreadableRef } from "../template/scope.ts";
 import type { DatabaseClock } from "./database-clock.ts";
+import type { ExecutionTracing } from "./execution-trace.ts";
 import { EventTooLargeError, GroupDraft } from "./group-draft.ts";
 import type { IntakeItem, Outcome } from "./intake.ts";
 import { isSettled, settle } from "./intake.ts";
@@ -59,6 +60,7 @@ export interface DeciderOptions
   readonly playbooks: PlaybookCache;
   readonly ids: NodeIds;
   readonly clock: DatabaseClock;
+  readonly tracing: ExecutionTracing;
   /**
    * The value behind a `$ref` in an execution's data.
    *
@@ -144,6 +146,7 @@ export class Decider {
         newId: ids.newId,
         create,
         ctxChars: this.#options.ctxChars,
+        trace: this.#options.tracing.traceOf(entry.head),
       }),
       environment: {
         nowMs,

@@ -19,6 +19,8 @@ import type {
   RequeuedRow,
 } from "../store/append.ts";
 import type { ExecutionHead } from "../store/execution.ts";
+import type { ExecutionTrace } from "./execution-trace.ts";
+import { stepTraceparent } from "./execution-trace.ts";
 import type { WakeUp } from "./wake-up.ts";
 import { encodeWakeUp } from "./wake-up.ts";
 
@@ -44,6 +46,8 @@ export interface DraftOptions {
   readonly create: NewExecution | undefined;
   /** Characters of JSON of one value of ctx; default {@link CTX_CHARS_MAX}. */
   readonly ctxChars?: number | undefined;
+  /** Undefined: nobody follows it. */
+  readonly trace?: ExecutionTrace | undefined;
 }
 
 /** JSON text of one event, in characters, at most. */
@@ -273,7 +277,9 @@ export class GroupDraft {
   }
 
   #issue(command: NewCommand): void {
-    const { commandId, index, availableAtMs, payload, priority, gpus, ...rest } = command;
+    const { commandId, index, availableAtMs, priority, gpus, ...rest } = command;
+    const trace = this.#traceparent(command);
+    const payload = trace === undefined ? command.payload : { ...command.payload, trace };
     this.issued.set(commandId, {
       ...rest,
       commandId,
@@ -285,9 +291,15 @@ export class GroupDraft {
       isCancelling: false,
       grant: undefined,
       payload: toText(command.step, payload),
+      trace,
       gpuDemand: gpus === undefined ? undefined : JSON.stringify(gpus),
       queueTimeoutMs: command.queueTimeoutMs,
     });
+  }
+
+  #traceparent({ step, visit }: Pick<NewCommand, "step" | "visit">): string | undefined {
+    const { trace } = this.#options;
+    return trace && stepTraceparent(trace, step, visit);
   }
 
   #seqOf(commandId: CommandId): number {
@@ -338,6 +350,7 @@ export class GroupDraft {
         priority: head.priority ?? undefined,
         dedup: undefined,
         origin: undefined,
+        trace: this.#traceparentOf(child.childId),
       });
     }
     for (const childId of cancelChildren) {
@@ -346,6 +359,14 @@ export class GroupDraft {
         delayMs: 0,
       });
     }
+  }
+
+  /** Of the step that has started the child. */
+  #traceparentOf(childId: ExecutionId): string | undefined {
+    const started = this.recorded.findLast(
+      ({ event }) => event.type === "child.started" && event.childId === childId,
+    )?.event;
+    return started?.type === "child.started" ? this.#traceparent(started) : undefined;
   }
 
   #wake(

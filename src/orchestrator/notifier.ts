@@ -71,8 +71,9 @@ export class Notifier {
     route: "direct" | "relay",
     round?: string,
   ): Promise<boolean> {
-    const { executionId, commandId, attempt, eventSeq, step, pool } = command;
-    const notification = { executionId, commandId, attempt, step, eventId: String(eventSeq) };
+    const { executionId, commandId, attempt, eventSeq, step, pool, trace } = command;
+    const eventId = String(eventSeq);
+    const notification = { executionId, commandId, attempt, step, eventId, trace };
     const suffix = round === undefined ? "" : `:${round}`;
     const startMs = performance.now();
     try {

@@ -3,6 +3,7 @@ import type { Bus } from "../bus/bus.ts";
 import type { ToolDescriptions } from "../dsl/tool-description.ts";
 import type { Logger } from "../observability/log.ts";
 import type { ServerMetrics } from "../observability/metrics.ts";
+import type { Tracer } from "../observability/tracer.ts";
 import type { Providers } from "../secrets/providers.ts";
 import type { Sealer } from "../secrets/sealing.ts";
 import type { Store } from "../store/pool.ts";
@@ -68,6 +69,8 @@ export interface OrchestratorOptions {
   readonly metrics: OrchestratorMetrics;
   /** Playbooks with series of their own; default 200. */
   readonly metricsPlaybooks?: number | undefined;
+  /** Default: no spans are recorded. */
+  readonly tracer?: Tracer | undefined;
   readonly log: Logger;
   /** Tool kinds that playbooks may use. */
   readonly knownTools: ToolDescriptions;

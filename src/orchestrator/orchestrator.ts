@@ -36,6 +36,7 @@ import type { ResolvedCredential, SecretQuestion } from "./credentials.ts";
 import { createDatabaseClock } from "./database-clock.ts";
 import { Decider } from "./decider.ts";
 import { ExecutionMetrics } from "./execution-metrics.ts";
+import { ExecutionTracing } from "./execution-trace.ts";
 import { Feed } from "./feed.ts";
 import { GpuBell } from "./gpu-bell.ts";
 import { createHousekeeping } from "./housekeeping.ts";
@@ -206,10 +207,11 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   });
   const loadResult = (ref: string, reader: ExecutionId) => results.load(ref, reader);
   const storePart = (id: ExecutionId, part: LargePart) => results.storePart(id, part);
+  const tracing = new ExecutionTracing(options.tracer);
   const decider = new Decider({
     ...options,
     pool: store.durable,
-    ...{ cache, playbooks, ids, clock, loadResult, storePart, leaseMs },
+    ...{ cache, playbooks, ids, clock, tracing, loadResult, storePart, leaseMs },
     enterChild: (applicant) => admission.enterChild(applicant),
   });
   const notifier = new Notifier(options);
@@ -237,7 +239,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   const workers = new WorkerLeases({ ...options, feed, bell, leaseMs, heartbeatIntervalMs });
   const admission = new Admission(options, feed);
   const effects = new CommitEffects({
-    ...{ cache, feed, notifier, wheel, watch, workers, bell, admission },
+    ...{ cache, feed, notifier, wheel, watch, workers, bell, admission, tracing },
     metrics: new ExecutionMetrics(options),
   });
   const relay = new Relay(options, notifier, leaseMs);

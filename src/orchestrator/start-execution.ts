@@ -10,6 +10,7 @@ import type { Playbook } from "../dsl/playbook.ts";
 import { concurrencyOf } from "../engine/concurrency.ts";
 import type { ExecutionStart } from "../engine/decision.ts";
 import type { ExecutionOrigin } from "../engine/event.ts";
+import { formatTraceparent, parseTraceparent } from "../observability/trace-context.ts";
 import type { Applicant } from "../store/admission.ts";
 import type { NewExecution } from "../store/append.ts";
 import type { CatalogKey } from "../store/catalog.ts";
@@ -48,6 +49,8 @@ export interface StartRequest {
   readonly priority?: number;
   /** The execution that this one starts over. */
   readonly origin?: ExecutionOrigin;
+  /** W3C traceparent of who asks; anything else is ignored. */
+  readonly trace?: string | undefined;
 }
 
 export interface StartedExecution {
@@ -212,7 +215,7 @@ export class ExecutionStarter {
   }
 
   async #newRow(
-    { pool, priority, dedup, parentExecutionId, origin }: StartRequest,
+    { pool, priority, dedup, parentExecutionId, origin, trace }: StartRequest,
     { catalogId, path, version }: CatalogKey,
     payload: string,
   ): Promise<NewExecution> {
@@ -234,6 +237,7 @@ export class ExecutionStarter {
       priority: priority === undefined ? undefined : Math.round(priority),
       dedup: dedup && { key: dedup.key, windowMs: dedup.windowMs ?? DEDUP_WINDOW_MS },
       origin,
+      trace: canonical(trace),
     };
   }
 
@@ -252,6 +256,11 @@ export class ExecutionStarter {
     }
     return { executionId: first, status: first === executionId ? "started" : "duplicate" };
   }
+}
+
+function canonical(traceparent: string | undefined): string | undefined {
+  const context = parseTraceparent(traceparent);
+  return context && formatTraceparent(context);
 }
 
 function startOf(

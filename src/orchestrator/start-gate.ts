@@ -164,6 +164,7 @@ export function createdEntry({ row, playbook }: NonNullable<IntakeItem["create"]
     place: null,
     originId: row.origin?.executionId ?? null,
     originKind: row.origin?.kind ?? null,
+    trace: row.trace ?? null,
   };
   return newEntry(head, playbook);
 }

@@ -39,10 +39,10 @@ type AnyCall =
 export function unary<Request, Response>(
   context: CallContext,
   method: string,
-  run: (request: Request) => Promise<Response>,
+  run: (request: Request, metadata: Metadata) => Promise<Response>,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    void guard(context, method, call.metadata, () => run(call.request)).then(
+    void guard(context, method, call.metadata, () => run(call.request, call.metadata)).then(
       (response) => callback(null, response),
       (error: unknown) => callback(toStatus(error)),
     );

@@ -28,11 +28,13 @@ export function createControlService(
     registerPlaybook: unary(context, "RegisterPlaybook", async ({ content, strict }) =>
       encodeRegistered(await handlers.registerPlaybook({ content, isStrict: strict })),
     ),
-    execute: unary(
-      context,
-      "Execute",
-      async (request) => await handlers.start(decodeStart(request)),
-    ),
+    execute: unary(context, "Execute", async (request, metadata) => {
+      const [trace] = metadata.get("traceparent");
+      return await handlers.start({
+        ...decodeStart(request),
+        ...(typeof trace === "string" ? { trace } : {}),
+      });
+    }),
     getExecution: unary(context, "GetExecution", async ({ executionId }) =>
       encodeExecution(await handlers.getExecution(decodeExecutionId(executionId))),
     ),

@@ -181,6 +181,8 @@ export interface StartExecution {
   readonly dedup?: { readonly key: string; readonly windowMs?: number };
   /** 0 (last) to 9 (first); absent: the playbook's. */
   readonly priority?: number;
+  /** W3C traceparent of who asks, from the call's metadata. */
+  readonly trace?: string | undefined;
 }
 
 export interface StartedExecution {

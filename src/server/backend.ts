@@ -88,6 +88,8 @@ export interface StartRequest {
   readonly dedup?: { readonly key: string; readonly windowMs?: number };
   /** 0 (last) to 9 (first). */
   readonly priority?: number;
+  /** W3C traceparent of who asks; anything else is ignored. */
+  readonly trace?: string | undefined;
 }
 
 export interface StartedExecution {

@@ -124,13 +124,13 @@ async function enterRoots(sql: Sql, roots: readonly Applicant[]): Promise<readon
     ${keyed.length === 0 ? sql`` : sql`WITH ${dedupPart(sql, keyed)}`}
     INSERT INTO noetl.execution (
       execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step, is_waited,
-      pool, priority, dedup_key, origin_id, origin_kind, payload, concurrency_key,
+      pool, priority, dedup_key, origin_id, origin_kind, trace, payload, concurrency_key,
       concurrency_limit, on_limit, queue_priority, seq, status, place, place_since
     )
     SELECT
       n.execution_id, n.catalog_id, n.path, n.version, n.parent_id, n.root_id, n.depth,
       n.return_step, n.is_waited::boolean, n.pool, n.priority, n.dedup_key, n.origin_id,
-      n.origin_kind, n.payload, n.concurrency_key, n.concurrency_limit, n.on_limit,
+      n.origin_kind, n.trace, n.payload, n.concurrency_key, n.concurrency_limit, n.on_limit,
       n.queue_priority, 0, 'pending', 'queued', clock_timestamp()
     FROM ROWS FROM (
       ${executionArrays(sql, rows)},
@@ -138,7 +138,7 @@ async function enterRoots(sql: Sql, roots: readonly Applicant[]): Promise<readon
       ${placeArrays(sql, roots)}
     ) AS n (
       execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step, is_waited,
-      pool, priority, dedup_key, origin_id, origin_kind, payload, concurrency_key,
+      pool, priority, dedup_key, origin_id, origin_kind, trace, payload, concurrency_key,
       concurrency_limit, on_limit, queue_priority
     )
     ${isOwner}

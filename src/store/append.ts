@@ -67,6 +67,8 @@ export interface NewExecution {
   readonly priority: number | undefined;
   readonly dedup: { readonly key: string; readonly windowMs: number } | undefined;
   readonly origin: ExecutionOrigin | undefined;
+  /** W3C traceparent of who asked for it. */
+  readonly trace?: string | undefined;
 }
 
 export interface NewEvent {
@@ -96,6 +98,8 @@ export interface IssuedCommand {
   readonly grant: Grant | undefined;
   /** JSON text of a CommandPayload. */
   readonly payload: string;
+  /** As in the payload. */
+  readonly trace?: string | undefined;
   /** JSON text of a GpuDemand; undefined: it wants none. */
   readonly gpuDemand: string | undefined;
   /** How long it may be queued; undefined: for ever. */
@@ -265,13 +269,13 @@ function createdPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
   return sql`${keyed.length === 0 ? sql`` : sql`${dedupPart(sql, keyed)},`} created AS (
     INSERT INTO noetl.execution (
       execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step, is_waited,
-      pool, priority, dedup_key, origin_id, origin_kind, payload, seq, status, result, error,
+      pool, priority, dedup_key, origin_id, origin_kind, trace, payload, seq, status, result, error,
       ended_at
     )
     SELECT
       n.execution_id, n.catalog_id, n.path, n.version, n.parent_id, n.root_id, n.depth,
       n.return_step, n.is_waited::boolean, n.pool, n.priority, n.dedup_key, n.origin_id,
-      n.origin_kind, n.payload, n.seq, n.status,
+      n.origin_kind, n.trace, n.payload, n.seq, n.status,
       CASE WHEN n.status = 'completed' THEN n.result END,
       CASE WHEN n.status IN ('failed', 'cancelled') THEN n.error END,
       CASE WHEN n.status NOT IN ('pending', 'running') THEN now() END
@@ -286,7 +290,7 @@ function createdPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
       json_array_elements(${jsonArray(groups.map((group) => group.error))}::text::json)
     ) AS n (
       execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step, is_waited,
-      pool, priority, dedup_key, origin_id, origin_kind, payload, seq, status, result, error
+      pool, priority, dedup_key, origin_id, origin_kind, trace, payload, seq, status, result, error
     )
     ${isOwner}
     ON CONFLICT (execution_id) DO NOTHING
@@ -327,7 +331,8 @@ export function executionArrays(sql: Sql, rows: readonly NewExecution[]): Fragme
     ${rows.map((row) => row.priority ?? null)}::smallint[],
     ${rows.map((row) => row.dedup?.key ?? null)}::text[],
     ${rows.map((row) => row.origin?.executionId ?? null)}::bigint[],
-    ${rows.map((row) => row.origin?.kind ?? null)}::text[]
+    ${rows.map((row) => row.origin?.kind ?? null)}::text[],
+    ${rows.map((row) => row.trace ?? null)}::text[]
   )`;
 }
 
@@ -400,18 +405,18 @@ function spawnPart(sql: Sql, groups: readonly AppendGroup[]): Fragment {
     : sql`, spawned AS (
         INSERT INTO noetl.execution (
           execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step,
-          is_waited, pool, priority, dedup_key, origin_id, origin_kind, payload, seq, status
+          is_waited, pool, priority, dedup_key, origin_id, origin_kind, trace, payload, seq, status
         )
         SELECT
           n.execution_id, n.catalog_id, n.path, n.version, n.parent_id, n.root_id, n.depth,
           n.return_step, n.is_waited::boolean, n.pool, n.priority, n.dedup_key, n.origin_id,
-          n.origin_kind, n.payload, 0, 'pending'
+          n.origin_kind, n.trace, n.payload, 0, 'pending'
         FROM ROWS FROM (
           ${executionArrays(sql, rows)},
           json_array_elements(${jsonArray(rows.map((row) => row.payload))}::text::json)
         ) AS n (
           execution_id, catalog_id, path, version, parent_id, root_id, depth, return_step,
-          is_waited, pool, priority, dedup_key, origin_id, origin_kind, payload
+          is_waited, pool, priority, dedup_key, origin_id, origin_kind, trace, payload
         )
         WHERE (n.parent_id IN (SELECT execution_id FROM moved)) IS TRUE
       )`;

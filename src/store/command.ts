@@ -108,6 +108,8 @@ export interface QueuedCommand {
   readonly eventSeq: number;
   readonly step: string;
   readonly pool: string;
+  /** As in its payload, where that is at hand. */
+  readonly trace?: string | undefined;
 }
 
 /** Records that notifications went out, for those of the commands that still wait. */

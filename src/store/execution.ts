@@ -35,6 +35,8 @@ export interface ExecutionHead {
   readonly place: "queued" | "held" | null;
   readonly originId: ExecutionId | null;
   readonly originKind: ExecutionOrigin["kind"] | null;
+  /** W3C traceparent of who asked for it. */
+  readonly trace?: string | null;
 }
 
 /** In no order; without those that do not exist. */
@@ -48,7 +50,7 @@ export async function readHeads(
       parent_id AS "parentId", root_id AS "rootId", depth, return_step AS "returnStep",
       is_waited AS "isWaited", status, seq, payload::text AS payload, pool, priority,
       concurrency_key AS "concurrencyKey", place, origin_id AS "originId",
-      origin_kind AS "originKind"
+      origin_kind AS "originKind", trace
     FROM noetl.execution
     WHERE execution_id = ANY (${[...ids]}::bigint[])`;
 }

@@ -8,6 +8,7 @@ import operateApi from "./migrations/0008_operate_api.sql" with { type: "text" }
 import gpus from "./migrations/0009_gpus.sql" with { type: "text" };
 import platform from "./migrations/0010_platform.sql" with { type: "text" };
 import upkeep from "./migrations/0011_upkeep.sql" with { type: "text" };
+import traces from "./migrations/0012_traces.sql" with { type: "text" };
 
 export interface Migration {
   /** Position in the history, from 1. Never reused, never reordered. */
@@ -28,4 +29,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 9, name: "gpus", text: gpus },
   { version: 10, name: "platform", text: platform },
   { version: 11, name: "upkeep", text: upkeep },
+  { version: 12, name: "traces", text: traces },
 ];

@@ -60,6 +60,7 @@ CREATE TABLE noetl.execution (
   cancels           bigint,                                    -- whose place a queued one is to get
   origin_id         bigint,                                    -- execution that it comes from
   origin_kind       text CHECK (origin_kind IN ('retry', 'rerun')),
+  trace             text,                                      -- traceparent of who asked for it; null: nobody traced it
   CHECK ((ended_at IS NULL) = (status IN ('pending', 'running'))),
   CHECK (place IS NULL OR (
     concurrency_key IS NOT NULL AND concurrency_limit IS NOT NULL AND on_limit IS NOT NULL

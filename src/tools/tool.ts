@@ -30,6 +30,8 @@ export interface Tool {
   stopMs?(config: JsonObject): number;
   /** The outcome of a command that ran it has arrived: what was kept to find it again may go. */
   settled?(command: ToolCommand): Promise<void>;
+  /** In place of `settled`: somebody else may have the command, and looks after what was kept. */
+  forget?(command: ToolCommand): void;
   /** Ends its processes and connections; no task runs any more. */
   close?(): Promise<void>;
 }
@@ -135,6 +137,8 @@ export interface ToolContext {
   /** Stored values; all calls are repeated while servers are away, and reject with AppError. */
   readonly artifacts: Artifacts;
   readonly command: ToolCommand;
+  /** W3C header for whom the task calls; absent: nobody follows the execution. */
+  readonly traceparent?: string | undefined;
   /** Leased to the command, with its end. */
   readonly gpus: readonly GpuGrant[];
   /** The work goes on outside this machine: gives the slot to others until the task has ended. */

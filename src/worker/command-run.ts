@@ -34,6 +34,8 @@ import { CommandRefs } from "./ref-store.ts";
 import { reopenSecrets } from "./reopen-secrets.ts";
 import { limitOutcome } from "./result-limit.ts";
 import { TaskLog } from "./task-log.ts";
+import type { TaskSpan } from "./task-trace.ts";
+import { TaskTrace } from "./task-trace.ts";
 import { tryTask } from "./task-try.ts";
 
 /** Longer waits are not worth a slot. */
@@ -41,7 +43,17 @@ const INLINE_WAIT_MS_MAX = 3000;
 export interface CommandRunOptions
   extends Pick<
     WorkerOptions,
-    "client" | "env" | "limits" | "log" | "metrics" | "onLog" | "pool" | "tools" | "workerId"
+    | "client"
+    | "env"
+    | "limits"
+    | "log"
+    | "metrics"
+    | "name"
+    | "onLog"
+    | "pool"
+    | "tools"
+    | "tracer"
+    | "workerId"
   > {
   readonly refStore: RefStore;
   readonly shipper: Pick<LogShipper, "push">;
@@ -96,6 +108,7 @@ class CommandRun {
   readonly #limits: WorkerLimits;
   readonly #refs: CommandRefs;
   readonly #gates = new Map<string, LogGate>();
+  readonly #trace: TaskTrace;
   /** When its limit began to count, as performance.now() would have said it. */
   readonly #startMs: number;
   #pipeline: PipelineState;
@@ -128,6 +141,13 @@ class CommandRun {
       signal: stop,
     });
     this.secrets = new CommandSecrets({ ...options, held: command, signal: stop });
+    this.#trace = new TaskTrace({
+      command,
+      tracer: options.tracer,
+      workerName: options.name,
+      pool: options.pool,
+      mask: (text) => this.secrets.maskText(text),
+    });
   }
 
   async execute(): Promise<CommandOutcome | undefined> {
@@ -234,7 +254,8 @@ class CommandRun {
   async #try(task: Task, run: PipelineRun = this.#run): Promise<TaskOutcome> {
     const { metrics, tools, log } = this.#options;
     const startMs = performance.now();
-    const taskLog = this.#logOf(task);
+    const span = this.#trace.begin(task);
+    const taskLog = this.#logOf(task, span);
     const outcome = await tryTask({
       run,
       tools,
@@ -244,11 +265,13 @@ class CommandRun {
       taskLog,
       log,
       command: this.#toolCommand,
+      traceparent: span.traceparent,
       gpus: this.#command.gpus ?? [],
       slot: this.#slot,
       timeoutMs: this.#timeoutOf(task),
     });
     taskLog.end();
+    span.end(outcome);
     metrics.dispatchSeconds.observe((performance.now() - startMs) / 1000, task.kind);
     if (outcome.ok) {
       metrics.toolRuns.inc(task.kind, "ok");
@@ -332,7 +355,7 @@ class CommandRun {
     return this.#fail(lost, null, this.#pipeline);
   }
 
-  #logOf(task: Task): TaskLog {
+  #logOf(task: Task, { context }: TaskSpan): TaskLog {
     const { shipper, onLog, metrics } = this.#options;
     const { executionId, commandId, attempt, payload } = this.#command;
     const index = payload.scope.loop?.index;
@@ -351,7 +374,7 @@ class CommandRun {
       mask: (text) => this.secrets.maskText(text),
       write: (line) => {
         shipper.push(line);
-        onLog?.(line);
+        onLog?.(line, context);
       },
       onDropped: () => metrics.logLines.inc("dropped"),
     });

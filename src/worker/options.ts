@@ -6,6 +6,8 @@ import type { LogLine } from "../engine/command.ts";
 import type { GpuInventory } from "../gpu/inventory.ts";
 import type { Logger } from "../observability/log.ts";
 import type { WorkerMetrics } from "../observability/metrics.ts";
+import type { TraceContext } from "../observability/trace-context.ts";
+import type { Tracer } from "../observability/tracer.ts";
 import type { WorkerClient } from "../rpc/client.ts";
 import type { Tools } from "../tools/registry.ts";
 
@@ -40,7 +42,9 @@ export interface WorkerOptions {
   /** What running commands get to end by themselves after the stop; default 30,000. */
   readonly graceMs?: number | undefined;
   /** Each line of a tool that is not dropped, secrets masked. */
-  readonly onLog?: ((line: LogLine) => void) | undefined;
+  readonly onLog?: ((line: LogLine, trace: TraceContext | undefined) => void) | undefined;
+  /** Default: no spans are recorded. */
+  readonly tracer?: Tracer | undefined;
   readonly limits?: Partial<WorkerLimits> | undefined;
 }
 

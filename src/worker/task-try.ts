@@ -44,6 +44,8 @@ export interface TaskTry {
   readonly taskLog: TaskLog;
   readonly log: Logger;
   readonly command: ToolCommand;
+  /** W3C header for whom the task calls. */
+  readonly traceparent: string | undefined;
   readonly gpus: readonly GpuGrant[];
   readonly slot: CommandSlot;
   /** For this try; undefined: no limit. */
@@ -139,6 +141,7 @@ async function runTool(attempt: TaskTry, tool: Tool, call: ToolCall): Promise<Ta
     credential: (name: string) => unlessStopped(secrets.credential(name), limit.signal),
     resolve: (ref: string) => unlessStopped(refs.load(ref), limit.signal),
     command: attempt.command,
+    traceparent: attempt.traceparent,
     gpus: attempt.gpus,
     park: () => slot.park(),
     get artifacts() {

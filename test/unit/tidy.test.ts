@@ -84,6 +84,7 @@ const SEAMS: Record<string, readonly string[]> = {
   "@duckdb/": ["tools"],
   "@grpc/": ["rpc"],
   "@kubernetes/": ["containers"],
+  "@opentelemetry/": ["observability"],
   nats: ["bus", "tools"],
   elysia: ["server"],
   postgres: ["store", "tools"],

@@ -48,7 +48,7 @@ export function executeRoutes({ orchestrator, metrics }: RouteContext) {
       "/api/execute",
       async ({ body, request }) => {
         try {
-          const start = readStart(body, readIdempotencyKey(request));
+          const start = { ...readStart(body, readIdempotencyKey(request)), ...traceOf(request) };
           return answerStart(await orchestrator.start(start), metrics, "single");
         } catch (error) {
           metrics.executeOutcomes.inc("single", "error");
@@ -84,7 +84,10 @@ export function executeRoutes({ orchestrator, metrics }: RouteContext) {
         const results = await Promise.all(
           body.executions.map(async (each, index) => ({
             index,
-            ...(await startOne(() => orchestrator.start(readStart(each, keyOf(index))), metrics)),
+            ...(await startOne(
+              () => orchestrator.start({ ...readStart(each, keyOf(index)), ...traceOf(request) }),
+              metrics,
+            )),
           })),
         );
         return answerBatch(results);
@@ -101,6 +104,12 @@ export function executeRoutes({ orchestrator, metrics }: RouteContext) {
         }),
       },
     );
+}
+
+/** The execution becomes part of the caller's trace, see src/observability/README.md. */
+function traceOf({ headers }: Request): Pick<StartRequest, "trace"> {
+  const trace = headers.get("traceparent");
+  return trace === null ? {} : { trace };
 }
 
 /** `Idempotency-Key`, which says the same as `dedup.key`. @throws AppError invalid REQUEST_INVALID. */

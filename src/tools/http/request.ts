@@ -26,6 +26,9 @@ export async function buildRequest(config: JsonObject, context: ToolContext): Pr
   const method = String(config["method"] ?? "GET").toUpperCase();
   const headers = new Headers(headerPairs(config["headers"]));
   applyAuth(headers, await findAuth(config, context));
+  if (context.traceparent !== undefined) {
+    setDefault(headers, "traceparent", context.traceparent);
+  }
   const canHaveBody = method !== "GET" && method !== "HEAD";
   const body = canHaveBody ? await encodeBody(config, headers, context) : undefined;
   return { url: addParams(String(urlOf(config)), config["params"]), method, headers, body };
