@@ -2,7 +2,7 @@
  * `K`: a task in a container, beside `run` of the same runtime with the same flags and the same image, typed by hand.
  * Both in turns, so that what else the machine does falls on both; podman and dockerd are real.
  */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DIALECTS } from "../../src/containers/dialect.ts";
@@ -109,7 +109,8 @@ async function ownRun(runtime: TestRuntime, dir: string, marks: string): Promise
   await makeTaskFolder(folder);
   await fillTaskFolder(folder, { platformId: "bench", image: spec.image }, {});
   const facts = { dialect, gpuMode: "none", own: readOwnLimits() } as const;
-  const { words, env } = runCall(spec, folder, facts);
+  const { words, env, envFile } = runCall(spec, folder, facts);
+  writeFileSync(folder.envFile, envFile);
   const program = Bun.which(runtime.name) ?? runtime.name;
   const begunMs = Date.now();
   const child = Bun.spawn([program, ...words.filter((word) => word !== "--detach")], {
