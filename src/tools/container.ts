@@ -12,8 +12,11 @@ import type { ContainerRunParts, HeldContainer } from "./container/run.ts";
 import { runContainer } from "./container/run.ts";
 import type { Tool, ToolCall, ToolCommand, ToolModule } from "./tool.ts";
 
-/** Beyond the grace: to kill, to look, for a runtime that is away, and for processes to leave the GPUs. */
-const STOP_MARGIN_MS = 200_000;
+/**
+ * Beyond the grace: to kill, to look, and for processes to leave the GPUs. A runtime that is away for longer is not
+ * waited for when the worker stops: the container is found again.
+ */
+const STOP_MARGIN_MS = 60_000;
 
 export type ContainerToolParts = ContainerRunParts;
 
@@ -52,6 +55,7 @@ export function createContainerTool(
     run,
     lacks: () => (isUsable === true ? undefined : LACK),
     stopMs: (config) => readPlan(toConfig(config)).plan.timeouts.stopGraceMs + STOP_MARGIN_MS,
+    forget: (command) => void held.delete(keyOf(command)),
     settled: async (command) => {
       const container = held.get(keyOf(command));
       held.delete(keyOf(command));

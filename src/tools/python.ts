@@ -51,7 +51,7 @@ export const pythonModule: ToolModule = {
 
 export function createPythonTool(
   options: PythonToolOptions,
-): Required<Omit<Tool, "stopMs" | "settled">> {
+): Required<Omit<Tool, "forget" | "settled" | "stopMs">> {
   const host = new PythonHost(options);
   const guard = new MemoryGuard(options.memoryBytes);
   return {

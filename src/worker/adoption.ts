@@ -10,18 +10,16 @@ import type { ContainerHost, HostContainer } from "../containers/host.ts";
 import { processState } from "../containers/process-identity.ts";
 import { sleep } from "../core/clock.ts";
 import { errorMessage } from "../core/errors.ts";
-import type { CommandId, ExecutionId, WorkerId } from "../core/ids.ts";
-import { isId } from "../core/ids.ts";
-import type { AdoptionAnswer, AdoptionQuestion, ClaimedCommand } from "../engine/command.ts";
+import type { CommandId } from "../core/ids.ts";
+import type { AdoptionAnswer, ClaimedCommand } from "../engine/command.ts";
 import type { GpuGrant } from "../engine/gpu.ts";
 import type { WorkerOptions } from "./options.ts";
+import { AGAIN_MS, againMs, isNamed, LONG_AGAIN_MS, PASS_MS, questionOf } from "./stray.ts";
 
-const PASS_MS = 30_000;
-/** For those whose worker is dead, or may be: their leases last a few seconds more. */
-const AGAIN_MS = 1000;
-/** As often after that, while another worker seems to have taken them over. */
-const LONG_AGAIN_MS = 3000;
-const QUICK_COUNT = 15;
+/** As long as a lease lasts. */
+const FIRST_PASSES = 4;
+/** Between two looks whether the workers of those that are left alone are alive. */
+const WATCH_MS = 1000;
 /** Questions of one call; see QUESTIONS_MAX of the protocol. */
 const CALL_MAX = 500;
 
@@ -33,8 +31,18 @@ export interface AdoptionOptions
     readonly commandId: CommandId;
     readonly attempt: number;
   }) => boolean;
-  /** Runs a command that was adopted. */
-  readonly start: (command: ClaimedCommand) => void;
+  /** Runs a command that was adopted; false: it cannot be taken now, so ask again. */
+  readonly start: (command: ClaimedCommand) => boolean;
+}
+
+/** What is not decided. */
+interface OpenStray {
+  /** How often it was asked about. */
+  count: number;
+  /** Ends what holds its GPUs back. */
+  readonly release: () => void;
+  /** Of the worker that has it. */
+  readonly process: string;
 }
 
 type Verdict = AdoptionAnswer["status"] | "unanswered";
@@ -43,8 +51,8 @@ export class Adoption {
   readonly #options: AdoptionOptions;
   readonly #stopped = new AbortController();
   readonly #firstPass = Promise.withResolvers<void>();
-  /** Those that are not decided: how often they were asked about, and what holds their GPUs back. */
-  readonly #open = new Map<string, { count: number; readonly release: () => void }>();
+  /** By the runtime's id. */
+  readonly #open = new Map<string, OpenStray>();
   /** End what holds GPUs back until the next pass is over. */
   readonly #suspects: (() => void)[] = [];
   #wake: (() => void) | undefined;
@@ -52,8 +60,10 @@ export class Adoption {
   #passCount = 0;
   #running: Promise<void> = Promise.resolve();
 
+  /** From here on no GPU is ready: nobody shall hear of one that a container is on. */
   constructor(options: AdoptionOptions) {
     this.#options = options;
+    this.#suspects.push(this.#holdBack("all", "its containers were not looked at yet"));
   }
 
   /** Resolves when all that there was at the start has been looked at once. */
@@ -99,7 +109,6 @@ export class Adoption {
 
   /** Never rejects. */
   async #run(): Promise<void> {
-    this.#suspects.push(this.#holdBack("all", "its containers were not looked at yet"));
     while (!this.#stopped.signal.aborted) {
       this.#isWanted = false;
       const suspects = this.#suspects.splice(0);
@@ -127,8 +136,23 @@ export class Adoption {
     }
     const woken = new AbortController();
     this.#wake = () => woken.abort();
+    const watch = this.#watchOwners(() => woken.abort());
     await sleep(ms, woken.signal);
+    clearInterval(watch);
     this.#wake = undefined;
+  }
+
+  /** What is left to a living worker is asked about as soon as that one dies. */
+  #watchOwners(onDead: () => void): Timer | undefined {
+    const alive = [...this.#open.values()]
+      .map(({ process }) => process)
+      .filter((process) => processState(process) === "alive");
+    const check = (): void => {
+      if (alive.some((process) => processState(process) === "dead")) {
+        onDead();
+      }
+    };
+    return alive.length === 0 ? undefined : setInterval(check, WATCH_MS);
   }
 
   /** Milliseconds until the next one is due; undefined: not all could be listed, or no server answered. */
@@ -190,11 +214,11 @@ export class Adoption {
   async #obey(container: HostContainer, answer: AdoptionAnswer | undefined): Promise<Verdict> {
     const { metrics, start } = this.#options;
     const isHeld = this.#isHeld(container.owner);
-    if (answer?.status === "adopted" && !isHeld && !this.#stopped.signal.aborted) {
+    const mayStart = answer?.status === "adopted" && !isHeld && !this.#stopped.signal.aborted;
+    if (mayStart && start(answer.command)) {
       this.#close(container.id);
       this.#say("Container adopted", container);
       metrics.containersFound.inc("adopted");
-      start(answer.command);
       return "adopted";
     }
     if (answer?.status === "disowned" && !isHeld) {
@@ -242,7 +266,7 @@ export class Adoption {
     }
     const reason = `container ${name} of worker ${owner.workerId} is on it`;
     const release = gpuIds.length === 0 ? () => undefined : this.#holdBack(gpuIds, reason);
-    this.#open.set(id, { count: 1, release });
+    this.#open.set(id, { count: 1, release, process: owner.process });
   }
 
   #close(id: string): void {
@@ -250,47 +274,18 @@ export class Adoption {
     this.#open.delete(id);
   }
 
+  /** At first more may come: a program that started one goes on when its worker is killed. */
   #nextMs(strays: readonly HostContainer[]): number {
-    return Math.min(PASS_MS, ...strays.map((container) => this.#againMs(container)));
+    const { workerId } = this.#options;
+    const ownMs = this.#passCount <= FIRST_PASSES ? LONG_AGAIN_MS : PASS_MS;
+    const { length: strayCount } = strays;
+    const passCount = this.#passCount;
+    return Math.min(
+      ownMs,
+      ...strays.map((stray) => {
+        const { count } = this.#open.get(stray.id) ?? {};
+        return againMs(stray, { workerId, count, passCount, strayCount });
+      }),
+    );
   }
-
-  /** Leases end soon, so what may be taken over must be soon; what a living worker has need not be. */
-  #againMs({ id, owner, runtime }: HostContainer): number {
-    const count = this.#open.get(id)?.count;
-    if (count === undefined) {
-      return PASS_MS;
-    }
-    const isOurs = owner.workerId === this.#options.workerId;
-    const state = runtime.isCluster || isOurs ? "unknown" : processState(owner.process);
-    const isNew = (runtime.isCluster ? this.#passCount : count) <= QUICK_COUNT;
-    if (state === "alive" || (state === "unknown" && !isNew)) {
-      return PASS_MS;
-    }
-    return isNew ? AGAIN_MS : LONG_AGAIN_MS;
-  }
-}
-
-/** False for labels that somebody else has written. */
-function isNamed({ executionId, commandId, attempt, workerId }: HostContainer["owner"]): boolean {
-  return (
-    isId(executionId) &&
-    isId(commandId) &&
-    Number.isInteger(attempt) &&
-    attempt > 0 &&
-    workerId !== ""
-  );
-}
-
-function questionOf({ owner, runtime }: HostContainer): AdoptionQuestion {
-  const { executionId, commandId, attempt, workerId, process } = owner;
-  return {
-    held: {
-      executionId: executionId as ExecutionId,
-      commandId: commandId as CommandId,
-      attempt,
-    },
-    ownerId: workerId as WorkerId,
-    isOwnerDead: processState(process) === "dead",
-    isReusable: runtime.isCluster,
-  };
 }

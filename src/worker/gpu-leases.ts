@@ -29,6 +29,18 @@ export class GpuLeases {
     }
   }
 
+  /** Those that this worker takes to hold one of the same GPUs, not both of them as a part. */
+  othersOn(command: ClaimedCommand): readonly ClaimedCommand[] {
+    const { gpus = [] } = command;
+    return [...this.#leases.keys()].filter(
+      (other) =>
+        other !== command &&
+        other.gpus?.some(({ id, isShared }) =>
+          gpus.some((gpu) => gpu.id === id && !(gpu.isShared && isShared)),
+        ),
+    );
+  }
+
   #tell(): void {
     this.#inventory?.setLeases([...this.#leases.values()].flat());
   }

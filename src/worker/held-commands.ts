@@ -162,6 +162,12 @@ export class HeldCommands {
     return true;
   }
 
+  /** Same, unless its outcome is being reported already. */
+  stopRunning(commandId: CommandId, attempt: number, reason: StopReason): boolean {
+    const isRunning = this.#entries.get(commandId)?.state === "running";
+    return isRunning && this.stop(commandId, attempt, reason);
+  }
+
   /** Stops those that the server gave to this worker; all of them if not said otherwise. Returns how many. */
   stopAll(reason: StopReason, isMeant: (entry: HeldEntry) => boolean = () => true): number {
     const entries = this.#all().filter((entry) => entry.state !== "claiming" && isMeant(entry));

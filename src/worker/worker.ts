@@ -15,7 +15,6 @@
  * (adoption.ts). Other commands need not: their leases run out and they are handed out again under a new
  * attempt, whose fence refuses whatever the old one still says.
  */
-import { processIdentity } from "../containers/process-identity.ts";
 import { retry } from "../core/backoff.ts";
 import { errorMessage } from "../core/errors.ts";
 import type { Service } from "../core/service.ts";
@@ -28,7 +27,6 @@ import type {
 import { failure } from "../engine/failure.ts";
 import type { RegistrationAnswer } from "../rpc/handlers.ts";
 import type { AdoptedCommand } from "../tools/tool.ts";
-import { Adoption } from "./adoption.ts";
 import { ClaimLoop } from "./claim-loop.ts";
 import type { CommandRunOptions } from "./command-run.ts";
 import { runCommand } from "./command-run.ts";
@@ -39,6 +37,7 @@ import { GpuLeases } from "./gpu-leases.ts";
 import { HeartbeatKeeper } from "./heartbeat.ts";
 import type { HeldEntry } from "./held-commands.ts";
 import { HeldCommands, stopReason } from "./held-commands.ts";
+import { Leftovers } from "./leftovers.ts";
 import { LogShipper } from "./log-shipper.ts";
 import type { WorkerOptions } from "./options.ts";
 import { DEFAULT_LIMITS } from "./options.ts";
@@ -47,12 +46,13 @@ import type { ReportEnd } from "./reporter.ts";
 import { Reporter } from "./reporter.ts";
 
 const GRACE_MS = 30_000;
-/** What was left on this machine gets its slots before new work, if that is found out soon. */
-const FIRST_LOOK_MS = 500;
-/** For an earlier attempt's container to be stopped and removed. */
-const LOOK_WAIT_MS = 30_000;
 const REGISTER_BACKOFF = { minMs: 200, maxMs: 1000 };
 const GOODBYE_WAIT_MS = 2000;
+const STOPPED: CommandOutcome = { status: "released", reason: "the worker was stopped" };
+const NOT_CLEAR: CommandOutcome = {
+  status: "released",
+  reason: "its GPUs are not free on this machine: a container is on them that cannot be ended yet",
+};
 
 export interface WorkerStatus {
   readonly state: "registering" | "working" | "draining" | "stopped";
@@ -89,11 +89,10 @@ class PoolWorker implements Worker {
   readonly #runOptions: CommandRunOptions;
   readonly #drain = Promise.withResolvers<void>();
   readonly #gpuLeases: GpuLeases;
-  readonly #adoption: Adoption | undefined;
+  readonly #leftovers: Leftovers;
   #runtimes: readonly RuntimeFacts[] = [];
   /** What the last registration said of them. */
   #saidRuntimes = this.#runtimes;
-  #hasLeft = false;
   #heartbeats: HeartbeatKeeper | undefined;
   #state: WorkerStatus["state"] = "registering";
 
@@ -102,7 +101,12 @@ class PoolWorker implements Worker {
     this.#options = options;
     this.#held = new HeldCommands(options.slots, () => this.#claims.pull(), options.parkedMax);
     this.#gpuLeases = new GpuLeases(options.gpus);
-    this.#adoption = this.#createAdoption();
+    this.#leftovers = new Leftovers({
+      ...options,
+      held: this.#held,
+      gpuLeases: this.#gpuLeases,
+      adopt: (command) => this.#adopt(command),
+    });
     this.#claims = new ClaimLoop({
       ...options,
       held: this.#held,
@@ -137,7 +141,7 @@ class PoolWorker implements Worker {
     if (registration !== undefined) {
       const stopped = Promise.race([aborted(signal), this.#drain.promise]);
       this.#work(registration);
-      await this.#look(registration, stopped);
+      await this.#leftovers.start(registration.platformId, stopped);
       this.#claims.start();
       await stopped;
       await this.#end();
@@ -169,17 +173,6 @@ class PoolWorker implements Worker {
     log.info("Worker ready", { worker_id: workerId, pool, slots });
   }
 
-  /** Looks for what was left here. Nobody waits long for a runtime that hangs. */
-  async #look({ platformId }: RegistrationAnswer, stopped: Promise<void>): Promise<void> {
-    const { containers, workerId } = this.#options;
-    if (containers === undefined || this.#adoption === undefined) {
-      return;
-    }
-    containers.identify({ platformId, workerId, process: processIdentity() });
-    this.#adoption.start();
-    await within(FIRST_LOOK_MS, Promise.race([this.#adoption.firstPass, stopped]));
-  }
-
   /** Never rejects. */
   async #learnRuntimes(): Promise<void> {
     this.#runtimes = (await this.#options.containers?.facts()) ?? [];
@@ -198,27 +191,17 @@ class PoolWorker implements Worker {
     return await this.#options.client.register(this.#registration);
   }
 
-  #createAdoption(): Adoption | undefined {
-    const { containers } = this.#options;
-    return containers === undefined
-      ? undefined
-      : new Adoption({
-          ...this.#options,
-          containers,
-          isHeld: (command) => this.#held.has(command),
-          start: (command) => this.#adopt(command),
-        });
-  }
-
   /** A command whose container was found; it takes a slot even when none is free. */
-  #adopt(command: ClaimedCommand): void {
+  #adopt(command: ClaimedCommand): boolean {
     const { executionId, commandId, attempt, loggedUntilMs } = command;
-    if (this.#held.get(commandId) === undefined) {
-      const entry = this.#held.take({ executionId, commandId, attempt });
-      void this.#run(command, entry, loggedUntilMs === undefined ? {} : { loggedUntilMs });
-      // It may have been cancelled meanwhile: the answer says so.
-      this.#heartbeats?.send();
+    if (this.#held.get(commandId) !== undefined) {
+      return false;
     }
+    const entry = this.#held.take({ executionId, commandId, attempt });
+    void this.#run(command, entry, loggedUntilMs === undefined ? {} : { loggedUntilMs });
+    // It may have been cancelled meanwhile: the answer says so.
+    this.#heartbeats?.send();
+    return true;
   }
 
   /** Undefined when the worker was stopped before a server answered. */
@@ -271,24 +254,18 @@ class PoolWorker implements Worker {
     entry.state = "running";
     this.#gpuLeases.add(command);
     this.#count();
-    if (adopted === undefined && this.#mayHaveLeft(command)) {
-      await within(LOOK_WAIT_MS, this.#adoption?.looked() ?? Promise.resolve());
-    }
-    const outcome = await this.#execute(command, slot, adopted);
+    const isClear =
+      adopted !== undefined || (await this.#leftovers.clearWay(command, entry.stop.signal));
+    const outcome = isClear ? await this.#execute(command, slot, adopted) : NOT_CLEAR;
     entry.state = "reporting";
     this.#count();
     const end =
       outcome === undefined ? "dropped" : await this.#report(command, entry, startedAtMs, outcome);
-    this.#held.release(entry);
+    // First what holds its GPUs back: nobody shall hear that they are free before that.
+    this.#leftovers.settle(command, slot, end);
     this.#gpuLeases.remove(command);
+    this.#held.release(entry);
     this.#count();
-    this.#settle(command, slot, end);
-  }
-
-  /** An earlier attempt's container may run here, because its worker is only frozen. */
-  #mayHaveLeft({ attempt, payload }: ClaimedCommand): boolean {
-    const kind = payload.step.tasks[payload.pipeline.position]?.kind ?? "";
-    return attempt > 1 && this.#options.tools.get(kind)?.description.isDurable === true;
   }
 
   #count(): void {
@@ -297,41 +274,13 @@ class PoolWorker implements Worker {
     metrics.parked.set(this.#held.parkedCount);
   }
 
-  /**
-   * What is kept to be found again goes once nobody will look for it. A report that was refused may mean that
-   * another worker has taken the command over: then a server is asked.
-   */
-  #settle(command: ClaimedCommand, slot: CommandSlot, end: ReportEnd): void {
-    const { log, tools } = this.#options;
-    if (slot.durableKinds.size === 0) {
-      return;
-    }
-    if (slot.wasLeft || end !== "accepted") {
-      this.#adoption?.look(command.gpus);
-      return;
-    }
-    const { executionId, commandId, attempt } = command;
-    for (const kind of slot.durableKinds) {
-      tools
-        .get(kind)
-        ?.settled?.({ executionId, commandId, attempt })
-        .catch((error: unknown) => {
-          log.warn("Cannot remove what a task has left", {
-            command_id: commandId,
-            error: errorMessage(error),
-          });
-          this.#adoption?.look(command.gpus);
-        });
-    }
-  }
-
   async #execute(
     command: ClaimedCommand,
     slot: CommandSlot,
     adopted: AdoptedCommand | undefined,
   ): Promise<CommandOutcome | undefined> {
     if (this.#state !== "working") {
-      return { status: "released", reason: "the worker was stopped" };
+      return STOPPED;
     }
     try {
       const outcome = await runCommand(this.#runOptions, command, slot, adopted);
@@ -348,13 +297,8 @@ class PoolWorker implements Worker {
     }
   }
 
-  /** What has no container yet has nothing that the next worker could find. */
   async #leave(command: ClaimedCommand): Promise<CommandOutcome | undefined> {
-    if ((await this.#adoption?.hasContainer(command)) === false) {
-      return { status: "released", reason: "the worker was stopped" };
-    }
-    this.#hasLeft = true;
-    return undefined;
+    return (await this.#leftovers.leave(command)) ? undefined : STOPPED;
   }
 
   /** What is lost in the meantime is not reported. */
@@ -381,7 +325,7 @@ class PoolWorker implements Worker {
     metrics.ready.set(0);
     log.info("Worker draining", { running: this.#held.countRunning(), grace_ms: graceMs, mode });
     this.#heartbeats?.send();
-    const looked = this.#adoption?.stop() ?? Promise.resolve();
+    const looked = this.#leftovers.stop();
     await this.#claims.stop();
     const onLeave = (): void => this.#heartbeats?.send();
     if (!(await drain({ held: this.#held, mode, graceMs, onLeave }))) {
@@ -390,7 +334,7 @@ class PoolWorker implements Worker {
     await within(GOODBYE_WAIT_MS, looked);
     await within(GOODBYE_WAIT_MS, this.#shipper.close());
     this.#heartbeats?.close();
-    if (this.#hasLeft) {
+    if (this.#leftovers.hasLeft) {
       log.info("Containers run on; the next worker on this machine takes them over");
     } else {
       await within(GOODBYE_WAIT_MS, this.#deregister());

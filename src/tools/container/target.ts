@@ -21,8 +21,6 @@ import { resolveVariables } from "./variables.ts";
 /** Of tasks with GPUs: what loaders of data and NCCL need, and docker's 64 MiB do not give. */
 const GPU_SHM_BYTES = 1024 ** 3;
 const GPU_ULIMITS = ["memlock=-1:-1", "stack=67108864:67108864"] as const;
-/** An ended Job that nobody has removed. */
-const CLUSTER_TTL_SECONDS = 3600;
 const STEP_CHARS_MAX = 20;
 const PLATFORM_CHARS = 8;
 
@@ -168,7 +166,6 @@ function clusterOf(
     ...(limits === undefined ? {} : { limits }),
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(login === undefined ? {} : { login }),
-    ttlSeconds: CLUSTER_TTL_SECONDS,
     pullPolicy: plan.pullPolicy,
     pullTimeoutMs: pullMs,
     secretEnv,

@@ -175,6 +175,12 @@ export class BoxTool implements Tool {
 export class HeldBack {
   readonly held: (readonly string[] | "all")[] = [];
   leases: readonly GpuLease[] = [];
+  /** What was held back when the last lease ended. */
+  heldAtRelease: readonly (readonly string[] | "all")[] = [];
+
+  get isFree(): boolean {
+    return this.held.length === 0;
+  }
 
   current(): [] {
     return [];
@@ -182,6 +188,7 @@ export class HeldBack {
 
   setLeases(leases: readonly GpuLease[]): void {
     this.leases = leases;
+    this.heldAtRelease = leases.length === 0 ? [...this.held] : this.heldAtRelease;
   }
 
   holdBack(ids: readonly string[] | "all"): () => void {

@@ -17,6 +17,8 @@ const nats = await startNats();
 let count = 0;
 let current: TestPlatform | undefined;
 
+const GPU_1 = { id: "GPU-1", name: "L4", memoryMib: 1, isShared: false };
+
 interface Place {
   readonly platform: TestPlatform;
   readonly boxes: Boxes;
@@ -277,6 +279,55 @@ describe("a durable task", () => {
     expect(await platform.outcome(one)).toMatchObject({ status: "yielded", delayMs: 0 });
     const two = await platform.queue([give("a", { gpu: 1 }), give("b", { gpu: 1 }), give("c")]);
     expect(await platform.outcome(two)).toMatchObject({ pipeline: { position: 2 } });
+  });
+
+  test("with GPUs begins when what others have left on them is gone", async () => {
+    const { platform, boxes, tool, run } = await start();
+    const inventory = new HeldBack();
+    run({ gpus: inventory });
+    await waitFor("the first look", () => platform.heartbeats.length > 0 && inventory.isFree);
+    boxes.leave({ commandId: "77" }, ["GPU-1"]);
+    const id = await platform.queue([box()], {}, [GPU_1]);
+    await waitFor("the box", () => tool.isRunning(id));
+    expect(boxes.history).toEqual(["stop 77-1", "remove 77-1"]);
+    expect(inventory.held).toEqual([]);
+  });
+
+  test("ends one that a server has ended meanwhile, and whose GPUs it is given", async () => {
+    const { platform, boxes, tool, run } = await start();
+    run({ gpus: new HeldBack() });
+    const first = await platform.queue([box()], {}, [GPU_1]);
+    await waitFor("the first box", () => tool.isRunning(first));
+    // Nobody has told its worker yet.
+    platform.commands.delete(first);
+    const second = await platform.queue([box()], {}, [GPU_1]);
+    await waitFor("the second box", () => tool.isRunning(second));
+    expect(boxes.history).toEqual([`leave ${first}-1`, `stop ${first}-1`, `remove ${first}-1`]);
+  });
+
+  test("whose lease is lost keeps its GPUs from others until its container is gone", async () => {
+    const { platform, tool, run } = await start();
+    const inventory = new HeldBack();
+    platform.adoptionOf = () => ({ status: "later" });
+    run({ gpus: inventory });
+    const id = await platform.queue([box()], {}, [GPU_1]);
+    await waitFor("the box", () => tool.isRunning(id));
+    platform.direct({ kind: "lost", commandId: id as CommandId, attempt: 1 });
+    await waitFor("no lease", () => inventory.leases.length === 0);
+    expect(inventory.heldAtRelease).toEqual([["GPU-1"]]);
+  });
+
+  test("is not shown with free GPUs before its machine was looked at", async () => {
+    const { platform, run } = await start();
+    const inventory = new HeldBack();
+    const seen: unknown[] = [];
+    inventory.current = () => {
+      seen.push([...inventory.held]);
+      return [];
+    };
+    run({ gpus: inventory });
+    await waitFor("a registration", () => platform.registrations.length > 0);
+    expect(seen[0]).toEqual(["all"]);
   });
 
   test("holds its GPUs in the inventory until its report is accepted", async () => {

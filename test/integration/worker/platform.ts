@@ -26,6 +26,7 @@ import type {
   WorkerRegistration,
 } from "../../../src/engine/command.ts";
 import { PIPELINE_START } from "../../../src/engine/command.ts";
+import type { GpuGrant } from "../../../src/engine/gpu.ts";
 import { createLogger } from "../../../src/observability/log.ts";
 import { createWorkerMetrics } from "../../../src/observability/metrics.ts";
 import { createRegistry } from "../../../src/observability/registry.ts";
@@ -118,6 +119,8 @@ export class TestPlatform implements AsyncDisposable {
   readonly shelf = new ResultShelf();
   readonly deregistered: WorkerId[] = [];
   readonly commands = new Map<string, StoredCommand>();
+  /** GPUs that commands are given with, by command. */
+  readonly grants = new Map<string, readonly GpuGrant[]>();
   /** Answers questions about containers that were found; default: they are nobody's. */
   adoptionOf: (workerId: WorkerId, question: AdoptionQuestion) => AdoptionAnswer<GrantedCommand> =
     () => ({ status: "disowned" });
@@ -197,8 +200,15 @@ export class TestPlatform implements AsyncDisposable {
   }
 
   /** Queues a command and rings; returns its id. */
-  async queue(tasks: readonly Task[], more: Partial<CommandPayload> = {}): Promise<string> {
+  async queue(
+    tasks: readonly Task[],
+    more: Partial<CommandPayload> = {},
+    gpus?: readonly GpuGrant[],
+  ): Promise<string> {
     const commandId = String(this.#nextId++);
+    if (gpus !== undefined) {
+      this.grants.set(commandId, gpus);
+    }
     const payload: CommandPayload = {
       step: {
         name: "step",
@@ -343,6 +353,7 @@ export class TestPlatform implements AsyncDisposable {
     command.status = "running";
     command.claimCount++;
     const { payload } = command;
+    const gpus = this.grants.get(commandId);
     return {
       commandId: asked,
       status: "claimed",
@@ -352,6 +363,7 @@ export class TestPlatform implements AsyncDisposable {
         attempt,
         payload: JSON.stringify(payload),
         claimedAtMs: 0,
+        ...(gpus === undefined ? {} : { gpus }),
       },
     };
   }
