@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { withReference } from "../src/config/reference.ts";
 import { ROLES } from "../src/config/tables.ts";
+import { withLogFields } from "../src/observability/log-fields.ts";
 import { withMetrics } from "../src/observability/metrics-table.ts";
 import { withLanguage } from "../test/unit/dsl/language/table.ts";
 import { withMatrix } from "../test/unit/tools/matrix-table.ts";
@@ -24,4 +25,5 @@ const tests = join(import.meta.dir, "../test/README.md");
 await Bun.write(tests, withMatrix(await Bun.file(tests).text()));
 
 const observability = join(import.meta.dir, "../src/observability/README.md");
-await Bun.write(observability, withMetrics(await Bun.file(observability).text()));
+const described = withMetrics(withLogFields(await Bun.file(observability).text()));
+await Bun.write(observability, described);

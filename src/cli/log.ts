@@ -11,7 +11,7 @@ export function openLogger(
   write?: (line: string) => void,
 ): Logger {
   const isTerminal = write === undefined && process.stdout.isTTY === true;
-  const automatic = isTerminal ? "pretty" : "json";
+  const automatic = isTerminal ? "text" : "json";
   return createLogger({
     level: logLevel,
     format: logFormat === "auto" ? automatic : logFormat,

@@ -27,9 +27,9 @@ export const logOptions = {
     description: "Lowest level of log lines that are written",
   }),
   logFormat: choice({
-    of: ["auto", "json", "pretty"],
+    of: ["auto", "json", "text"],
     default: "auto",
-    description: "Form of log lines; auto: pretty on a terminal, otherwise json",
+    description: "Form of log lines; auto: text on a terminal, otherwise json",
   }),
 };
 
@@ -643,10 +643,86 @@ export const toolsOptions = {
   ...clusterOptions,
 };
 
+/** A component that `noetl health` looks at when it is named. */
+function componentUrl(description: string) {
+  const open = url({
+    schemes: ["http", "https"],
+    description: `${description}; may hold user:password@`,
+  });
+  return { ...secret(open), placeholder: "url" };
+}
+
+/** Of `noetl health`. PostgreSQL and NATS are asked themselves when they are named, else by way of a server. */
+export const healthOptions = {
+  ...clientOptions,
+  ...databaseOptions,
+  ...natsOptions,
+  ...logOptions,
+  pool: list({
+    env: "NOETL_POOLS",
+    default: "",
+    placeholder: "name",
+    each: POOL_NAME,
+    description: "Pool that must have a live worker even when nothing waits; may be repeated",
+  }),
+  grpcAddress: list({
+    default: "",
+    placeholder: "host:port,…",
+    each: {
+      pattern: /^(tls:\/\/)?[^\s:/]+:\d+$/,
+      mustBe: "host:port or tls://host:port, or several with commas",
+    },
+    description: "gRPC addresses of servers",
+  }),
+  grpcCaFile: optionalText({
+    placeholder: "file",
+    hasFlag: false,
+    description: "PEM file of the authority that signed the certificates of tls:// addresses",
+  }),
+  victoriametricsUrl: componentUrl("VictoriaMetrics, such as http://victoriametrics:8428"),
+  victorialogsUrl: componentUrl("VictoriaLogs, such as http://victorialogs:9428"),
+  victorialogsQuery: text({
+    default: 'app:in("noetl-server","noetl-worker")',
+    hasFlag: false,
+    description: "LogsQL filter that finds the platform's own lines in VictoriaLogs",
+  }),
+  vmalertUrl: componentUrl("vmalert, such as http://vmalert:8880"),
+  vectorUrl: componentUrl("Vector's API, such as http://vector:8686"),
+  vectorMetricsUrl: componentUrl("Vector's metrics, such as http://vector:9598"),
+  grafanaUrl: componentUrl("Grafana, such as http://grafana:3000"),
+  grafanaToken: secret(
+    optionalText({
+      hasFlag: false,
+      description: "Token of a Grafana service account (Viewer, with datasources:read)",
+    }),
+  ),
+  grafanaUser: optionalText({ hasFlag: false, description: "User for Grafana, without a token" }),
+  grafanaPassword: secret(
+    optionalText({ hasFlag: false, description: "Password for Grafana, without a token" }),
+  ),
+  timeout: duration({
+    env: "NOETL_HEALTH_TIMEOUT",
+    default: "4s",
+    description: "How long each check may take",
+  }),
+  interval: duration({
+    env: "NOETL_HEALTH_INTERVAL",
+    default: "10s",
+    description: "Time between two rounds of checks, for --watch and --listen",
+  }),
+  listen: optionalText({
+    env: "NOETL_HEALTH_LISTEN",
+    placeholder: "host:port",
+    description:
+      "Go on checking and serve /livez, /readyz, /health and /metrics there; :PORT means all addresses",
+  }),
+};
+
 /** Roles as README.md shows them. */
 export const ROLES = {
   server: serverOptions,
   worker: workerOptions,
   up: upOptions,
   "client commands, run": clientOptions,
+  health: healthOptions,
 };

@@ -7,7 +7,10 @@
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** JSON-safe values, Errors and bigints by name. The reserved names are the logger's own. */
+/**
+ * JSON-safe values, Errors and bigints by name, which is written in snake case whatever its case here. The reserved
+ * names are the logger's own.
+ */
 export interface LogFields {
   readonly time?: never;
   readonly level?: never;
@@ -31,13 +34,13 @@ export interface Logger {
 export interface LoggerOptions {
   /** Lowest level that is written. */
   readonly level: LogLevel;
-  /** `json` for machines, `pretty` for terminals. */
-  readonly format: "json" | "pretty";
+  /** `json` for machines, `text` for people at a terminal. */
+  readonly format: "json" | "text";
   /** What writes: `server`, `worker`, `relay`, … */
   readonly component: string;
   /** Takes one line with its newline; default: standard output. */
   readonly write?: (line: string) => void;
-  /** Colours in `pretty`; default false. */
+  /** Colours in `text`; default false. */
   readonly hasColor?: boolean;
   /** Milliseconds since 1970; default: the clock. */
   readonly now?: () => number;
@@ -51,7 +54,7 @@ const noop = (): void => undefined;
 export function createLogger(options: LoggerOptions): Logger {
   const write = options.write ?? ((line: string) => void process.stdout.write(line));
   const now = options.now ?? Date.now;
-  const format = options.format === "json" ? jsonLine : prettyLine(options.hasColor ?? false);
+  const format = options.format === "json" ? jsonLine : textLine(options.hasColor ?? false);
   const written = { debug: 0, info: 0, warn: 0, error: 0 };
   const root = { ...options, written };
   return build(root, { component: options.component }, (level, message, fields) => {
@@ -84,24 +87,54 @@ const jsonLine: Format = (timeMs, level, message, fields) => {
   const { component, ...rest } = fields;
   const head = { time: new Date(timeMs).toISOString(), level, msg: message, component };
   try {
-    return JSON.stringify({ ...head, ...rest }, plain);
+    return JSON.stringify({ ...head, ...flat(rest) }, plain);
   } catch (error) {
     return JSON.stringify({ ...head, log_error: String(error) });
   }
 };
 
+/** Errors become texts under names of their own, so that each field has one type. */
+function flat(fields: LogFields): Record<string, unknown> {
+  const line: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(fields)) {
+    const name = snakeCase(key);
+    if (value instanceof Error) {
+      Object.assign(line, describe(name, value));
+    } else {
+      line[name] = value;
+    }
+  }
+  return line;
+}
+
+const SNAKE = new Map<string, string>();
+
+function snakeCase(name: string): string {
+  let found = SNAKE.get(name);
+  if (found === undefined) {
+    found = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    SNAKE.set(name, found);
+  }
+  return found;
+}
+
+function describe(name: string, error: Error): Readonly<Record<string, unknown>> {
+  const { cause } = error;
+  return {
+    [name]: error.message,
+    [`${name}_name`]: error.name,
+    ...("code" in error ? { [`${name}_code`]: error.code } : {}),
+    [`${name}_stack`]: error.stack,
+    ...(cause === undefined ? {} : { [`${name}_cause`]: String(cause) }),
+  };
+}
+
 /** What JSON has no form for. */
 function plain(_key: string, value: unknown): unknown {
   if (value instanceof Error) {
-    return describeError(value);
+    return `${value.name}: ${value.message}`;
   }
   return typeof value === "bigint" ? value.toString() : value;
-}
-
-function describeError(error: Error): Readonly<Record<string, unknown>> {
-  const code = "code" in error ? { code: error.code } : {};
-  const cause = error.cause instanceof Error ? { cause: error.cause } : {};
-  return { name: error.name, ...code, message: error.message, stack: error.stack, ...cause };
 }
 
 const COLORS: Readonly<Record<LogLevel, string>> = {
@@ -111,13 +144,15 @@ const COLORS: Readonly<Record<LogLevel, string>> = {
   error: "\x1b[31m",
 };
 
-function prettyLine(hasColor: boolean): Format {
+function textLine(hasColor: boolean): Format {
   const paint = (color: string, text: string): string =>
     hasColor ? `${color}${text}\x1b[0m` : text;
   return (timeMs, level, message, { component, ...fields }) => {
     const time = new Date(timeMs).toISOString().slice(11, 23);
     const head = `${time} ${paint(COLORS[level], level.toUpperCase().padEnd(5))} ${component}`;
-    const tail = Object.entries(fields).map(([name, value]) => ` ${name}=${inline(value)}`);
+    const tail = Object.entries(fields).flatMap(([name, value]) =>
+      value === undefined ? [] : [` ${snakeCase(name)}=${inline(value)}`],
+    );
     return `${head}  ${message}${paint("\x1b[90m", tail.join(""))}`;
   };
 }

@@ -100,7 +100,7 @@ export function startServer(url: string, options: Partial<OrchestratorOptions> =
     bus,
     secrets: createSealer(new Uint8Array(32)),
     metrics: createServerMetrics(createRegistry({ hasProcessMetrics: false }), "test"),
-    log: createLogger({ level: "error", format: "pretty", component: "test" }),
+    log: createLogger({ level: "error", format: "text", component: "test" }),
     knownTools: toolsNamed("noop", "python", "javascript"),
     serverVersion: "test",
     serverId: `test-${process.pid}-${++count}`,

@@ -28,7 +28,7 @@ function readAnswer(text: string) {
 
 const log = createLogger({
   level: "error",
-  format: "pretty",
+  format: "text",
   component: "test",
   write: () => undefined,
 });

@@ -32,7 +32,7 @@ export async function createWorld() {
 
 const log = createLogger({
   level: "error",
-  format: "pretty",
+  format: "text",
   component: "test",
   write: () => undefined,
 });

@@ -58,7 +58,7 @@ test("what is secret does not show when the options are printed, in whatever way
   const values = readOptions(serverOptions, { flags: {}, env });
   const lines: string[] = [];
   const write = (line: string) => void lines.push(line);
-  for (const format of ["json", "pretty"] as const) {
+  for (const format of ["json", "text"] as const) {
     createLogger({ level: "info", format, component: "x", write }).info("options", { ...values });
   }
   const printed = [...lines, Bun.inspect(values), String(values.token), `${values.databaseUrl}`];

@@ -50,14 +50,36 @@ test("createLogger() writes errors with their code and cause, and survives cycli
   cyclic["self"] = cyclic;
   log.error("odd", { cyclic });
   const [first, second] = lines.map((line) => JSON.parse(line));
-  expect(first.error).toMatchObject({ name: "AppError", code: "BUS_DOWN", message: "no bus" });
-  expect(first.error.cause.message).toBe("refused");
+  expect(first).toMatchObject({
+    error: "no bus",
+    error_name: "AppError",
+    error_code: "BUS_DOWN",
+    error_cause: "Error: refused",
+  });
+  expect(first.error_stack).toContain("log.test.ts");
   expect(second).toMatchObject({ msg: "odd", level: "error" });
   expect(second.log_error).toContain("cyclic");
 });
 
-test("the pretty form is one readable line", () => {
-  const { log, lines } = capture({ format: "pretty" });
+test("names of fields are written in snake case", () => {
+  const { log, lines } = capture();
+  log.info("claimed", { executionId: "12", delay_ms: 3 });
+  expect(JSON.parse(lines[0] ?? "")).toMatchObject({ execution_id: "12", delay_ms: 3 });
+  const text = capture({ format: "text" });
+  text.log.info("claimed", { executionId: "12", index: undefined });
+  expect(text.lines).toEqual(["03:04:05.678 INFO  server  claimed execution_id=12\n"]);
+});
+
+test("lines are counted by level, children included", () => {
+  const { log } = capture();
+  log.child({ component: "relay" }).warn("slow");
+  log.debug("not written");
+  log.info("a");
+  expect(log.written).toEqual({ debug: 0, info: 1, warn: 1, error: 0 });
+});
+
+test("the text form is one readable line", () => {
+  const { log, lines } = capture({ format: "text" });
   log.info("listening", { url: "http://127.0.0.1:8082", note: "two words" });
   expect(lines).toEqual([
     `03:04:05.678 INFO  server  listening url=http://127.0.0.1:8082 note="two words"\n`,

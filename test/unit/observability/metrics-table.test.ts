@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { withLogFields } from "../../../src/observability/log-fields.ts";
 import { METRICS_BY_ROLE, withMetrics } from "../../../src/observability/metrics-table.ts";
 
 const ALL = Object.entries(METRICS_BY_ROLE).flatMap(([role, table]) =>
@@ -7,6 +8,11 @@ const ALL = Object.entries(METRICS_BY_ROLE).flatMap(([role, table]) =>
 
 /** What a series is about must be one of few values. */
 const IDS = /(^|_)(id|execution|command|worker|trace|span|host|instance|pod)($|_)/;
+
+test("the table of log fields in README.md is current: else run `bun run docs`", async () => {
+  const readme = await Bun.file("src/observability/README.md").text();
+  expect(withLogFields(readme)).toBe(readme);
+});
 
 describe("metrics", () => {
   test("the table in README.md is current", async () => {
