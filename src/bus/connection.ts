@@ -53,7 +53,9 @@ export async function connectNats(options: BusConnectionOptions): Promise<NatsCo
   }
 }
 
-function connectionOptions(options: BusConnectionOptions): ConnectionOptions {
+export function connectionOptions(
+  options: Omit<BusConnectionOptions, "log" | "signal">,
+): ConnectionOptions {
   const urls = options.url.split(",").map((text) => text.trim());
   const first = parseUrl(urls[0] ?? "");
   const user = options.user ?? first?.username;

@@ -16,6 +16,7 @@ import { UsageError } from "./context.ts";
 import { addDevelopCommands } from "./develop-program.ts";
 import { addFlags, example } from "./flags.ts";
 import { addGpuCommands } from "./gpu-program.ts";
+import { addHealthCommand } from "./health-program.ts";
 import type { Finish } from "./program-parts.ts";
 import { apiOf, oneOf } from "./program-parts.ts";
 import { addResultCommands } from "./result-program.ts";
@@ -392,18 +393,7 @@ function readRegistered(
 }
 
 function addOtherCommands(program: Command, context: CliContext, finish: Finish): void {
-  const health = program
-    .command("health")
-    .description(
-      "Check a server, its database and its bus: exit code 1 if one is not well. Shows container runtimes and " +
-        "GPUs of workers, with what is wrong with them.",
-    )
-    .option("-j, --json", "print JSON")
-    .action(async (flags) => {
-      const { health: check } = await import("./health-command.ts");
-      finish(await check(context, apiOf(context, flags), flags));
-    });
-  addFlags(health, clientOptions);
+  addHealthCommand(program, context, finish);
 
   const migrate = program
     .command("db")

@@ -3,7 +3,9 @@ import type { Instruments } from "./definition.ts";
 import { createInstruments, gauge } from "./definition.ts";
 import type { MetricsRegistry } from "./registry.ts";
 
-const COMPONENT = { component: "postgresql, nats, pool/cpu-01 and so on: those that are configured" };
+const COMPONENT = {
+  component: "postgresql, nats, pool/cpu-01 and so on: those that are configured",
+};
 
 export const HEALTH_METRICS = {
   componentStatus: gauge(

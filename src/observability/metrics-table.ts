@@ -1,6 +1,7 @@
 /** The table of all metrics for README.md, made from their definitions. */
 import type { LabelValues, MetricDefinition, MetricTable } from "./definition.ts";
 import { GPU_METRICS } from "./gpu-metrics.ts";
+import { HEALTH_METRICS } from "./health-metrics.ts";
 import { PROCESS_METRICS } from "./process-metrics.ts";
 import { SERVER_METRICS } from "./server-metrics.ts";
 import { TRACE_METRICS } from "./tracer.ts";
@@ -11,6 +12,7 @@ export const METRICS_BY_ROLE: Readonly<Record<string, MetricTable>> = {
   server: SERVER_METRICS,
   worker: WORKER_METRICS,
   "worker with GPUs": GPU_METRICS,
+  "health --listen": HEALTH_METRICS,
   "server, worker": { ...PROCESS_METRICS, ...TRACE_METRICS },
 };
 
