@@ -29,7 +29,7 @@ import { failure, templateFailure } from "./failure.ts";
 import { advanceLoop } from "./loop.ts";
 import { StoreNeededError } from "./offload.ts";
 import type { OpenTimer, Visit } from "./record.ts";
-import { placeKey, runKey, visitKey } from "./record.ts";
+import { placeIn, placeKey, runKey, visitKey } from "./record.ts";
 import { onAdopt, onLeaseExpired, onReport, onUnclaimed } from "./report.ts";
 import { resume } from "./resume.ts";
 import { continueRun } from "./run.ts";
@@ -233,6 +233,7 @@ function acceptFinalize(
   { status, reason }: Extract<EngineInput, { kind: "finalize" }>,
 ): boolean {
   abandon(draft);
+  freeGpus(draft);
   if (status === "completed") {
     draft.emit({ type: "playbook.completed", result: resultOf(draft.state) });
   } else {
@@ -247,6 +248,18 @@ function abandon(draft: Draft): void {
   draft.remove.push(...commands.keys());
   draft.cancel.push(...commands.keys());
   draft.cancelChildren.push(...children.keys());
+}
+
+/** From here on others may get them; their workers see to it that nothing of these commands is left first. */
+function freeGpus(draft: Draft): void {
+  for (const command of [...draft.state.commands.values()]) {
+    const { commandId } = command;
+    const end = draft.leaseOf(commandId);
+    if (end.lease !== undefined) {
+      const place = placeIn(command);
+      draft.emit({ type: "command.cancelled", commandId, isLost: true, ...place, ...end });
+    }
+  }
 }
 
 /** Lets everything happen that can happen now. */

@@ -328,14 +328,18 @@ function endingGpus(
     case "unclaimed":
       return commands.get(input.commandId)?.wantsGpus === true ? [input.commandId] : [];
     case "timer":
-      return input.purpose.kind === "cancel_deadline"
-        ? [...commands.values()].flatMap(({ commandId, wantsGpus }) =>
-            wantsGpus ? [commandId] : [],
-          )
-        : [];
+      return input.purpose.kind === "cancel_deadline" ? wantingGpus(commands) : [];
+    case "finalize":
+      return wantingGpus(commands);
     default:
       return [];
   }
+}
+
+function wantingGpus(commands: ExecutionState["commands"]): readonly CommandId[] {
+  return [...commands.values()].flatMap(({ commandId, wantsGpus }) =>
+    wantsGpus ? [commandId] : [],
+  );
 }
 
 /** An input whose event is too large to be stored. */

@@ -322,6 +322,10 @@ describe("the log says what a command held", () => {
         return run.report("start", { status: "cancelled" });
       },
     ],
+    [
+      "command.cancelled",
+      (run) => run.give({ kind: "finalize", status: "failed", reason: "enough" }),
+    ],
   ])("%s", (type, end) => {
     const { run, commandId } = started();
     end(run, commandId);
