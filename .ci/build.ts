@@ -151,8 +151,12 @@ function hash(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex").slice(0, 12);
 }
 
-/** `unknown` outside a git checkout, and where there is no git. */
+/** An image is built from a copy without git and is told; `unknown` where nobody says it. */
 function commit(): string {
+  const told = process.env["NOETL_COMMIT"];
+  if (told !== undefined && told !== "") {
+    return told;
+  }
   if (Bun.which("git") === null) {
     return "unknown";
   }
