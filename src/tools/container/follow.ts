@@ -31,25 +31,26 @@ export interface FollowOptions {
   readonly say: (text: string) => void;
   /** Each line, also those that are in the log already. */
   readonly onLine: (stream: "stdout" | "stderr", line: string) => void;
+  /** After the end, for what a runtime has not handed over yet: since the last line. Default 10 s. */
+  readonly drainMs?: number;
 }
 
-/** After the end, for what a runtime has not handed over yet. */
 const DRAIN_MS = 10_000;
 
 /** Until it has ended, by itself or because it was stopped. */
 export async function followContainer(options: FollowOptions): Promise<Followed> {
-  const { runtime, handle, timeouts, say } = options;
+  const { runtime, handle, timeouts, say, drainMs = DRAIN_MS } = options;
   const { signal } = options.context;
   const limit = runLimit(handle, timeouts);
   const logStop = new AbortController();
-  const logging = followLogs(options, logStop.signal);
+  const output = followLogs(options, logStop.signal);
   try {
     const end = await runtime.wait(handle, {
       signal: AbortSignal.any([signal, limit.signal]),
       onPhase: say,
     });
-    await drain(logging, say);
-    return { end, stopped: undefined };
+    const isRead = await drain(output, say, (enough) => silence(output, drainMs, [signal, enough]));
+    return { end, stopped: isRead || !signal.aborted ? undefined : stoppedFailure(signal) };
   } catch (error) {
     if (!signal.aborted && !limit.signal.aborted) {
       // Nobody can follow it any more: what is reported as failed must not run on.
@@ -63,12 +64,12 @@ export async function followContainer(options: FollowOptions): Promise<Followed>
     const why = stopped.kind === "timeout" ? "out of time" : "told to stop";
     const { stopGraceMs } = timeouts;
     const end = await stopContainer(runtime, handle, { stopGraceMs, why, say });
-    await drain(logging, say);
+    await drain(output, say, (enough) => sleep(drainMs, enough));
     return { end, stopped };
   } finally {
     limit.end();
     logStop.abort();
-    await logging;
+    await output.done;
   }
 }
 
@@ -86,33 +87,61 @@ function overdue({ runMs = 0 }: TaskTimeouts): Failure {
   return failure("timeout", message, { code: "RUN_TIMEOUT" });
 }
 
-async function followLogs(
-  { runtime, handle, context, say, onLine }: FollowOptions,
-  signal: AbortSignal,
-): Promise<void> {
-  const { loggedUntilMs = 0 } = context.command.adopted ?? {};
-  try {
-    // All of it also when it was adopted: what was written before may explain the end, or be the result.
-    await runtime.logs(handle, { signal }, (stream, line, timeMs) => {
-      onLine(stream, line);
-      if (timeMs >= loggedUntilMs) {
-        context.log(stream, line, timeMs);
-      }
-    });
-  } catch (error) {
-    say(`its output cannot be followed any more: ${errorMessage(error)}`);
-  }
+/** The output on its way into the log. */
+interface Output {
+  /** Never rejects. */
+  readonly done: Promise<void>;
+  /** When the last line came, or the beginning; as `performance` has it. */
+  heardAtMs(): number;
 }
 
-async function drain(logging: Promise<void>, say: FollowOptions["say"]): Promise<void> {
+function followLogs(options: FollowOptions, signal: AbortSignal): Output {
+  const { runtime, handle, context, say, onLine } = options;
+  const { loggedUntilMs = 0 } = context.command.adopted ?? {};
+  let heardAtMs = performance.now();
+  // All of it also when it was adopted: what was written before may explain the end, or be the result.
+  const reading = runtime.logs(handle, { signal }, (stream, line, timeMs) => {
+    heardAtMs = performance.now();
+    onLine(stream, line);
+    if (timeMs >= loggedUntilMs) {
+      context.log(stream, line, timeMs);
+    }
+  });
+  const done = reading.catch((error: unknown) =>
+    say(`its output cannot be followed any more: ${errorMessage(error)}`),
+  );
+  return { done, heardAtMs: () => heardAtMs };
+}
+
+/** True: all of it was read, before `patience` was over. */
+async function drain(
+  output: Output,
+  say: FollowOptions["say"],
+  patience: (enough: AbortSignal) => Promise<void>,
+): Promise<boolean> {
   const enough = new AbortController();
   const isDone = await Promise.race([
-    logging.then(() => true),
-    sleep(DRAIN_MS, enough.signal).then(() => false),
+    output.done.then(() => true),
+    patience(enough.signal).then(() => false),
   ]);
   enough.abort();
   if (!isDone) {
     say("the end of its output did not come in time and is left out");
+  }
+  return isDone;
+}
+
+/** Resolves when no line has come for a while: the last one may be the result. Or upon one of the signals. */
+async function silence(
+  output: Output,
+  drainMs: number,
+  signals: readonly AbortSignal[],
+): Promise<void> {
+  const signal = AbortSignal.any([...signals]);
+  let untilMs = performance.now() + drainMs;
+  while (!signal.aborted && performance.now() < untilMs) {
+    await sleep(untilMs - performance.now(), signal);
+    untilMs = Math.max(untilMs, output.heardAtMs() + drainMs);
   }
 }
 
