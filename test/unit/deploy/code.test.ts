@@ -9,6 +9,7 @@ import type { OptionTable } from "../../../src/config/option.ts";
 import { envName, readOptions } from "../../../src/config/read.ts";
 import {
   databaseOptions,
+  healthOptions,
   migrateOptions,
   serverOptions,
   workerOptions,
@@ -98,6 +99,22 @@ describe.skipIf(noKustomize !== undefined)("the manifests", () => {
     expect(grace * 1000).toBeGreaterThanOrEqual(values.graceTime + 10_000);
   });
 
+  test("let the health check look at every component, with settings that it knows", () => {
+    const health = find(local, "Deployment", "noetl-health");
+    const main = container(health, "health");
+    const env = environmentOf(local, health, main);
+    expect(unknownNames(env, healthOptions)).toEqual([]);
+    const [command, flag, listen] = main["args"];
+    const values = readOptions(healthOptions, { flags: { listen }, env });
+    expect([command, flag]).toEqual(["health", "--listen"]);
+    expect(values.listen).toBe(`:${portsOf(main)["metrics"]}`);
+    // A health check in the same pod, by hand, must not listen too.
+    expect(env["NOETL_HEALTH_LISTEN"]).toBeUndefined();
+    const optional = ["context", "operatorToken", "configDir", "databaseUrl", "grpcCaFile"];
+    const left = Object.entries(values).filter(([, value]) => value === undefined);
+    expect(left.map(([name]) => name).toSorted()).toEqual([...optional, "grafanaToken"].toSorted());
+  });
+
   test("give servers and workers the same NATS, tokens and limits", () => {
     for (const overlay of ["local"]) {
       const manifests = buildManifests(`overlays/${overlay}`);
@@ -124,6 +141,7 @@ describe.skipIf(noKustomize !== undefined)("the manifests", () => {
       ({ kind, data }) => kind === "ConfigMap" && data?.NATS_REPLICAS,
     );
     expect(configs.map(({ metadata }) => metadata.name.split("-")[1]).toSorted()).toEqual([
+      "health",
       "server",
       "worker",
     ]);
