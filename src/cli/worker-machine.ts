@@ -49,6 +49,7 @@ export function openMachine(options: MachineOptions): Machine {
     gpus,
     gpuWatch: {
       current: () => inventory?.current() ?? [],
+      xidsSince: (ids, sinceMs) => inventory?.xidsSince(ids, sinceMs) ?? [],
       awaitFree: async (ids, how) => await (await gpus).awaitFree(ids, how),
     },
   };

@@ -26,8 +26,6 @@ export interface Faults {
   take(line: string): XidSeen | undefined;
   /** Why the GPU must not be used, a sentence. */
   of(pciAddress: string): string | undefined;
-  /** @param name address or UUID of a GPU, or `all`. */
-  clear(name: string): void;
 }
 
 interface Fault {
@@ -47,6 +45,7 @@ const DETAIL_CHARS = 160;
 export function createFaults(addressOf: (id: string) => string | undefined): Faults {
   const faults = new Map<string, Fault>();
 
+  /** @param name address or UUID of a GPU, or `all`. */
   const clear = (name: string): void => {
     if (name.toLowerCase() === "all") {
       faults.clear();
@@ -90,7 +89,6 @@ export function createFaults(addressOf: (id: string) => string | undefined): Fau
         ? fault?.text
         : `${fault.text} ${fault.count - 1} more followed.`;
     },
-    clear,
   };
 }
 

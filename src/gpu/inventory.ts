@@ -85,8 +85,6 @@ export interface GpuInventory extends AsyncDisposable {
   holdBack(ids: readonly string[] | "all", reason: string): () => void;
   /** Errors of these GPUs in the kernel's log, also such as tasks cause, as half sentences; of the latest hundred. */
   xidsSince(ids: readonly string[], sinceMs: number): readonly string[];
-  /** An operator says that the faults of the past are mended; until this worker ends, see faults.ts. */
-  clearFaults(id: string): void;
   close(): Promise<void>;
 }
 
@@ -129,7 +127,6 @@ const NO_GPUS: GpuInventory = {
   awaitFree: () => Promise.resolve({ isFree: true }),
   holdBack: () => noop,
   xidsSince: () => [],
-  clearFaults: noop,
   close: () => Promise.resolve(),
   [Symbol.asyncDispose]: () => Promise.resolve(),
 };

@@ -139,11 +139,6 @@ export class LiveInventory implements GpuInventory {
     return this.#xids.since(new Set(own.map((gpu) => gpu.pciAddress)), sinceMs);
   }
 
-  clearFaults(id: string): void {
-    this.#xids.clear(id);
-    this.#publish();
-  }
-
   async close(): Promise<void> {
     this.#stop.abort();
     this.#smi.close();

@@ -6,7 +6,6 @@ import { createFaults } from "./faults.ts";
 import type { KernelLine } from "./kernel-log.ts";
 import { openKernelLog } from "./kernel-log.ts";
 import type { SeenGpu } from "./reading.ts";
-import { pciAddress } from "./reading.ts";
 import { describeXid } from "./xid.ts";
 
 export interface XidWatchOptions {
@@ -24,7 +23,6 @@ export interface XidWatch {
   faultOf(pciAddress: string): string | undefined;
   /** Half sentences: `XID 31: a kernel accessed …`. */
   since(addresses: ReadonlySet<string>, sinceMs: number): readonly string[];
-  clear(id: string): void;
   close(): void;
 }
 
@@ -88,7 +86,6 @@ export function createXidWatch({ path, gpus, metrics, log }: XidWatchOptions): X
       recent
         .filter(({ address, atMs }) => addresses.has(address) && atMs >= sinceMs)
         .map(({ text }) => text),
-    clear: (id) => faults.clear(addressOf(id) ?? pciAddress(id)),
     close: () => kernelLog.close(),
   };
 }

@@ -91,6 +91,8 @@ export interface ToolParts {
 export interface GpuWatch {
   /** As of the last reading. */
   current(): readonly Gpu[];
+  /** Errors of these GPUs in the kernel's log, as half sentences; reads what is new. */
+  xidsSince(ids: readonly string[], sinceMs: number): readonly string[];
   /** Waits until nobody computes on them, whose container has ended; never rejects. */
   awaitFree(
     ids: readonly string[],

@@ -135,6 +135,8 @@ export interface EndContext {
   readonly memoryLimit?: string;
   /** What is wrong with one of its GPUs, if something is. */
   readonly gpuReason?: string;
+  /** What the kernel's log says of its GPUs since it began, half sentences. */
+  readonly xids?: readonly string[];
   readonly isRootWritable: boolean;
 }
 
@@ -208,7 +210,7 @@ const HINTS: Readonly<Record<number, string>> = {
   137: "killed from outside, and nothing shows that memory was the reason",
 };
 
-function exitText(exitCode: number, { watch, isRootWritable }: EndContext): string {
+function exitText(exitCode: number, { watch, isRootWritable, xids = [] }: EndContext): string {
   const last = watch.tail.trimEnd().split("\n").at(-1)?.trim() ?? "";
   const signal = SIGNALS[exitCode];
   const hint = HINTS[exitCode];
@@ -217,6 +219,7 @@ function exitText(exitCode: number, { watch, isRootWritable }: EndContext): stri
     signal === undefined ? "" : ` (${signal})`,
     hint === undefined ? "" : `, ${hint}`,
     last === "" ? "" : `: ${last}`,
+    xids.length === 0 ? "" : `; the kernel's log: ${xids.join("; ")}`,
     !isRootWritable && /read-only file system/i.test(watch.tail) ? `; ${READ_ONLY_HINT}` : "",
   ].join("");
 }

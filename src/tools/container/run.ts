@@ -21,14 +21,14 @@ import type { ToolCall, ToolContext, ToolOutcome, ToolParts } from "../tool.ts";
 import { storeArtifacts } from "./artifacts.ts";
 import { endFailure, OutputWatch } from "./failure.ts";
 import type { Followed } from "./follow.ts";
-import { followContainer, isLeft, stopContainer } from "./follow.ts";
+import { followContainer, isLeft, stopContainer, unlessLeft } from "./follow.ts";
 import type { ContainerPlan } from "./plan.ts";
 import { readPlan } from "./plan.ts";
 import { failureOf } from "./problem.ts";
 import { pullImage, seconds } from "./pull.ts";
 import { readGpus } from "./resources.ts";
 import { LastJsonLine, readResult, withFacts } from "./result.ts";
-import { buildSpec, checkMounts, chooseRuntime, loginOf } from "./target.ts";
+import { buildSpec, checkLease, checkMounts, chooseRuntime, loginOf } from "./target.ts";
 
 export type ContainerRunParts = Pick<
   ToolParts,
@@ -53,6 +53,8 @@ export interface ContainerRunOptions {
 
 /** For processes to leave the GPUs of a container that has ended. */
 const GPU_FREE_MS = 30_000;
+/** A fault that repeats says nothing new. */
+const XIDS_MAX = 3;
 
 /** Rejects only on a bug. */
 export async function runContainer(options: ContainerRunOptions): Promise<ToolOutcome> {
@@ -114,9 +116,10 @@ class ContainerRun {
     await checkMounts(plan, parts.mountDirs);
     const login = await loginOf(plan, context);
     const gpu = readGpus(call.config, gpuDefault);
+    checkLease(runtime, gpu, context);
     const spec = await buildSpec({ plan, runtime, runtimes, gpu, bytesMax, login }, call, context);
     await this.#pull(runtime, login);
-    return { runtime, handle: await runtime.start(spec, context.signal) };
+    return { runtime, handle: await runtime.start(spec, unlessLeft(context.signal)) };
   }
 
   /** What was adopted runs already: it must end before anything is said of it. */
@@ -220,13 +223,23 @@ class ContainerRun {
       return failure("internal", "nobody knows how the container ended", { code: "END_UNKNOWN" });
     }
     const { memoryText } = this.#plan.resources;
+    // First, because it reads what is new, which may be why a GPU is broken.
+    const xids = end.exitCode === 0 ? [] : this.#xidsSince(end.startedAtMs);
     const gpuReason = this.#gpuReason();
     return endFailure(end, {
+      xids,
       watch: this.#watch,
       isRootWritable: this.#plan.isRootWritable,
       ...(memoryText === undefined ? {} : { memoryLimit: memoryText }),
       ...(gpuReason === undefined ? {} : { gpuReason }),
     });
+  }
+
+  #xidsSince(startedAtMs: number): readonly string[] {
+    const { parts, context } = this.#options;
+    const ids = context.gpus.map(({ id }) => id);
+    const found = ids.length === 0 ? [] : (parts.gpus?.xidsSince(ids, startedAtMs) ?? []);
+    return [...new Set(found)].slice(0, XIDS_MAX);
   }
 
   /** Why one of its GPUs has been taken out of service. */

@@ -47,6 +47,25 @@ export async function chooseRuntime(
 }
 
 /**
+ * A task runs here with no other GPUs than those that its command holds.
+ *
+ * @throws TaskError where the server could not see what the task wants.
+ */
+export function checkLease(
+  { name, isCluster }: ContainerRuntime,
+  demand: GpuDemand | undefined,
+  { gpus }: Pick<ToolContext, "gpus">,
+): void {
+  if (demand !== undefined && !isCluster && gpus.length < demand.count) {
+    const message =
+      `The task wants GPUs (${demand.count}) on ${name}, and its command holds ${gpus.length}: ` +
+      "write `gpu` as a field of the task, not inside a template that gives all of `resources`; " +
+      "a worker whose first runtime is Kubernetes leases none";
+    throw taskError("schema", "GPU_NOT_LEASED", message);
+  }
+}
+
+/**
  * Folders of the machine are its operator's to give. Links are followed first, so none leads out of them.
  *
  * @throws TaskError that names the setting.

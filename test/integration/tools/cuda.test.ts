@@ -31,12 +31,13 @@ const GRANT: GpuGrant = {
 const SHARED: GpuGrant = { ...GRANT, memoryMib: 4096, isShared: true };
 
 /** Stands in for the inventory of the machine's GPUs. */
-function watchOf(reason?: string, state: Gpu["state"] = "ready") {
+function watchOf(reason?: string, state: Gpu["state"] = "ready", xids: readonly string[] = []) {
   const asked: string[][] = [];
   const watch: GpuWatch = {
     current: () => [
       { id: GPU_ID, index: "0", name: GRANT.name, memoryMib: 81_559, state, reason: "XID 79" },
     ],
+    xidsSince: (ids) => (ids.includes(GPU_ID) ? xids : []),
     awaitFree: (ids) => {
       asked.push([...ids]);
       return Promise.resolve(reason === undefined ? { isFree: true } : { isFree: false, reason });
@@ -94,6 +95,30 @@ END`;
     expect(asked).toEqual([[GPU_ID]]);
   });
 
+  test("what the kernel's log says of its GPU is part of the failure", async () => {
+    using _spec = writeCdiSpec([GPU_ID]);
+    const { watch } = watchOf(undefined, "ready", ["XID 31: a bad access", "XID 31: a bad access"]);
+    const { outcome } = await runCuda(await toolsWith(watch), { script: "exit 3" });
+    expect(outcome).toMatchObject({
+      ok: false,
+      failure: {
+        kind: "exit_code",
+        message: "the container exited with code 3; the kernel's log: XID 31: a bad access",
+      },
+    });
+  });
+
+  test("a task whose GPUs were not leased does not run", async () => {
+    const { watch } = watchOf();
+    const config = { script: "true", resources: { gpu: 2 } };
+    const { outcome, logs } = await runCuda(await toolsWith(watch), config);
+    expect(outcome).toMatchObject({
+      ok: false,
+      failure: { kind: "schema", code: "GPU_NOT_LEASED", retryable: false },
+    });
+    expect(logs).toEqual([]);
+  });
+
   test("a task on a shared GPU is told its share, and others may stay on it", async () => {
     using _spec = writeCdiSpec([GPU_ID]);
     const { watch, asked } = watchOf("process 7 (python) is on it");
@@ -127,7 +152,7 @@ END`;
     // Stands in for the compiler: the program is the source.
     writeFileSync(nvcc, '#!/bin/sh\ncp "$5" "$4" && chmod 755 "$4"\n', { mode: 0o755 });
     const source = '#!/bin/sh\necho "{\\"args\\": \\"$*\\"}"\n';
-    const config = { source, args: ["1", "a b"], mounts: [`${nvcc}:/bin/nvcc:ro`] };
+    const config = { source, gpu: 0, args: ["1", "a b"], mounts: [`${nvcc}:/bin/nvcc:ro`] };
     const { outcome } = await runCuda(await toolsWith(), config, { gpus: [] });
     expect(outcome).toMatchObject({ ok: true, value: { args: "1 a b" } });
   });
