@@ -507,7 +507,7 @@ const workerTuning = {
     default: "wait",
     hasFlag: false,
     description:
-      "What a worker that is told to stop does with what it runs; wait: lets it end within the grace time; stop: stops it at once; leave: lets containers run on for the next worker on the machine, which must come within 10 s",
+      "What a worker that is told to stop does with what it runs; wait: lets it end within the grace time; stop: stops it at once; leave: lets containers run on for the next worker on the machine, which must come within 2 minutes",
   }),
   workerParked: integer({
     default: 1000,
@@ -656,7 +656,15 @@ function componentUrl(description: string) {
 export const healthOptions = {
   ...clientOptions,
   ...databaseOptions,
+  databaseUrl: {
+    ...databaseOptions.databaseUrl,
+    description: "PostgreSQL of the platform; default: a server is asked about it",
+  },
   ...natsOptions,
+  natsUrl: {
+    ...natsOptions.natsUrl,
+    description: "NATS server or comma-separated servers; default: a server is asked about it",
+  },
   ...logOptions,
   pool: list({
     env: "NOETL_POOLS",

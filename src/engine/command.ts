@@ -290,6 +290,8 @@ export interface Heartbeat {
   readonly isDraining: boolean;
   /** All that it has, as they are now; absent: it has none. */
   readonly gpus?: readonly Gpu[];
+  /** How long its leases shall hold without it: it leaves its containers to the next worker. */
+  readonly leaveMs?: number;
 }
 
 export interface LogLine {

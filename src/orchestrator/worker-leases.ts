@@ -9,6 +9,9 @@ import type { Feed } from "./feed.ts";
 import type { GpuBell } from "./gpu-bell.ts";
 import type { OrchestratorOptions } from "./options.ts";
 
+/** No worker may keep others from its commands for longer. */
+const LEAVE_MS_MAX = 600_000;
+
 export type DirectiveListener = (directives: readonly Directive[]) => void;
 
 export interface RegistrationAnswer {
@@ -48,7 +51,8 @@ export class WorkerLeases {
   /** Renews what the worker holds; gives what it must stop, and whether it must register again. */
   async heartbeat(heartbeat: Heartbeat): Promise<readonly Directive[]> {
     const { store, bell, leaseMs, metrics } = this.#options;
-    const renewal = await translated(() => renewLeases(store.quick, heartbeat, leaseMs));
+    const holdMs = Math.max(leaseMs, Math.min(heartbeat.leaveMs ?? 0, LEAVE_MS_MAX));
+    const renewal = await translated(() => renewLeases(store.quick, heartbeat, holdMs));
     bell.note(heartbeat.workerId, heartbeat.gpus);
     metrics.leasesRenewed.add(heartbeat.held.length - renewal.lost.size);
     const directives: Directive[] = renewal.isKnown ? [] : [{ kind: "register" }];

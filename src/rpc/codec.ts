@@ -76,16 +76,18 @@ export function encodeHeartbeat(heartbeat: Heartbeat): wire.Heartbeat {
     cpuPercent: heartbeat.cpuPercent,
     isDraining: heartbeat.isDraining,
     gpus: (heartbeat.gpus ?? []).map(encodeGpu),
+    leaveMs: heartbeat.leaveMs ?? 0,
   };
 }
 
-export function decodeHeartbeat({ gpus, ...heartbeat }: wire.Heartbeat): Heartbeat {
+export function decodeHeartbeat({ gpus, leaveMs, ...heartbeat }: wire.Heartbeat): Heartbeat {
   return {
     ...heartbeat,
     workerId: toWorkerId(heartbeat.workerId),
     held: heartbeat.held.map(decodeHeld),
     rssBytes: Number(heartbeat.rssBytes),
     ...decodeGpus(gpus),
+    ...(leaveMs === 0 ? {} : { leaveMs }),
   };
 }
 

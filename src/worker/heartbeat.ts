@@ -44,6 +44,7 @@ export class HeartbeatKeeper {
   #isRegistering = false;
   /** Some server must be told of this worker again. */
   #mustRegister = false;
+  #leaveMs = 0;
 
   constructor(options: HeartbeatOptions, registration: RegistrationAnswer) {
     this.#options = options;
@@ -66,6 +67,12 @@ export class HeartbeatKeeper {
   /** Sends one at once, when something changed that the server should know. */
   send(): void {
     this.#stream?.send(this.#heartbeat(0));
+  }
+
+  /** Asks, from now on, that the leases hold for so long without this worker. */
+  leave(ms: number): void {
+    this.#leaveMs = ms;
+    this.send();
   }
 
   /** Registers again, because the worker can say more of itself. */
@@ -103,6 +110,7 @@ export class HeartbeatKeeper {
       ...this.#meter(),
       isDraining: isDraining(),
       ...(gpus.length === 0 ? {} : { gpus }),
+      ...(this.#leaveMs === 0 ? {} : { leaveMs: this.#leaveMs }),
     };
   }
 

@@ -46,6 +46,8 @@ import type { ReportEnd } from "./reporter.ts";
 import { Reporter } from "./reporter.ts";
 
 const GRACE_MS = 30_000;
+/** What the next worker on this machine has to take over what this one leaves: an upgrade, not a repair. */
+const LEAVE_MS = 120_000;
 const REGISTER_BACKOFF = { minMs: 200, maxMs: 1000 };
 const GOODBYE_WAIT_MS = 2000;
 const STOPPED: CommandOutcome = { status: "released", reason: "the worker was stopped" };
@@ -327,7 +329,7 @@ class PoolWorker implements Worker {
     this.#heartbeats?.send();
     const looked = this.#leftovers.stop();
     await this.#claims.stop();
-    const onLeave = (): void => this.#heartbeats?.send();
+    const onLeave = (): void => this.#heartbeats?.leave(LEAVE_MS);
     if (!(await drain({ held: this.#held, mode, graceMs, onLeave }))) {
       this.#reporter.giveUp();
     }

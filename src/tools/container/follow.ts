@@ -175,3 +175,18 @@ export async function stopContainer(
 export function isLeft({ reason }: AbortSignal): boolean {
   return reason === LEAVE || reason === "lost";
 }
+
+/** Aborted with `signal`, but not when what runs is to be left: what has begun to start goes on to do so. */
+export function unlessLeft(signal: AbortSignal): AbortSignal {
+  const start = new AbortController();
+  const pass = (): void => {
+    if (!isLeft(signal)) {
+      start.abort(signal.reason);
+    }
+  };
+  signal.addEventListener("abort", pass, { once: true });
+  if (signal.aborted) {
+    start.abort(signal.reason);
+  }
+  return start.signal;
+}

@@ -95,6 +95,22 @@ test("a frozen worker that wakes up has lost what another has taken over: lease,
   expect(await report(server, command, ok("good"), NEXT)).toBe("accepted");
 });
 
+test("what a worker leaves to the next one keeps its lease for as long as it asks, but no day", async () => {
+  await using db = await createTestDatabase();
+  await using server = startServer(db.url);
+  const command = await startClaimed(server);
+  for (const [leaveMs, minutes] of [
+    [120_000, 2],
+    [86_400_000, 10],
+  ] as const) {
+    await server.orchestrator.heartbeat({ ...heartbeat([command]), leaveMs });
+    const [row] = await db.sql<{ left: number }[]>`
+      SELECT round(extract(epoch FROM lease_until - now()) / 60)::integer AS left
+      FROM noetl.command WHERE command_id = ${command.commandId}`;
+    expect(row?.left).toBe(minutes);
+  }
+});
+
 test("a command of another pool, or of a living worker, is not taken over", async () => {
   await using db = await createTestDatabase();
   await using server = startServer(db.url);

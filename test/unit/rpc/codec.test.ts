@@ -71,6 +71,8 @@ describe("codec", () => {
       isDraining: true,
     };
     expect(decodeHeartbeat(encodeHeartbeat(heartbeat))).toEqual(heartbeat);
+    const leaving: Heartbeat = { ...heartbeat, leaveMs: 120_000 };
+    expect(decodeHeartbeat(encodeHeartbeat(leaving))).toEqual(leaving);
   });
 
   test("directives come back", () => {

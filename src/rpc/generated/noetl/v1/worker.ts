@@ -110,6 +110,8 @@ export interface Heartbeat {
   isDraining: boolean;
   /** All that it has, as they are now. */
   gpus: Gpu[];
+  /** How long its leases shall hold without it, because it leaves its containers to the next worker. 0: as always. */
+  leaveMs: number;
 }
 
 export interface Directives {
@@ -1059,6 +1061,7 @@ function createBaseHeartbeat(): Heartbeat {
     cpuPercent: 0,
     isDraining: false,
     gpus: [],
+    leaveMs: 0,
   };
 }
 
@@ -1090,6 +1093,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     }
     for (const v of message.gpus) {
       Gpu.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.leaveMs !== 0) {
+      writer.uint32(80).int32(message.leaveMs);
     }
     return writer;
   },
@@ -1177,6 +1183,14 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             }
 
             message.gpus.push(Gpu.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.leaveMs = reader.int32();
             continue;
           }
         }
