@@ -179,7 +179,10 @@ async function walk(dir: string, state: Walk): Promise<void> {
   const entries = await readdir(dir, { withFileTypes: true });
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = join(dir, entry.name);
-    if (entry.isDirectory()) {
+    if ((await lstat(path).catch(missing)) === undefined) {
+      // Nothing runs here any more, so it is there, and this is not its name.
+      state.skipped.push(`artifacts/${relative(state.root, path)} has a name that is no UTF-8`);
+    } else if (entry.isDirectory()) {
       await walk(path, state);
     } else {
       await collect(path, state);

@@ -192,6 +192,21 @@ describeRuntimes("the life of a container", (world) => {
     ]);
   });
 
+  test("leaves out what nobody could name, and says so", async () => {
+    const { runtime, start } = world();
+    const spec = shellSpec(
+      "cd /noetl/artifacts; echo 1 >'a b'; echo 2 >ü; echo 3 >$(printf 'bad\\377'); mkdir $(printf 'dir\\376')",
+    );
+    const handle = await start(spec);
+    await runtime.wait(handle, { signal: NEVER });
+    expect(await artifactsOf(runtime, spec.name)).toEqual({ "a b": "1\n", ü: "2\n" });
+    const { skipped } = await runtime.collect(handle);
+    expect(skipped).toEqual([
+      "artifacts/bad\ufffd has a name that is no UTF-8",
+      "artifacts/dir\ufffd has a name that is no UTF-8",
+    ]);
+  });
+
   test("refuses a result that is no file", async () => {
     const { runtime, start } = world();
     const handle = await start(shellSpec("ln -s /etc/passwd /noetl/result.json"));
