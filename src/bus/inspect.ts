@@ -26,6 +26,7 @@ export interface InspectOptions extends Omit<BusConnectionOptions, "log" | "sign
   readonly consumerPrefix: string;
   readonly maxAckPending: number;
   readonly replicas: number;
+  /** Of connecting, and of each question. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }

@@ -11,6 +11,8 @@ import { clipped } from "./words.ts";
 export interface Service {
   /** For messages: `VictoriaMetrics`. */
   readonly name: string;
+  /** What to do when there is none; default: start it, or correct the setting. */
+  readonly start?: string | undefined;
   /** May hold `user:password@`; neither is shown. */
   readonly url: string;
   /** The setting that names it. */
@@ -114,7 +116,7 @@ export function readJson(text: string): Json | undefined {
 /** Something answers that is not the component. */
 export function notIt(service: Service, what: string): CheckFailure {
   return new CheckFailure(
-    `What answers at ${shownUrl(service)} is not ${service.name} (${what})`,
+    `What answers at ${shownUrl(service)} is no ${service.name} (${what})`,
     `Correct ${service.setting}: it names another program or a wrong path.`,
   );
 }
@@ -127,7 +129,7 @@ export function shownUrl({ url }: Pick<Service, "url">): string {
 
 function tooSlow({ name }: Service, url: URL): CheckFailure {
   return new CheckFailure(
-    `${name} at ${url.host} does not answer ${url.pathname} in time`,
+    `The ${name} at ${url.host} does not answer ${url.pathname} in time`,
     "It hangs, is overloaded, or something on the way drops packets. --timeout waits longer.",
   );
 }
@@ -143,7 +145,7 @@ async function unreachable(service: Service, url: URL, error: unknown): Promise<
   const isTls = url.protocol === "https:";
   const port = Number(url.port) || (isTls ? 443 : 80);
   const peer = await describePeer({ host: url.hostname.replace(/^\[|\]$/g, ""), port });
-  const who = `${service.name} does not answer at ${url.host}`;
+  const who = `No ${service.name} at ${url.host}`;
   if (isTls && peer.includes("HTTP server")) {
     return new CheckFailure(
       `${who}: it speaks plain HTTP, not HTTPS`,
@@ -161,7 +163,7 @@ async function unreachable(service: Service, url: URL, error: unknown): Promise<
     `${who}: ${isThere && peer.includes("HTTP server") ? errorMessage(error) : peer}`,
     isThere
       ? `Correct ${service.setting}: that is another program's port.`
-      : `Start it, or correct ${service.setting}.`,
+      : (service.start ?? `Start it, or correct ${service.setting}.`),
   );
 }
 
@@ -169,7 +171,7 @@ function refused(service: Service, url: URL, { status, text, headers }: Answer):
   const said = clipped(messageOf(text), 120);
   if (status === 401 || status === 403) {
     return new CheckFailure(
-      `${service.name} at ${url.host} refuses the credentials (HTTP ${status}${said === "" ? "" : `: ${said}`})`,
+      `The ${service.name} at ${url.host} refuses the credentials (HTTP ${status}${said === "" ? "" : `: ${said}`})`,
       `Correct ${service.credentials ?? `user:password@ in ${service.setting}`}.`,
     );
   }
@@ -181,8 +183,8 @@ function refused(service: Service, url: URL, { status, text, headers }: Answer):
     return notIt(service, `HTTP ${status} for ${url.pathname}`);
   }
   return new CheckFailure(
-    `${service.name} at ${url.host} answers HTTP ${status}: ${said || "without a reason"}`,
-    `Read the logs of ${service.name}.`,
+    `The ${service.name} at ${url.host} answers HTTP ${status}: ${said || "without a reason"}`,
+    `Read the log of ${service.name}.`,
   );
 }
 

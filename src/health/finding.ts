@@ -76,3 +76,9 @@ export function worst(statuses: readonly HealthStatus[]): HealthStatus {
   const rank = (status: HealthStatus): number => HEALTH_STATUSES.indexOf(status);
   return statuses.reduce((a, b) => (rank(b) > rank(a) ? b : a), "ok" as HealthStatus);
 }
+
+/**
+ * Of a check's time, what the first connection may take: the rest is for finding out who it is that does
+ * not answer.
+ */
+export const CONNECT_SHARE = 0.5;

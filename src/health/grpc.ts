@@ -1,7 +1,8 @@
 /** Servers as workers and gRPC clients reach them. */
+import { isIP } from "node:net";
 import { probeServer } from "../rpc/probe.ts";
 import type { Check, Finding } from "./finding.ts";
-import { CheckFailure, degraded } from "./finding.ts";
+import { CheckFailure, CONNECT_SHARE, degraded } from "./finding.ts";
 import { describePeer } from "./peer.ts";
 import { clipped } from "./words.ts";
 
@@ -30,7 +31,12 @@ export function grpcChecks({ addresses, authority, timeoutMs }: GrpcOptions): re
       run: async ({ signal, doing }) => {
         doing(`gRPC health of ${address}`);
         const tls = isTls ? { authority } : undefined;
-        const answer = await probeServer({ address, tls, timeoutMs, signal });
+        const answer = await probeServer({
+          address,
+          tls,
+          timeoutMs: timeoutMs * CONNECT_SHARE,
+          signal,
+        });
         switch (answer.status) {
           case "serving":
             return [serving(component, { address, isTls })];
@@ -89,6 +95,12 @@ async function unreachable({ address, isTls }: Target, reason: string): Promise<
     return new CheckFailure(
       `${who}: it speaks plain gRPC, and was called with TLS`,
       `Write ${address} without tls:// in ${SETTING}.`,
+    );
+  }
+  if (isTls && isIP(hostname.replace(/^\[|\]$/g, "")) !== 0) {
+    return new CheckFailure(
+      `${who}: with TLS it must be called by a name, not by an address`,
+      `Write the name that its certificate is for in ${SETTING}.`,
     );
   }
   if (isTls && peer.includes("TLS")) {

@@ -3,7 +3,7 @@ import type { BusFacts, ConsumerFacts, InspectOptions, StreamFacts } from "../bu
 import { inspectBus } from "../bus/inspect.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Check, Finding, Problem } from "./finding.ts";
-import { CheckFailure, degraded, down } from "./finding.ts";
+import { CheckFailure, CONNECT_SHARE, degraded, down } from "./finding.ts";
 import { describePeer } from "./peer.ts";
 import type { PlatformView } from "./platform-view.ts";
 import { bytesText, count, listText } from "./words.ts";
@@ -25,7 +25,11 @@ export function natsCheck(options: NatsOptions, view: PlatformView): Check {
       doing(`NATS at ${hosts(options.url).join(", ")}`);
       let facts: BusFacts;
       try {
-        facts = await inspectBus({ ...options, signal });
+        facts = await inspectBus({
+          ...options,
+          timeoutMs: options.timeoutMs * CONNECT_SHARE,
+          signal,
+        });
       } catch (error) {
         throw await connectFailure(options, error);
       }

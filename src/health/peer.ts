@@ -10,7 +10,7 @@ export interface Address {
 }
 
 /** Of each try to make it say something. */
-const TRY_MS = 600;
+const TRY_MS = 500;
 const SSL_REQUEST = Uint8Array.of(0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f);
 
 /**

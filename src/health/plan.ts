@@ -91,7 +91,8 @@ export function planChecks(settings: HealthSettings): CheckPlan {
 
 function serversOf({ serverUrls, token }: HealthSettings): readonly Service[] {
   return serverUrls.map((url) => ({
-    name: "the noetl server",
+    name: "noetl server",
+    start: "Start one with `noetl up`, or name another with --server-url or NOETL_SERVER_URL.",
     url,
     setting: "NOETL_SERVER_URL",
     credentials: "NOETL_TOKEN",

@@ -4,6 +4,7 @@ import { isJsonObject } from "../core/json.ts";
 import type { Check, Finding, Problem } from "./finding.ts";
 import { CheckFailure, degraded, down } from "./finding.ts";
 import type { PlatformLoad, PlatformView } from "./platform-view.ts";
+import { firstReport } from "./server.ts";
 import { ageText, count, listText } from "./words.ts";
 
 /** Heartbeats come every 2.5 s; after 10 s of silence leases end. */
@@ -16,13 +17,14 @@ export function poolsCheck(view: PlatformView, expected: readonly string[]): Che
     component: "pool",
     run: async ({ doing }) => {
       doing("the server's pools and workers");
-      return poolFindings(await view.load().catch(notKnown), expected);
+      return poolFindings(await view.load().catch((error) => notKnown(view, error)), expected);
     },
   };
 }
 
 /** Pools may be well though nobody can be asked. */
-function notKnown(error: unknown): never {
+async function notKnown(view: PlatformView, error: unknown): Promise<never> {
+  await firstReport(view);
   if (error instanceof CheckFailure) {
     const { message, nextStep } = error.problem;
     throw new CheckFailure(`Not known: ${message}`, nextStep, { status: "unknown", cause: error });

@@ -3,7 +3,7 @@ import type { Secret } from "../core/secret.ts";
 import type { DatabaseFacts, ReplicaFacts } from "../store/inspect.ts";
 import { inspectDatabase } from "../store/inspect.ts";
 import type { Check, Finding, Problem } from "./finding.ts";
-import { CheckFailure, degraded, down } from "./finding.ts";
+import { CheckFailure, CONNECT_SHARE, degraded, down } from "./finding.ts";
 import { describePeer } from "./peer.ts";
 import { ageText, bytesText, count, listText } from "./words.ts";
 
@@ -28,8 +28,10 @@ export function postgresqlCheck({ url, timeoutMs }: PostgresqlOptions): Check {
     run: async ({ signal, doing }) => {
       const { host } = new URL(url.reveal());
       doing(`PostgreSQL at ${host}`);
+      const connectMs = timeoutMs * CONNECT_SHARE;
       try {
-        return [postgresqlFinding(await inspectDatabase(url.reveal(), { timeoutMs, signal }))];
+        const facts = await inspectDatabase(url.reveal(), { connectMs, timeoutMs, signal });
+        return [postgresqlFinding(facts)];
       } catch (error) {
         throw await connectFailure(new URL(url.reveal()), error);
       }

@@ -78,8 +78,8 @@ export function secondHandCheck(
   };
 }
 
-/** Of the first server that answers. */
-async function firstReport(view: PlatformView): Promise<ServerReport> {
+/** Of the first server that answers. @throws CheckFailure `unknown` when none does. */
+export async function firstReport(view: PlatformView): Promise<ServerReport> {
   for (const server of view.servers) {
     try {
       return await view.report(server);

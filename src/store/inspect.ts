@@ -48,6 +48,14 @@ export interface TableFacts {
   readonly bytes: number;
 }
 
+export interface InspectDatabaseOptions {
+  /** Until the server has let us in. */
+  readonly connectMs: number;
+  /** Of one statement. */
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
 const TABLES_MAX = 20;
 
 /**
@@ -57,22 +65,39 @@ const TABLES_MAX = 20;
  */
 export async function inspectDatabase(
   url: string,
-  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  { connectMs, timeoutMs, signal }: InspectDatabaseOptions,
 ): Promise<DatabaseFacts> {
   const sql = postgres(url, {
     max: 1,
-    connect_timeout: Math.max(1, timeoutMs / 1000),
+    connect_timeout: connectMs / 1000,
     onnotice: () => undefined,
     fetch_types: false,
     connection: { application_name: "noetl health", statement_timeout: timeoutMs },
   });
-  const cut = (): void => void sql.end({ timeout: 0 });
+  const cut = (): void => void sql.end({ timeout: 0 }).catch(() => undefined);
   signal.addEventListener("abort", cut, { once: true });
   try {
+    await greet(sql, connectMs);
     return await read(sql);
   } finally {
     signal.removeEventListener("abort", cut);
-    await sql.end({ timeout: 0 });
+    cut();
+  }
+}
+
+/** The client's own limit ends when a connection is there, whoever accepted it. @throws AppError timeout. */
+async function greet(sql: Sql, limitMs: number): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const silent = new AppError(
+    "timeout",
+    "DATABASE_SILENT",
+    "It accepts connections and says nothing",
+  );
+  const timer = setTimeout(() => reject(silent), limitMs);
+  try {
+    await Promise.race([sql`SELECT 1`, promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
