@@ -43,6 +43,7 @@ interface OpenStray {
   readonly release: () => void;
   /** Of the worker that has it. */
   readonly process: string;
+  readonly gpuIds: readonly string[];
 }
 
 type Verdict = AdoptionAnswer["status"] | "unanswered";
@@ -84,12 +85,30 @@ export class Adoption {
     this.#wake?.();
   }
 
-  /** Resolves when all that is here now has been looked at: what was disowned is gone. */
-  async looked(): Promise<void> {
+  /**
+   * Resolves when all that is here now has been looked at: what was disowned is gone; and when no container that
+   * was found is on these GPUs. Or when the worker stops.
+   */
+  async looked(gpuIds: readonly string[] = []): Promise<void> {
+    const { signal } = this.#stopped;
+    await this.#nextPass();
+    while (!signal.aborted && this.#isOn(gpuIds)) {
+      await sleep(AGAIN_MS, signal);
+      await this.#nextPass();
+    }
+  }
+
+  async #nextPass(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#suspects.push(resolve);
-    this.look();
-    await promise;
+    if (!this.#stopped.signal.aborted) {
+      this.#suspects.push(resolve);
+      this.look();
+      await promise;
+    }
+  }
+
+  #isOn(gpuIds: readonly string[]): boolean {
+    return [...this.#open.values()].some((stray) => stray.gpuIds.some((id) => gpuIds.includes(id)));
   }
 
   async stop(): Promise<void> {
@@ -116,14 +135,20 @@ export class Adoption {
       if (nextMs === undefined) {
         this.#suspects.push(...suspects);
       } else {
-        for (const release of suspects) {
-          release();
-        }
+        this.#end(suspects);
         this.#firstPass.resolve();
       }
       await this.#wait(nextMs ?? AGAIN_MS);
     }
+    // Nothing is given to a worker that stops.
+    this.#end(this.#suspects);
     this.#firstPass.resolve();
+  }
+
+  #end(suspects: readonly (() => void)[]): void {
+    for (const release of suspects) {
+      release();
+    }
   }
 
   #holdBack(ids: readonly string[] | "all", reason: string): () => void {
@@ -266,7 +291,7 @@ export class Adoption {
     }
     const reason = `container ${name} of worker ${owner.workerId} is on it`;
     const release = gpuIds.length === 0 ? () => undefined : this.#holdBack(gpuIds, reason);
-    this.#open.set(id, { count: 1, release, process: owner.process });
+    this.#open.set(id, { count: 1, release, process: owner.process, gpuIds });
   }
 
   #close(id: string): void {

@@ -107,7 +107,8 @@ export class Leftovers {
           entry.held.commandId === commandId && entry.held.attempt === attempt,
       ),
     );
-    await this.#adoption?.looked();
+    const own = (command.gpus ?? []).filter(({ isShared }) => !isShared);
+    await this.#adoption?.looked(own.map(({ id }) => id));
   }
 
   #mayHaveLeft({ attempt, payload }: ClaimedCommand): boolean {

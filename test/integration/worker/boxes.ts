@@ -28,6 +28,8 @@ export class Boxes implements ContainerRuntime {
   /** What became of boxes, in order: `stop 1001-1`. */
   readonly history: string[] = [];
   isDown = false;
+  /** None can be removed. */
+  isStuck = false;
   pull = absent;
   start = absent;
   logs = absent;
@@ -74,6 +76,10 @@ export class Boxes implements ContainerRuntime {
   }
 
   remove({ name }: ContainerHandle): Promise<void> {
+    if (this.isStuck) {
+      this.history.push(`stuck ${name}`);
+      return Promise.reject(new Error("it cannot be removed"));
+    }
     if (this.boxes.delete(name)) {
       this.history.push(`remove ${name}`);
     }

@@ -293,6 +293,21 @@ describe("a durable task", () => {
     expect(inventory.held).toEqual([]);
   });
 
+  test("with GPUs does not begin as long as a container on them cannot be removed", async () => {
+    const { platform, boxes, tool, run } = await start();
+    const inventory = new HeldBack();
+    run({ gpus: inventory });
+    await waitFor("the first look", () => platform.heartbeats.length > 0 && inventory.isFree);
+    boxes.leave({ commandId: "77" }, ["GPU-1"]);
+    boxes.isStuck = true;
+    const id = await platform.queue([box()], {}, [GPU_1]);
+    await waitFor("the second try to remove it", () => boxes.history.length >= 2);
+    expect(tool.contexts).toEqual([]);
+    boxes.isStuck = false;
+    await waitFor("the box", () => tool.isRunning(id));
+    expect([...boxes.boxes.keys()]).toEqual([`${id}-1`]);
+  });
+
   test("ends one that a server has ended meanwhile, and whose GPUs it is given", async () => {
     const { platform, boxes, tool, run } = await start();
     run({ gpus: new HeldBack() });
