@@ -31,7 +31,7 @@ export const PROCESS_METRICS = {
   lagMedian: gauge("nodejs_eventloop_lag_p50_seconds", "Median of the lag."),
   lagHigh: gauge("nodejs_eventloop_lag_p99_seconds", "99th percentile of the lag."),
   lagMax: gauge("nodejs_eventloop_lag_max_seconds", "Longest lag since the last scrape."),
-  logLines: counter("noetl_log_lines_total", "Lines that the process itself has logged.", {
+  linesLogged: counter("noetl_log_lines_total", "Lines that the process itself has logged.", {
     level: LOG_LEVELS,
   }),
 };
@@ -55,7 +55,7 @@ export function observeProcess(
     const { user, system } = process.cpuUsage();
     metrics.cpu.add(cpuGrowth((user + system) / 1e6));
     for (const { level, growth } of lines) {
-      metrics.logLines.add(growth(written[level]), level);
+      metrics.linesLogged.add(growth(written[level]), level);
     }
     const { rss, heapTotal, heapUsed, external } = process.memoryUsage();
     metrics.residentBytes.set(rss);
