@@ -26,6 +26,9 @@ function runAgain(): Bun.SyncSubprocess<"inherit", "inherit"> {
   });
 }
 
+/** Runtimes of containers take their time to end on a busy machine. */
+const CLEANUP_MS = 60_000;
+
 afterAll(async () => {
   await runCleanups();
-});
+}, CLEANUP_MS);
