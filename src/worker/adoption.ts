@@ -167,14 +167,14 @@ export class Adoption {
     this.#wake = undefined;
   }
 
-  /** What is left to a living worker is asked about as soon as that one dies. */
-  #watchOwners(onDead: () => void): Timer | undefined {
+  /** What is left to a living worker is asked about as soon as that one dies, or is frozen. */
+  #watchOwners(onChange: () => void): Timer | undefined {
     const alive = [...this.#open.values()]
       .map(({ process }) => process)
       .filter((process) => processState(process) === "alive");
     const check = (): void => {
-      if (alive.some((process) => processState(process) === "dead")) {
-        onDead();
+      if (alive.some((process) => processState(process) !== "alive")) {
+        onChange();
       }
     };
     return alive.length === 0 ? undefined : setInterval(check, WATCH_MS);

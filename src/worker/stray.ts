@@ -7,7 +7,7 @@ import type { AdoptionQuestion } from "../engine/command.ts";
 
 /** While nothing is open. */
 export const PASS_MS = 30_000;
-/** For those whose worker is dead, or may be: their leases last a few seconds more. */
+/** For those whose worker is dead or frozen, or may be: their leases last a few seconds more. */
 export const AGAIN_MS = 1000;
 /** As often after that, while another worker seems to have taken them over. */
 export const LONG_AGAIN_MS = 3000;
@@ -66,7 +66,7 @@ export function againMs(
   }
   const state = owner.workerId === workerId ? "unknown" : processState(owner.process);
   const isNew = count <= QUICK_COUNT;
-  if (state === "alive" || (state === "unknown" && !isNew)) {
+  if (state === "alive" || (state !== "dead" && !isNew)) {
     return PASS_MS;
   }
   return isNew ? AGAIN_MS : LONG_AGAIN_MS;

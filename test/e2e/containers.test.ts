@@ -42,3 +42,28 @@ test.skipIf(noPodman !== undefined)(
   },
   LIMIT_MS,
 );
+
+test.skipIf(noPodman !== undefined)(
+  "a task whose worker is frozen goes on under another one of the machine, and under that one alone",
+  async () => {
+    await using world = await startWorld("podman");
+    const { api, worker, other, sql } = world;
+    await other.start();
+    const executionId = await api.execute(PLAYBOOK, { payload: { id: "frozen", seconds: "20" } });
+    await waitFor("the task", () => world.runsOf("frozen") === 1);
+    const [holder] = await sql<{ name: string }[]>`
+      SELECT name FROM noetl.worker JOIN noetl.command USING (worker_id)`;
+    const frozen = holder?.name === "other" ? other : worker;
+    frozen.freeze();
+    await waitFor("its adoption", async () => {
+      const rows = await sql`
+        SELECT 1 FROM noetl.event WHERE execution_id = ${executionId} AND type = 'command.adopted'`;
+      return rows.length === 1;
+    });
+    frozen.thaw();
+    await api.completed(executionId, 50);
+    expect(world.runsOf("frozen")).toBe(1);
+    await waitFor("its removal", () => world.containers().length === 0);
+  },
+  LIMIT_MS,
+);

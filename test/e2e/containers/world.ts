@@ -34,6 +34,8 @@ export interface World extends AsyncDisposable {
   readonly api: Api;
   readonly sql: postgres.Sql;
   readonly worker: Component;
+  /** A second one, which is not started. */
+  readonly other: Component;
   /** Four GPUs, **recorded**: podman knows them by CDI as `/dev/null`, docker by a stand-in of NVIDIA's hook. */
   readonly smi: NvidiaSmiStandIn;
   /** Names of the platform's containers, ended ones included. */
@@ -58,9 +60,9 @@ export async function startWorld(
   chmodSync(marks, 0o777);
   const smi = makeNvidiaSmi(newH100s());
   stack.use(writeCdiSpec(smi.ids));
-  const worker = stack.use(
+  const [worker, other] = ["worker", "other"].map((workerName) =>
     workerComponent({
-      ...{ dir, name: "worker", sql, slots: 8, natsUrl: cluster.nats.url },
+      ...{ dir, name: workerName, sql, slots: 8, natsUrl: cluster.nats.url },
       filesDir: join(dir, "files"),
       grpcPorts: cluster.grpcAddresses.map((address) => Number(address.split(":")[1])),
       env: {
@@ -77,17 +79,18 @@ export async function startWorld(
     }),
   );
   const [api] = cluster.apis;
-  if (api === undefined) {
-    throw new Error("A cluster has a server");
+  if (api === undefined || worker === undefined || other === undefined) {
+    throw new Error("A cluster has a server, and there are two workers");
   }
-  await worker.start();
+  stack.use(other);
+  await stack.use(worker).start();
   await api.register(playbook(PLAYBOOK, marks));
   await api.register(playbook(GPU_PLAYBOOK, marks, 'gpu: "{{ workload.gpus }}"'));
   const [row] = await sql<{ id: string }[]>`SELECT platform_id AS id FROM noetl.platform`;
   const filter = `label=noetl.platform=${row?.id}`;
   const owned = stack.move();
   return {
-    ...{ dir, runtime, api, sql, worker, smi },
+    ...{ dir, runtime, api, sql, worker, other, smi },
     containers: () =>
       runtime
         .call("ps", "--all", "--filter", filter, "--format", "{{.Names}}")
