@@ -15,7 +15,8 @@ function httpErrors(window: string): string {
  * The pace at which 99.9 % of good answers over 30 days would be missed: 14.4 times it for an hour uses 2 % of the
  * month's errors, 6 times it for six hours 5 %.
  */
-const HTTP_BUDGET = 0.001;
+const FAST = 0.0144;
+const SLOW = 0.006;
 
 const requests = (code: string, step: number) => ({
   [`noetl_http_requests_total{route="/api/execute",method="POST",code="${code}"}`]: growing(step),
@@ -26,8 +27,8 @@ const httpAlerts: readonly Alert[] = [
     name: "HttpErrorsFast",
     component: "server",
     severity: "critical",
-    expr: `${httpErrors("5m")} and ${httpErrors("1h")} > ${14.4 * HTTP_BUDGET}`,
-    above: 14.4 * HTTP_BUDGET,
+    expr: `${httpErrors("5m")} and ${httpErrors("1h")} > ${FAST}`,
+    above: FAST,
     minutes: 2,
     summary: "{value:percent} of HTTP requests fail with 5xx",
     description:
@@ -42,8 +43,8 @@ const httpAlerts: readonly Alert[] = [
     name: "HttpErrorsSlow",
     component: "server",
     severity: "warning",
-    expr: `${httpErrors("30m")} and ${httpErrors("6h")} > ${6 * HTTP_BUDGET}`,
-    above: 6 * HTTP_BUDGET,
+    expr: `${httpErrors("30m")} and ${httpErrors("6h")} > ${SLOW}`,
+    above: SLOW,
     minutes: 15,
     summary: "{value:percent} of HTTP requests have failed with 5xx for half an hour",
     description:

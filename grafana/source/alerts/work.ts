@@ -9,7 +9,8 @@ function failures(window: string): string {
 }
 
 /** 99 % of executions are to end well; the paces are those of the HTTP requests. */
-const BUDGET = 0.01;
+const FAST = 0.144;
+const SLOW = 0.06;
 
 const finished = (status: string, step: number) => ({
   [`noetl_executions_finished_total{playbook="a",status="${status}"}`]: growing(step),
@@ -20,8 +21,8 @@ const executionAlerts: readonly Alert[] = [
     name: "ExecutionsFailingFast",
     component: "executions",
     severity: "critical",
-    expr: `${failures("5m")} and ${failures("1h")} > ${14.4 * BUDGET}`,
-    above: 14.4 * BUDGET,
+    expr: `${failures("5m")} and ${failures("1h")} > ${FAST}`,
+    above: FAST,
     minutes: 2,
     summary: "{value:percent} of executions fail",
     description: "See which playbooks fail, and with which errors.",
@@ -35,8 +36,8 @@ const executionAlerts: readonly Alert[] = [
     name: "ExecutionsFailingSlow",
     component: "executions",
     severity: "warning",
-    expr: `${failures("30m")} and ${failures("6h")} > ${6 * BUDGET}`,
-    above: 6 * BUDGET,
+    expr: `${failures("30m")} and ${failures("6h")} > ${SLOW}`,
+    above: SLOW,
     minutes: 15,
     summary: "{value:percent} of executions have failed for half an hour",
     description: "See which playbooks fail, and with which errors.",

@@ -36,7 +36,8 @@ export function alertsFiring(components: string, width = 3): Panel {
 /** A quantile of a histogram. */
 export function quantile(at: number, name: string, filter = "", by = ""): string {
   const labels = by === "" ? "le" : `le, ${by}`;
-  return `histogram_quantile(${at}, sum by (${labels}) (rate(${name}_bucket{${filter}}[$__rate_interval])))`;
+  const matchers = filter === "" ? "" : `{${filter}}`;
+  return `histogram_quantile(${at}, sum by (${labels}) (rate(${name}_bucket${matchers}[$__rate_interval])))`;
 }
 
 /** Median, 95th and 99th percentile over time. */
@@ -64,8 +65,9 @@ export function latency(
 
 /** A counter's increase a second, by labels. */
 export function rate(name: string, filter = "", by = ""): string {
-  const grouping = by === "" ? "" : ` by (${by})`;
-  return `sum${grouping} (rate(${name}{${filter}}[$__rate_interval]))`;
+  const grouping = by === "" ? "" : ` by (${by}) `;
+  const matchers = filter === "" ? "" : `{${filter}}`;
+  return `sum${grouping}(rate(${name}${matchers}[$__rate_interval]))`;
 }
 
 /** CPU, memory, event loop and open files of processes. */

@@ -30,52 +30,63 @@ test("addresses of the alerts' pages can be set", () => {
   expect(urls).toHaveLength(2 * ALERTS.length);
 });
 
-describe.each(ALL_DASHBOARDS.map((one) => [one.uid ?? "", one] as const))("%s", (_uid, dashboard) => {
-  const panels = panelsOf(dashboard);
+describe.each(ALL_DASHBOARDS.map((one) => [one.uid ?? "", one] as const))(
+  "%s",
+  (_uid, dashboard) => {
+    const panels = panelsOf(dashboard);
 
-  test("every panel says what it shows, asks something, and has a unit or none on purpose", () => {
-    const bad = panels.filter(
-      ({ title, description, targets }) =>
-        !title || (description ?? "").length < 10 || (targets ?? []).length === 0,
-    );
-    expect(bad.map((panel) => panel.title)).toEqual([]);
-  });
-
-  test("titles are used once in a row, ids once, and panels do not overlap", () => {
-    const ids = panels.map((panel) => panel.id);
-    expect(new Set(ids).size).toBe(ids.length);
-    const cells = panels.flatMap(({ gridPos: { x, y, w, h } = { x: 0, y: 0, w: 0, h: 0 }, id }) => {
-      const isClosed = dashboard.panels?.some(
-        (row) => row.type === "row" && "panels" in row && row.panels.some((one) => one.id === id),
+    test("every panel says what it shows, asks something, and has a unit or none on purpose", () => {
+      const bad = panels.filter(
+        ({ title, description, targets }) =>
+          !title || (description ?? "").length < 10 || (targets ?? []).length === 0,
       );
-      return isClosed
-        ? []
-        : Array.from({ length: w * h }, (__, at) => `${x + (at % w)}:${y + Math.floor(at / w)}`);
+      expect(bad.map((panel) => panel.title)).toEqual([]);
     });
-    expect(new Set(cells).size).toBe(cells.length);
-    expect(panels.filter(({ gridPos }) => (gridPos?.x ?? 0) + (gridPos?.w ?? 0) > 24)).toEqual([]);
-  });
 
-  test("series of several have a legend", () => {
-    const bad = queriesOf(dashboard).filter(
-      ({ expr, legend, kind }) => kind === "timeseries" && / by \(/.test(expr) && legend === "",
-    );
-    expect(bad).toEqual([]);
-  });
+    test("titles are used once in a row, ids once, and panels do not overlap", () => {
+      const ids = panels.map((panel) => panel.id);
+      expect(new Set(ids).size).toBe(ids.length);
+      const cells = panels.flatMap(
+        ({ gridPos: { x, y, w, h } = { x: 0, y: 0, w: 0, h: 0 }, id }) => {
+          const isClosed = dashboard.panels?.some(
+            (row) =>
+              row.type === "row" && "panels" in row && row.panels.some((one) => one.id === id),
+          );
+          return isClosed
+            ? []
+            : Array.from(
+                { length: w * h },
+                (__, at) => `${x + (at % w)}:${y + Math.floor(at / w)}`,
+              );
+        },
+      );
+      expect(new Set(cells).size).toBe(cells.length);
+      expect(panels.filter(({ gridPos }) => (gridPos?.x ?? 0) + (gridPos?.w ?? 0) > 24)).toEqual(
+        [],
+      );
+    });
 
-  test("each metric of noetl in it exists and has the labels that are asked for", () => {
-    expect(queriesOf(dashboard).flatMap(({ expr }) => unknownLabels(expr))).toEqual([]);
-  });
+    test("series of several have a legend", () => {
+      const bad = queriesOf(dashboard).filter(
+        ({ expr, legend, kind }) => kind === "timeseries" && / by \(/.test(expr) && legend === "",
+      );
+      expect(bad).toEqual([]);
+    });
 
-  test("each variable in its queries is one of its own or Grafana's", () => {
-    const own = (dashboard.templating?.list ?? []).map((variable) => variable.name);
-    const known = [...own, "__rate_interval", "__range", "__interval"];
-    const used = queriesOf(dashboard).flatMap(({ expr }) =>
-      [...expr.matchAll(/\$\{?(\w+)/g)].map(([, name = ""]) => name),
-    );
-    expect(used.filter((name) => !known.includes(name))).toEqual([]);
-  });
-});
+    test("each metric of noetl in it exists and has the labels that are asked for", () => {
+      expect(queriesOf(dashboard).flatMap(({ expr }) => unknownLabels(expr))).toEqual([]);
+    });
+
+    test("each variable in its queries is one of its own or Grafana's", () => {
+      const own = (dashboard.templating?.list ?? []).map((variable) => variable.name);
+      const known = [...own, "__rate_interval", "__range", "__interval"];
+      const used = queriesOf(dashboard).flatMap(({ expr }) =>
+        [...expr.matchAll(/\$\{?(\w+)/g)].map(([, name = ""]) => name),
+      );
+      expect(used.filter((name) => !known.includes(name))).toEqual([]);
+    });
+  },
+);
 
 test("each metric of noetl in an alert exists and has the labels that are asked for", () => {
   expect(ALERTS.flatMap(({ expr }) => unknownLabels(expr))).toEqual([]);
