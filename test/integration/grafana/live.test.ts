@@ -160,10 +160,8 @@ describe.skipIf(noVictoriaMetrics !== undefined)("on a running platform", () => 
     }
     await ends("PoolWithoutWorkers", pool);
     await ends("ConsumerBacklogGrowing", pool);
-    // The dead worker is forgotten five minutes after its last heartbeat: as if they were over.
-    await sql`
-      UPDATE noetl.worker SET heartbeat_at = now() - interval '10 minutes'
-      WHERE heartbeat_at < now() - interval '15 seconds'`;
+    // Housekeeping forgets the dead worker five minutes after its last heartbeat. As if they were over:
+    await sql`DELETE FROM noetl.worker WHERE heartbeat_at < now() - interval '15 seconds'`;
     await ends("WorkerHeartbeatMissing", pool);
   }, 180_000);
 
