@@ -1,5 +1,5 @@
 /** The manifests of `deploy/` as `kubectl apply -k` would send them. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { makeScratchDir } from "./scratch.ts";
@@ -27,17 +27,25 @@ export interface Manifest {
 /** Why tests with `kubectl kustomize` are skipped; undefined: they run. */
 export const noKustomize = whyNoKustomize();
 
+function kubectl(): string | undefined {
+  const installed = join(ROOT, ".cache/kubectl/kubectl");
+  return Bun.which("kubectl") ?? (existsSync(installed) ? installed : undefined);
+}
+
 function whyNoKustomize(): string | undefined {
-  if (Bun.which("kubectl") === null) {
-    return "there is no kubectl on this machine";
+  const program = kubectl();
+  if (program === undefined) {
+    return "there is no kubectl on this machine: `.ci/setup --test` installs one";
   }
-  const { stdout } = Bun.spawnSync(["kubectl", "version", "--client"], { stderr: "ignore" });
+  const { stdout } = Bun.spawnSync([program, "version", "--client"], { stderr: "ignore" });
   const version = /Kustomize Version: v(\d+)/.exec(stdout.toString())?.[1];
   return Number(version) >= 5 ? undefined : "this kubectl is older than 1.27 (kustomize 5)";
 }
 
+const built = new Map<string, readonly Manifest[]>();
+
 /**
- * All objects of a folder below `deploy/`, with components of `deploy/components` on top.
+ * All objects of a folder below `deploy/`, with components of `deploy/components` on top. Built once.
  *
  * @throws Error with what kustomize says; it also warns of old fields: that fails too.
  */
@@ -45,16 +53,23 @@ export function buildManifests(
   folder: string,
   components: readonly string[] = [],
 ): readonly Manifest[] {
+  const key = [folder, ...components].join(" ");
+  const manifests = built.get(key) ?? build(folder, components);
+  built.set(key, manifests);
+  return manifests;
+}
+
+function build(folder: string, components: readonly string[]): readonly Manifest[] {
   const path = join(ROOT, "deploy", folder);
-  const built = Bun.spawnSync([
-    ...["kubectl", "kustomize"],
+  const run = Bun.spawnSync([
+    ...[kubectl() ?? "kubectl", "kustomize"],
     components.length === 0 ? path : withComponents(path, components),
   ]);
-  const complaints = built.stderr.toString();
-  if (built.exitCode !== 0 || complaints !== "") {
+  const complaints = run.stderr.toString();
+  if (run.exitCode !== 0 || complaints !== "") {
     throw new Error(`kubectl kustomize ${folder}: ${complaints}`);
   }
-  return readYaml(built.stdout.toString());
+  return readYaml(run.stdout.toString());
 }
 
 /** As an overlay that has them in its list. */
