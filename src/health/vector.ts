@@ -41,6 +41,9 @@ const NAMES = [
   "vector_component_sent_events_total",
   "vector_component_errors_total",
   "vector_component_discarded_events_total",
+  "vector_buffer_size_bytes",
+  "vector_buffer_max_size_bytes",
+  // Their names before.
   "vector_buffer_byte_size",
   "vector_buffer_max_byte_size",
 ];
@@ -101,8 +104,8 @@ async function readMetrics(metrics: Service, context: CheckContext) {
   return {
     received,
     sent,
-    bufferBytes: of("vector_buffer_byte_size"),
-    bufferBytesMax: of("vector_buffer_max_byte_size"),
+    bufferBytes: of("vector_buffer_size_bytes") ?? of("vector_buffer_byte_size"),
+    bufferBytesMax: of("vector_buffer_max_size_bytes") ?? of("vector_buffer_max_byte_size"),
     ...counts,
     worst: worstOf(errors),
     now: { received: received ?? 0, sent: sent ?? 0, ...counts },

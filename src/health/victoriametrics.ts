@@ -7,7 +7,7 @@ import type { Check, CheckContext, Finding, Problem } from "./finding.ts";
 import { degraded } from "./finding.ts";
 import { query, queryNumber } from "./metrics-query.ts";
 import type { PlatformView } from "./platform-view.ts";
-import { ageText, bytesText, clipped, count, listText } from "./words.ts";
+import { ageText, bytesText, clippedCause, count, listText } from "./words.ts";
 
 /** As the scrape configuration in deploy/ names them. */
 export const JOBS = { server: "noetl-server", worker: "noetl-worker" } as const;
@@ -171,7 +171,7 @@ function targetProblems({ targets, errors, liveWorkers }: MetricsFacts): readonl
 
 function targetText({ job, instance }: Target, errors: MetricsFacts["errors"]): string {
   const error = errors.get(instance);
-  return `${job} ${instance}${error === undefined ? "" : ` (${clipped(error, 100)})`}`;
+  return `${job} ${instance}${error === undefined ? "" : ` (${clippedCause(error)})`}`;
 }
 
 function freshnessProblems({ ageS, targets }: MetricsFacts): readonly Problem[] {

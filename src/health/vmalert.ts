@@ -5,7 +5,7 @@ import type { Service } from "./ask.ts";
 import { ask, askObject, notIt } from "./ask.ts";
 import type { Check, CheckContext, Finding, Problem } from "./finding.ts";
 import { degraded } from "./finding.ts";
-import { clipped, count, listText } from "./words.ts";
+import { clipped, clippedCause, count, listText } from "./words.ts";
 
 interface Rule {
   readonly name: string;
@@ -113,7 +113,7 @@ function ruleProblems(rules: readonly Rule[]): readonly Problem[] {
     ? []
     : [
         degraded(
-          `${count(failing.length, "rule")} cannot be evaluated: ${first.name} (${clipped(first.error, 120)})`,
+          `${count(failing.length, "rule")} cannot be evaluated: ${first.name} (${clippedCause(first.error)})`,
           "Look at its -datasource.url and at VictoriaMetrics.",
         ),
       ];

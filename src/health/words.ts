@@ -1,8 +1,8 @@
 /** Quantities as people say them. */
 
-/** `4 s`, `2.5 s`. */
+/** `4 s`, `2.5 s`, `300 ms`. */
 export function secondsText(ms: number): string {
-  return `${Math.round(ms / 100) / 10} s`;
+  return ms < 1000 ? `${ms} ms` : `${Math.round(ms / 100) / 10} s`;
 }
 
 /** `12 ms`, `3 s`, `5 min`, `7 h`, `12 days`: of ages, where more digits say no more. */
@@ -42,4 +42,10 @@ export function listText(names: readonly string[], max = 3): string {
 export function clipped(text: string, max = 160): string {
   const line = text.replaceAll(/\s+/g, " ").trim();
   return line.length > max ? `${line.slice(0, max - 1)}…` : line;
+}
+
+/** The same of an error whose cause stands at its end, as in Go. */
+export function clippedCause(text: string, max = 120): string {
+  const line = text.replaceAll(/\s+/g, " ").trim();
+  return line.length > max ? `…${line.slice(1 - max)}` : line;
 }

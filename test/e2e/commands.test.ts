@@ -144,7 +144,7 @@ describe("noetl up", () => {
       const env = { NOETL_SERVER_URL: platform.url };
 
       const health = await runNoetl(["health", "--json"], { env });
-      expect(JSON.parse(health.stdout)).toMatchObject({ status: "ok", database: "ok", nats: "ok" });
+      expect(JSON.parse(health.stdout)).toMatchObject({ status: "ok", workers: [{}] });
 
       const second = await runNoetl([...args, dataDir]);
       expect(second.stderr).toContain(`in use by noetl process ${platform.process.pid}`);

@@ -111,7 +111,7 @@ describe("PostgreSQL", () => {
     const text = said(
       await checkOne("postgresql", { ...world.settings, databaseUrl: silent, timeoutMs: 500 }),
     );
-    expect(text).toContain("No answer within 0.5 s (waited for PostgreSQL at");
+    expect(text).toContain("No answer within 500 ms (waited for PostgreSQL at");
   });
 
   test("wrong password, no such database", async () => {

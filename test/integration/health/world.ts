@@ -237,8 +237,8 @@ export function startVectorStandIn(
             `vector_component_errors_total{component_id="vlogs",component_kind="sink",error_type="request_failed"} ${state.errors}`,
             `vector_component_discarded_events_total{component_id="vlogs",component_kind="sink",intentional="false"} ${state.discarded}`,
             `vector_component_discarded_events_total{component_id="filter",component_kind="transform",intentional="true"} 77`,
-            `vector_buffer_byte_size{component_id="vlogs"} ${state.buffer}`,
-            `vector_buffer_max_byte_size{component_id="vlogs"} 268435488`,
+            `vector_buffer_size_bytes{component_id="vlogs"} ${state.buffer}`,
+            `vector_buffer_max_size_bytes{component_id="vlogs"} 268435488`,
             "",
           ].join("\n"),
         );
