@@ -9,7 +9,7 @@ import type { CliEnvironment } from "./cli-process.ts";
 import { containerEnd } from "./container-end.ts";
 import { ContainerLogs } from "./container-logs.ts";
 import type { ContainerFinish } from "./container-watch.ts";
-import { ContainerWatch, isProcessOf } from "./container-watch.ts";
+import { ContainerWatch, isProcessGone, isProcessOf } from "./container-watch.ts";
 import type { Dialect, GpuMode } from "./dialect.ts";
 import { Images } from "./image-pull.ts";
 import type { Inspection } from "./inspection.ts";
@@ -271,14 +271,14 @@ export class CliRuntime implements ContainerRuntime {
     await markStopped(taskFolder(this.#dir, handle.name));
     const outage = { outageMs: STOP_OUTAGE_MS };
     const before = await this.#cli.inspect(handle.id, outage);
-    if (before === undefined || before.status !== "running") {
+    if (before === undefined || before.status !== "running" || (await this.#isGone(handle))) {
       return;
     }
     const seconds = Math.max(0, Math.ceil(graceMs / 1000));
     const timeoutMs = seconds * 1000 + KILL_MS;
     await this.#attempt(["stop", `--time=${seconds}`, handle.id], timeoutMs);
     const giveUpAtMs = performance.now() + KILL_MS;
-    for (let pauseMs = 5; await this.#isAlive(before); pauseMs *= 1.5) {
+    for (let pauseMs = 5; await this.#isAlive(handle, before); pauseMs *= 1.5) {
       if (performance.now() > giveUpAtMs) {
         throw unkillableError(this.name, handle);
       }
@@ -296,9 +296,14 @@ export class CliRuntime implements ContainerRuntime {
     });
   }
 
-  async #isAlive(before: Inspection): Promise<boolean> {
+  async #isAlive(handle: ContainerHandle, before: Inspection): Promise<boolean> {
     const now = await this.#cli.inspect(before.id, { outageMs: STOP_OUTAGE_MS });
-    return now?.status === "running" || isProcessOf(before);
+    return now?.status === "running" ? !(await this.#isGone(handle)) : isProcessOf(before);
+  }
+
+  /** True: its first process, and so all of them, has ended, whatever the runtime says. */
+  async #isGone({ name }: ContainerHandle): Promise<boolean> {
+    return isProcessGone(await readPid(taskFolder(this.#dir, name)));
   }
 
   async collect({ name }: ContainerHandle): Promise<Collected> {

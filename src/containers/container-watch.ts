@@ -1,5 +1,5 @@
 /** Waits for the end of a container: by its first process where that can be seen, else by the command line. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { sleep } from "../core/clock.ts";
 import type { Cli } from "./cli.ts";
 import type { Inspection } from "./inspection.ts";
@@ -15,11 +15,12 @@ export interface ContainerFinish {
 const POLL_MS_MIN = 2;
 const POLL_MS_MAX = 50;
 /** Between the end of the process and the runtime's knowing it. */
-const SETTLE_MS = 10;
+const SETTLE_MS_MIN = 10;
+const SETTLE_MS_MAX = 500;
 /** Containers go on while their daemon is away, so be patient. */
 const OUTAGE_MS = 180_000;
 /** How long the runtime may take to see the end of a process. */
-const SETTLE_COUNT_MAX = 200;
+const SETTLE_MS = 15_000;
 /** A call that waits is begun anew now and then, in case its daemon forgot it. */
 const WAIT_CALL_MS = 10 * 60_000;
 
@@ -99,7 +100,9 @@ async function followContainer(
     outage.isSeen = true;
   };
   const known = { id, pid: await findPid() };
-  let settleCount = (await untilGone(known, signal)) ? SETTLE_COUNT_MAX : 0;
+  const wasSeen = await untilGone(known, signal);
+  let isGone = wasSeen || isProcessGone(known.pid);
+  let settle = wasSeen ? new Settle() : undefined;
   for (;;) {
     signal.throwIfAborted();
     const inspection = await cli.inspect(id, { outageMs: OUTAGE_MS, onOutage });
@@ -113,12 +116,29 @@ async function followContainer(
       return { inspection, hadOutage: outage.isSeen };
     }
     if (await untilGone(inspection, signal)) {
-      settleCount = SETTLE_COUNT_MAX;
-    } else if (settleCount-- > 0) {
-      await sleep(SETTLE_MS, signal);
+      isGone = true;
+      settle = new Settle();
+    } else if (isGone) {
+      settle ??= new Settle();
+      await settle.pause(signal, () => unknownEndError(cli.name, inspection));
     } else {
       await waitByCall(cli, id, { signal, onOutage });
     }
+  }
+}
+
+/** While a container has ended that the runtime takes for running. */
+class Settle {
+  readonly #untilMs = performance.now() + SETTLE_MS;
+  #pauseMs = SETTLE_MS_MIN;
+
+  /** @throws what `late` gives when it has taken too long. */
+  async pause(signal: AbortSignal, late: () => ContainerError): Promise<void> {
+    if (performance.now() > this.#untilMs) {
+      throw late();
+    }
+    await sleep(this.#pauseMs, signal);
+    this.#pauseMs = Math.min(SETTLE_MS_MAX, this.#pauseMs * 1.2);
   }
 }
 
@@ -133,6 +153,11 @@ export function isProcessOf({ id, pid }: Pick<Inspection, "id" | "pid">): boolea
     // Gone, or of another machine.
     return false;
   }
+}
+
+/** Of a container that was started on this machine. False also where nobody has written its number. */
+export function isProcessGone(pid: number): boolean {
+  return pid > 0 && !existsSync(`/proc/${pid}`);
 }
 
 /** False: it could not be seen, so nobody knows. */
@@ -167,6 +192,14 @@ async function waitByCall(
 export function goneError(runtime: string, id: string): ContainerError {
   const message = `Container ${id.slice(0, 12)} is gone: somebody removed it from ${runtime} while its task ran`;
   return new ContainerError("worker_lost", "CONTAINER_GONE", message, true);
+}
+
+/** Of podman, whose monitors of containers are processes of their own. */
+function unknownEndError(runtime: string, { name }: Inspection): ContainerError {
+  const message =
+    `Container ${name} has ended, and ${runtime} takes it for running: nobody knows how it ended. ` +
+    "What watched over it (conmon) was killed";
+  return new ContainerError("worker_lost", "CONTAINER_END_UNKNOWN", message, true);
 }
 
 function neverStartedError({ name, error }: Inspection): ContainerError {

@@ -1,8 +1,9 @@
-import { expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { describe, expect, test } from "bun:test";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ContainerRuntime } from "../../../src/containers/runtime.ts";
 import { shellSpec } from "../../support/container-runtime.ts";
+import { noPodman, sharedPodman } from "../../support/podman.ts";
 import { waitFor } from "../../support/wait.ts";
 import { describeRuntimes, failureOf, linesOf, NEVER } from "./runtimes.ts";
 
@@ -214,6 +215,26 @@ describeRuntimes("the life of a container", (world) => {
     const error = await failureOf(runtime.collect(handle));
     expect(error).toMatchObject({ kind: "schema", code: "RESULT_NOT_A_FILE" });
   });
+});
+
+describe.skipIf(noPodman !== undefined)("a container whose monitor was killed", () => {
+  test("is known to have ended, and can be stopped and removed", async () => {
+    const place = await sharedPodman();
+    const runtime = place.connect();
+    const spec = shellSpec("until [ -e /noetl/go ]; do sleep 0.05; done");
+    const handle = await runtime.start(spec, NEVER);
+    const state = (field: string): string =>
+      place.call("inspect", `--format={{.State.${field}}}`, spec.name);
+    const waiting = failureOf(runtime.wait(handle, { signal: NEVER }));
+    process.kill(Number(state("ConmonPid")), "SIGKILL");
+    writeFileSync(join(place.dir, "tasks/podman", spec.name, "noetl/go"), "");
+    const error = await waiting;
+    expect(error).toMatchObject({ kind: "worker_lost", code: "CONTAINER_END_UNKNOWN" });
+    expect(state("Running")).toBe("true");
+    await runtime.stop(handle, 1000);
+    await runtime.remove(handle);
+    expect(place.call("ps", "--all", "--filter", `name=${spec.name}`, "--quiet")).toBe("");
+  }, 60_000);
 });
 
 describeRuntimes("the end of a container", (world) => {
