@@ -15,15 +15,9 @@
  * (adoption.ts). Other commands need not: their leases run out and they are handed out again under a new
  * attempt, whose fence refuses whatever the old one still says.
  */
-import { retry } from "../core/backoff.ts";
 import { errorMessage } from "../core/errors.ts";
 import type { Service } from "../core/service.ts";
-import type {
-  ClaimedCommand,
-  CommandOutcome,
-  RuntimeFacts,
-  WorkerRegistration,
-} from "../engine/command.ts";
+import type { ClaimedCommand, CommandOutcome } from "../engine/command.ts";
 import { failure } from "../engine/failure.ts";
 import type { RegistrationAnswer } from "../rpc/handlers.ts";
 import type { AdoptedCommand } from "../tools/tool.ts";
@@ -42,13 +36,13 @@ import { LogShipper } from "./log-shipper.ts";
 import type { WorkerOptions } from "./options.ts";
 import { DEFAULT_LIMITS } from "./options.ts";
 import { RefStore } from "./ref-store.ts";
+import { Registration } from "./registration.ts";
 import type { ReportEnd } from "./reporter.ts";
 import { Reporter } from "./reporter.ts";
 
 const GRACE_MS = 30_000;
 /** What the next worker on this machine has to take over what this one leaves: an upgrade, not a repair. */
 const LEAVE_MS = 120_000;
-const REGISTER_BACKOFF = { minMs: 200, maxMs: 1000 };
 const GOODBYE_WAIT_MS = 2000;
 const STOPPED: CommandOutcome = { status: "released", reason: "the worker was stopped" };
 const NOT_CLEAR: CommandOutcome = {
@@ -92,15 +86,14 @@ class PoolWorker implements Worker {
   readonly #drain = Promise.withResolvers<void>();
   readonly #gpuLeases: GpuLeases;
   readonly #leftovers: Leftovers;
-  #runtimes: readonly RuntimeFacts[] = [];
-  /** What the last registration said of them. */
-  #saidRuntimes = this.#runtimes;
+  readonly #registration: Registration;
   #heartbeats: HeartbeatKeeper | undefined;
   #state: WorkerStatus["state"] = "registering";
 
   constructor(options: WorkerOptions) {
     this.name = `worker ${options.pool}`;
     this.#options = options;
+    this.#registration = new Registration(options);
     this.#held = new HeldCommands(options.slots, () => this.#claims.pull(), options.parkedMax);
     this.#gpuLeases = new GpuLeases(options.gpus);
     this.#leftovers = new Leftovers({
@@ -138,12 +131,12 @@ class PoolWorker implements Worker {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    void this.#learnRuntimes();
-    const registration = await this.#registerUntilDone(signal);
-    if (registration !== undefined) {
+    void this.#registration.learnRuntimes().then(() => this.#saySoon());
+    const answer = await this.#registration.sendUntilDone(signal);
+    if (answer !== undefined) {
       const stopped = Promise.race([aborted(signal), this.#drain.promise]);
-      this.#work(registration);
-      await this.#leftovers.start(registration.platformId, stopped);
+      this.#work(answer);
+      await this.#leftovers.start(answer.platformId, stopped);
       this.#claims.start();
       await stopped;
       await this.#end();
@@ -151,7 +144,7 @@ class PoolWorker implements Worker {
     this.#state = "stopped";
   }
 
-  #work(registration: RegistrationAnswer): void {
+  #work(answer: RegistrationAnswer): void {
     const { metrics, log, pool, slots, client, workerId, gpus } = this.#options;
     this.#heartbeats = new HeartbeatKeeper(
       {
@@ -163,10 +156,10 @@ class PoolWorker implements Worker {
         held: this.#held,
         pullAgeMs: () => this.#claims.pullAgeMs,
         isDraining: () => this.#state === "draining",
-        register: () => this.#register(),
+        register: () => this.#registration.send(),
         onDrain: () => this.#drain.resolve(),
       },
-      registration,
+      answer,
     );
     this.#state = "working";
     metrics.slots.set(slots);
@@ -175,22 +168,11 @@ class PoolWorker implements Worker {
     log.info("Worker ready", { worker_id: workerId, pool, slots });
   }
 
-  /** Never rejects. */
-  async #learnRuntimes(): Promise<void> {
-    this.#runtimes = (await this.#options.containers?.facts()) ?? [];
-    this.#saySoon();
-  }
-
-  /** Registers again if they were known too late for the first time. */
+  /** Registers again if something was known too late for the first time. */
   #saySoon(): void {
-    if (this.#runtimes.length > 0 && this.#saidRuntimes !== this.#runtimes) {
+    if (this.#registration.isOutdated) {
       this.#heartbeats?.registerAgain();
     }
-  }
-
-  async #register(): Promise<RegistrationAnswer> {
-    this.#saidRuntimes = this.#runtimes;
-    return await this.#options.client.register(this.#registration);
   }
 
   /** A command whose container was found; it takes a slot even when none is free. */
@@ -204,41 +186,6 @@ class PoolWorker implements Worker {
     // It may have been cancelled meanwhile: the answer says so.
     this.#heartbeats?.send();
     return true;
-  }
-
-  /** Undefined when the worker was stopped before a server answered. */
-  async #registerUntilDone(signal: AbortSignal): Promise<RegistrationAnswer | undefined> {
-    const { log } = this.#options;
-    try {
-      return await retry(() => this.#register(), {
-        ...REGISTER_BACKOFF,
-        signal,
-        isRetryable: () => true,
-        onRetry: (error, attempt, delayMs) =>
-          log.warn("Cannot register yet", {
-            attempt,
-            delay_ms: Math.round(delayMs),
-            error: errorMessage(error),
-          }),
-      });
-    } catch (error) {
-      if (signal.aborted) {
-        return undefined;
-      }
-      throw error;
-    }
-  }
-
-  get #registration(): WorkerRegistration {
-    const { workerId, name, pool, slots, hostname, pid, version, labels } = this.#options;
-    const { metricsUrl, tools } = this.#options;
-    const gpus = this.#options.gpus?.current() ?? [];
-    return {
-      ...{ workerId, name, pool, slots, hostname, pid, version, labels, tools: tools.kinds },
-      ...(metricsUrl === undefined ? {} : { metricsUrl }),
-      ...(this.#runtimes.length === 0 ? {} : { runtimes: this.#runtimes }),
-      ...(gpus.length === 0 ? {} : { gpus }),
-    };
   }
 
   /** A command that came with the answer to a report: it needs neither doorbell nor claim. */
