@@ -99,7 +99,7 @@ function drawStat(panel: Panel, answers: Answers, { width, height }: Box): strin
   if (all.length === 0) {
     return `<div class="stat" style="background:#3a3f47"><b>${escapeText(defaults.noValue ?? "No data")}</b></div>`;
   }
-  const size = Math.min(height * 0.45, (width / all.length) * 0.22);
+  const size = Math.min(height * 0.4, (width / all.length) * 0.17);
   return `<div class="stats">${all
     .map(({ line, name }) => {
       const value = lastOf(line);
@@ -133,14 +133,14 @@ function drawLines(panel: Panel, answers: Answers, { width, height }: Box): stri
     lines.map((line) => ({ line, name: nameOf(panel, index, line) })),
   );
   if (all.length === 0) {
-    return '<div class="empty">No data</div>';
+    return `<div class="empty">${escapeText(defaults.noValue ?? "No data")}</div>`;
   }
   const isStacked = defaults.custom?.stacking?.mode === "normal";
   const series = isStacked ? stack(all.map(({ line }) => line)) : all.map(({ line }) => line);
   const plot = {
     x: 62,
     y: 6,
-    w: width - 70 - (isTable ? width * 0.36 : 0),
+    w: width - 74 - (isTable ? width * 0.36 : 0),
     h: height - (isTable ? 24 : 44),
   };
   const times = series.flatMap(({ points }) => points.map(([time]) => time));
@@ -241,7 +241,9 @@ function cell(panel: Panel, title: string, value: number | string | undefined): 
   const properties = Object.fromEntries(
     (override?.properties ?? []).map(({ id, value: set }) => [id, set]),
   );
-  const text = escapeText(withUnit(value, Object(properties)["unit"], Object(properties)["decimals"]));
+  const text = escapeText(
+    withUnit(value, Object(properties)["unit"], Object(properties)["decimals"]),
+  );
   const thresholds = Object(properties)["thresholds"];
   const color =
     thresholds === undefined ? "" : ` style="background:${colorOf(value, { thresholds })}"`;

@@ -155,8 +155,14 @@ const leases: readonly Panel[] = [
         expr: `sum by (pool) (max by (pool, state) (noetl_pool_gpus{${IN_POOL}}))`,
         legend: "{{pool}}: there",
       },
-      { expr: perPool("noetl_pool_gpu_leases"), legend: "{{pool}}: held" },
-      { expr: perPool("noetl_pool_gpu_waiters"), legend: "{{pool}}: waiting commands" },
+      {
+        expr: `${perPool("noetl_pool_gpu_leases")} and on (pool) noetl_pool_gpus`,
+        legend: "{{pool}}: held",
+      },
+      {
+        expr: `${perPool("noetl_pool_gpu_waiters")} and on (pool) noetl_pool_gpus`,
+        legend: "{{pool}}: waiting commands",
+      },
     ],
   }),
 ];

@@ -82,6 +82,7 @@ export function lines(
     .fillOpacity(stack ? 30 : 8)
     .showPoints(common.VisibilityMode.Never)
     .spanNulls(false)
+    .noValue("nothing in this time")
     .colorScheme(
       new dashboard.FieldColorBuilder().mode(dashboard.FieldColorModeId.PaletteClassicByName),
     )

@@ -189,7 +189,7 @@ const postgres: readonly Panel[] = [
         title: "Dead, share",
         expr: "max by (relname) (pg_stat_user_tables_n_dead_tup / (pg_stat_user_tables_n_live_tup + pg_stat_user_tables_n_dead_tup > 0))",
         unit: "percentunit",
-        steps: rising(0.2, 0.4),
+        steps: rising(0.3, 0.6),
       },
     ],
   }),
@@ -359,7 +359,7 @@ const metrics: readonly Panel[] = [
     description: "Taken in, a second, by how they came.",
     size: [8, 7],
     unit: "short",
-    queries: [{ expr: rate("vm_rows_inserted_total", "", "type"), legend: "{{type}}" }],
+    queries: [{ expr: `${rate("vm_rows_inserted_total", "", "type")} > 0`, legend: "{{type}}" }],
   }),
   lines({
     title: "VictoriaMetrics: series",

@@ -13,7 +13,7 @@ const well: readonly Panel[] = [
     title: "Servers up",
     description: "Servers that answer scrapes. At 0 nothing starts and nothing is decided.",
     size: [3, 4],
-    steps: falling(1, 2),
+    steps: falling(1, 1),
     decimals: 0,
     query: { expr: 'sum(up{job="noetl-server"})' },
   }),

@@ -18,7 +18,7 @@ const well: readonly Panel[] = [
     description: "That have sent a heartbeat in time.",
     size: [3, 4],
     decimals: 0,
-    steps: falling(1, 2),
+    steps: falling(1, 1),
     query: { expr: `sum(${perPool("noetl_pool_workers")})` },
   }),
   alertsFiring("workers"),
