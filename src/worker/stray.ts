@@ -53,9 +53,12 @@ export interface StrayHistory {
   readonly strayCount: number;
 }
 
-/** Leases end soon, so what may be taken over must be soon; what a living worker has need not be. */
+/**
+ * Leases end soon, so what may be taken over must be soon; what a living worker has need not be, unless it is on
+ * GPUs that wait for its end here too.
+ */
 export function againMs(
-  { owner, runtime }: HostContainer,
+  { owner, runtime, gpuIds }: HostContainer,
   { workerId, count, passCount, strayCount }: StrayHistory,
 ): number {
   if (count === undefined) {
@@ -67,7 +70,7 @@ export function againMs(
   const state = owner.workerId === workerId ? "unknown" : processState(owner.process);
   const isNew = count <= QUICK_COUNT;
   if (state === "alive" || (state !== "dead" && !isNew)) {
-    return PASS_MS;
+    return gpuIds.length === 0 ? PASS_MS : LONG_AGAIN_MS;
   }
   return isNew ? AGAIN_MS : LONG_AGAIN_MS;
 }
