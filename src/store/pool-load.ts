@@ -16,7 +16,7 @@ export interface CountedPool {
   readonly load: PoolLoad;
 }
 
-/** Statements inside a transaction count as that one. Costs less than a microsecond for each. */
+/** Statements inside a transaction count as that one. Costs about a microsecond for each. */
 export function countStatements(pool: Pool, max: number): CountedPool {
   const load = { max, underWay: 0 };
   const counted = new Proxy(pool, {
