@@ -183,6 +183,21 @@ export function isNameTaken(stderr: string): boolean {
   return /name .*is already in use|name-store error.*already used/is.test(stderr);
 }
 
+/** Containerd runs it, and its daemon does not know. */
+export function isLost(stderr: string): boolean {
+  return /\bid already in use/i.test(stderr);
+}
+
+/** Of a container whose processes have been ended. */
+export function lostError(runtime: string, name: string): ContainerError {
+  return new ContainerError(
+    "worker_lost",
+    "CONTAINER_LOST",
+    `${runtime} died while it started container ${name} and knew nothing of it afterwards, though it ran: it was ended`,
+    true,
+  );
+}
+
 export function isMissing(stderr: string): boolean {
   return /no such (container|object)|no container with name or ID/i.test(stderr);
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { sleep } from "../core/clock.ts";
 import type { RuntimeFacts } from "../engine/command.ts";
 import { Cli } from "./cli.ts";
-import { callError, isMissing, isNameTaken, startError } from "./cli-error.ts";
+import { callError, isLost, isMissing, isNameTaken, lostError, startError } from "./cli-error.ts";
 import type { CliEnvironment } from "./cli-process.ts";
 import { containerEnd } from "./container-end.ts";
 import { ContainerLogs } from "./container-logs.ts";
@@ -15,6 +15,7 @@ import { Images } from "./image-pull.ts";
 import type { Inspection } from "./inspection.ts";
 import { gpuIdsOf, ownerOf, PLATFORM_LABEL } from "./labels.ts";
 import type { OnLogLine } from "./log-lines.ts";
+import { endLostProcesses } from "./lost-processes.ts";
 import { probeRuntime } from "./probe.ts";
 import { runCall } from "./run-words.ts";
 import type {
@@ -201,7 +202,8 @@ export class CliRuntime implements ContainerRuntime {
       cwd: taskFolder(this.#dir, spec.name).dir,
     });
     if (exitCode !== 0) {
-      throw startError(this.name, spec.name, stderr);
+      const wasLost = isLost(stderr) && (await endLostProcesses(found.id));
+      throw wasLost ? lostError(this.name, spec.name) : startError(this.name, spec.name, stderr);
     }
     return handle;
   }

@@ -5,6 +5,7 @@ import { CliRuntime } from "../../../src/containers/cli-runtime.ts";
 import { detectRuntimes } from "../../../src/containers/detect.ts";
 import { DIALECTS } from "../../../src/containers/dialect.ts";
 import type { ContainerRuntime } from "../../../src/containers/runtime.ts";
+import { ContainerError } from "../../../src/containers/runtime.ts";
 import { shellSpec } from "../../support/container-runtime.ts";
 import type { Dockerd } from "../../support/dockerd.ts";
 import { noDockerd, startDockerd } from "../../support/dockerd.ts";
@@ -53,6 +54,42 @@ describe.skipIf(noDockerd !== undefined)(`dockerd that dies ${noDockerd ?? ""}`,
     expect(dockerd.call("ps", "--all", "--quiet", `--filter=name=${spec.name}`)).toBe("");
   }, 60_000);
 });
+
+describe.skipIf(noDockerd !== undefined)(
+  "dockerd that dies when a container has just begun",
+  () => {
+    // A race, and either outcome is fine: it knows of the container, or has lost it.
+    test("leaves none of its processes, whatever it knows of it", async () => {
+      await using dockerd = await startDockerd();
+      const runtime = dockerd.connect();
+      const ends: string[] = [];
+      while (ends.length < 8 && !ends.includes("CONTAINER_LOST")) {
+        const mark = `${process.pid}-${ends.length}`;
+        const spec = shellSpec(`: > /noetl/begun; exec sleep 100.${mark.replace("-", "")}`);
+        const starting = runtime.start(spec, NEVER).catch((error: unknown) => error);
+        const begun = join(dockerd.dir, "tasks/docker", spec.name, "noetl/begun");
+        while (!existsSync(begun)) {
+          await Bun.sleep(0);
+        }
+        await dockerd.stop("SIGKILL");
+        await dockerd.start();
+        const started = await starting;
+        ends.push(started instanceof ContainerError ? String(started.code) : "known");
+        const handle = { id: spec.name, name: spec.name };
+        await runtime.stop(handle, 0);
+        await runtime.remove(handle);
+        expect(runningWith(`sleep 100.${mark.replace("-", "")}`)).toEqual([]);
+      }
+      expect(ends.every((end) => end === "known" || end === "CONTAINER_LOST")).toBe(true);
+    }, 120_000);
+  },
+);
+
+/** Command lines on this machine that end so. */
+function runningWith(text: string): readonly string[] {
+  const all = Bun.spawnSync(["ps", "-eo", "args"]).stdout.toString().split("\n");
+  return all.filter((line) => line.endsWith(text));
+}
 
 describe("detection", () => {
   const detect = async (
