@@ -23,7 +23,7 @@ export type ExitReason =
   | "usage"
   /** The database was made by a newer version. */
   | "database_newer"
-  /** The server could not be reached. */
+  /** The server could not be reached; of `health`: something without which nothing runs is down. */
   | "unreachable";
 
 /** An unfit argument or flag, as a message of one line. */

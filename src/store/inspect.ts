@@ -131,7 +131,7 @@ async function readServer(sql: Sql) {
       pg_database_size(current_database())::float8 AS "sizeBytes",
       pg_is_in_recovery() AS "isStandby",
       current_setting('transaction_read_only') = 'on' AS "isReadOnly",
-      (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+      (SELECT sum(numbackends)::int FROM pg_stat_database) AS used,
       current_setting('max_connections')::int AS max`;
   if (row === undefined) {
     throw new AppError("internal", "DATABASE_SILENT", "The database answered with no row");
@@ -175,7 +175,10 @@ async function readSchema(
   }
 }
 
-/** A standby cannot say how far it is ahead of others, and nobody asks it. */
+/**
+ * A standby cannot say how far it is ahead of others, and nobody asks it. Whose state this user may not see
+ * is left out, and so are copies for backups.
+ */
 async function readReplication(
   sql: Sql,
   isStandby: boolean,
@@ -186,10 +189,11 @@ async function readReplication(
   const replicas = await sql<ReplicaFacts[]>`
     SELECT
       coalesce(nullif(application_name, ''), host(client_addr), 'replica') AS name,
-      coalesce(state, 'unknown') AS state,
+      state,
       coalesce(extract(epoch FROM replay_lag) * 1000, 0)::float8 AS "lagMs",
       coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 0)::float8 AS "lagBytes"
     FROM pg_stat_replication
+    WHERE state <> 'backup'
     ORDER BY 1`;
   const idleSlots = await sql<{ name: string; keptBytes: number }[]>`
     SELECT
