@@ -9,6 +9,9 @@ export type Answers = readonly (readonly Line[])[];
 export interface Box {
   readonly width: number;
   readonly height: number;
+  /** Unix seconds at its left and right edge. */
+  readonly from: number;
+  readonly to: number;
 }
 
 const PALETTE = [
@@ -126,7 +129,7 @@ function spark({ points }: Line, width: number, height: number): string {
   return `<svg viewBox="0 0 ${width} ${height}" preserveAspectRatio="none"><polyline points="${path}" fill="none" stroke="#ffffff66" stroke-width="2"/></svg>`;
 }
 
-function drawLines(panel: Panel, answers: Answers, { width, height }: Box): string {
+function drawLines(panel: Panel, answers: Answers, { width, height, from, to }: Box): string {
   const defaults = defaultsOf(panel);
   const isTable = Object(panel.options).legend?.placement === "right";
   const all = answers.flatMap((lines, index) =>
@@ -143,8 +146,6 @@ function drawLines(panel: Panel, answers: Answers, { width, height }: Box): stri
     w: width - 74 - (isTable ? width * 0.36 : 0),
     h: height - (isTable ? 24 : 44),
   };
-  const times = series.flatMap(({ points }) => points.map(([time]) => time));
-  const [from, to] = [Math.min(...times), Math.max(...times)];
   const values = series
     .flatMap(({ points }) => points.map(([, value]) => value))
     .filter(Number.isFinite);
@@ -250,11 +251,9 @@ function cell(panel: Panel, title: string, value: number | string | undefined): 
   return `<td class="num"${color}>${text}</td>`;
 }
 
-function drawStates(panel: Panel, answers: Answers, { width, height }: Box): string {
+function drawStates(panel: Panel, answers: Answers, { width, height, from, to }: Box): string {
   const defaults = defaultsOf(panel);
   const lines = answers[0] ?? [];
-  const times = lines.flatMap(({ points }) => points.map(([time]) => time));
-  const [from, to] = [Math.min(...times), Math.max(...times)];
   const step = Math.min(26, (height - 30) / Math.max(1, lines.length));
   const rows = lines.map((line, index) => {
     const cells = line.points.map(([time, value], at) => {

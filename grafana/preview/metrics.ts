@@ -7,6 +7,9 @@ export interface Line {
 }
 
 export interface MetricsClient {
+  /** What {@link range} covers, in Unix seconds. */
+  readonly from: number;
+  readonly to: number;
   range(expr: string): Promise<readonly Line[]>;
   instant(expr: string): Promise<readonly Line[]>;
 }
@@ -37,6 +40,8 @@ export function connectMetrics(url: string, seconds: number): MetricsClient {
     }[];
   };
   return {
+    from: end - seconds,
+    to: end,
     range: async (expr) => {
       const times = { start: String(end - seconds), end: String(end), step: `${step}s` };
       return (await ask("query_range", { query: fill(expr), ...times })).map(lineOf);

@@ -48,7 +48,12 @@ async function drawPlaced(panel: Panel | RowPanel, client: MetricsClient): Promi
     const mark = Object(panel).collapsed === true ? "▸" : "▾";
     return `<div class="row" style="left:${left}px;top:${top + 8}px">${mark} ${escapeText(panel.title ?? "")}</div>`;
   }
-  const box = { width: w * COLUMN - GAP, height: h * LINE - GAP - TITLE };
+  const box = {
+    width: w * COLUMN - GAP,
+    height: h * LINE - GAP - TITLE,
+    from: client.from,
+    to: client.to,
+  };
   const one = panel as Panel;
   const drawn = draw(one, await answersOf(one, client), box);
   return `<div class="panel" title="${escapeText(one.description ?? "")}" style="left:${left}px;top:${top}px;width:${box.width}px;height:${box.height + TITLE}px"><h2>${escapeText(one.title ?? "")}</h2><div class="body">${drawn}</div></div>`;

@@ -3,7 +3,7 @@ import { makeDashboard } from "./dashboard.ts";
 import { bars, lines, logLines, logTable, number, rows } from "./kinds.ts";
 import type { Panel } from "./panel.ts";
 import { none, plain, rising } from "./panel.ts";
-import { alertsFiring, linkTo, quantile, rate } from "./shared.ts";
+import { alertsFiring, count, linkTo, quantile, rate } from "./shared.ts";
 
 const PLAYBOOK = 'playbook=~"$playbook"';
 const PAGE = { title: "Its executions in noetl", url: "${page}/#/?path=${__value.raw}" };
@@ -126,7 +126,7 @@ const blame: readonly Panel[] = [
       "Those with the most lines of level error. A click on the id shows the execution in noetl.",
     size: [10, 8],
     filter:
-      "execution_id:* level:=error | stats by (execution_id) count() as errors | sort by (errors) desc | limit 20",
+      '{app=~"noetl-.*"} execution_id:* level:=error | stats by (execution_id) count() as errors | sort by (errors) desc | limit 20',
     column: "execution_id",
     links: [EXECUTION],
   }),
@@ -134,7 +134,7 @@ const blame: readonly Panel[] = [
     title: "Errors that name an execution",
     description: "The newest first. A click on the id of the execution shows it in noetl.",
     size: [14, 8],
-    filter: 'execution_id:* level:in("warn", "error")',
+    filter: '{app=~"noetl-.*"} execution_id:* level:in(warn, error)',
   }),
 ];
 
@@ -231,7 +231,8 @@ const asked: readonly Panel[] = [
   }),
   lines({
     title: "Subscriptions",
-    description: "Messages a second, by what became of them.",
+    description:
+      "Messages a second, by what became of them; dead letters: how many in each interval.",
     size: [8, 7],
     unit: "short",
     queries: [
@@ -240,7 +241,7 @@ const asked: readonly Panel[] = [
         legend: "{{source}}: {{outcome}}",
       },
       {
-        expr: rate("noetl_subscription_dead_lettered_total", "", "source"),
+        expr: count("noetl_subscription_dead_lettered_total", "", "source"),
         legend: "{{source}}: dead letters",
       },
     ],

@@ -244,7 +244,7 @@ const log: readonly Panel[] = [
     title: "What workers say of GPUs",
     description: "Lines of workers that name a GPU, the newest first.",
     size: [24, 9],
-    filter: 'app:="noetl-worker" (gpu:* OR _msg:~"(?i)gpu|xid|nvidia")',
+    filter: '{app="noetl-worker",pool=~"$pool"} (gpu:* OR _msg:~"(?i)gpu|xid|nvidia")',
   }),
 ];
 

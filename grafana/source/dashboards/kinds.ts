@@ -9,7 +9,7 @@ import * as statetimeline from "@grafana/grafana-foundation-sdk/statetimeline";
 import * as table from "@grafana/grafana-foundation-sdk/table";
 import * as timeseries from "@grafana/grafana-foundation-sdk/timeseries";
 import type { Link, Panel, PanelSpec, Query } from "./panel.ts";
-import { byThreshold, describe, instantQueries, rangeQueries } from "./panel.ts";
+import { byThreshold, describe, instantQueries, LOGS, rangeQueries } from "./panel.ts";
 
 const last = (): common.ReduceDataOptionsBuilder =>
   new common.ReduceDataOptionsBuilder().calcs(["lastNotNull"]).values(false);
@@ -215,9 +215,6 @@ function propertiesOf({ unit, decimals, steps }: Column): dashboard.DynamicConfi
         ]),
   ];
 }
-
-/** VictoriaLogs, by the dashboard's second data source. */
-const LOGS = { uid: "${logs}" } as const;
 
 /** Lines of the log, the newest first. */
 export function logLines(spec: PanelSpec & { readonly filter: string }): Panel {

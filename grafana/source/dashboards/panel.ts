@@ -13,6 +13,9 @@ export type Panel = dashboard.Panel;
 /** The data source that the dashboard's variable names; its plugin follows from that. */
 export const METRICS = { uid: "${datasource}" } as const;
 
+/** VictoriaLogs, by the dashboard's second data source. */
+export const LOGS = { uid: "${logs}" } as const;
+
 export interface Query {
   readonly expr: string;
   /** Labels as `{{pool}}`. */

@@ -429,7 +429,7 @@ const log: readonly Panel[] = [
     title: "Errors of all components",
     description: "The newest first: PostgreSQL, NATS, Vector and noetl's own.",
     size: [24, 10],
-    filter: 'level:in("error", "fatal", "FATAL", "PANIC", "ERROR")',
+    filter: "level:=error",
   }),
 ];
 

@@ -357,7 +357,7 @@ const log: readonly Panel[] = [
     title: "Warnings and errors of servers",
     description: "The newest first. A click on an execution's id opens it in noetl.",
     size: [24, 10],
-    filter: 'app:="noetl-server" level:in("warn", "error")',
+    filter: '{app="noetl-server"} level:in(warn, error)',
   }),
 ];
 

@@ -70,6 +70,11 @@ export function rate(name: string, filter = "", by = ""): string {
   return `sum${grouping}(rate(${name}${matchers}[$__rate_interval]))`;
 }
 
+/** How often something rare has happened, since the value before it in a graph. */
+export function count(name: string, filter = "", by = ""): string {
+  return rate(name, filter, by).replace("(rate(", "(increase(");
+}
+
 /** CPU, memory, event loop and open files of processes. */
 export function processPanels(filter: string): readonly Panel[] {
   return [

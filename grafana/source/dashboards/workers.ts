@@ -3,7 +3,7 @@ import { makeDashboard } from "./dashboard.ts";
 import { bars, lines, logLines, number, rows } from "./kinds.ts";
 import type { Panel } from "./panel.ts";
 import { falling, none, plain, rising } from "./panel.ts";
-import { alertsFiring, linkTo, POOL, processPanels, quantile, rate } from "./shared.ts";
+import { alertsFiring, count, linkTo, POOL, processPanels, quantile, rate } from "./shared.ts";
 
 const IN_POOL = 'pool=~"$pool"';
 const WORKER = 'job="noetl-worker",pool=~"$pool",instance=~"$worker"';
@@ -261,27 +261,28 @@ const leases: readonly Panel[] = [
   lines({
     title: "Leases",
     description:
-      "Commands handed out again because a worker was lost or gave them back, and calls of stale attempts refused.",
+      "Commands handed out again because a worker was lost or gave them back, and calls of stale attempts refused: how many in each interval.",
     size: [8, 7],
     unit: "short",
     queries: [
       {
-        expr: rate("noetl_commands_retried_total", "", "reason"),
+        expr: count("noetl_commands_retried_total", "", "reason"),
         legend: "handed out again: {{reason}}",
       },
-      { expr: rate("noetl_fence_refusals_total", "", "call"), legend: "stale: {{call}}" },
-      { expr: rate("noetl_worker_leases_lost_total", WORKER), legend: "noticed by workers" },
+      { expr: count("noetl_fence_refusals_total", "", "call"), legend: "stale: {{call}}" },
+      { expr: count("noetl_worker_leases_lost_total", WORKER), legend: "noticed by workers" },
     ],
   }),
   lines({
     title: "Workers lost, connections made anew",
-    description: "Workers declared lost by pool, and workers that had to connect again, a second.",
+    description:
+      "Workers declared lost by pool, and workers that had to connect again: how many in each interval.",
     size: [8, 7],
     unit: "short",
     queries: [
-      { expr: rate("noetl_workers_lost_total", IN_POOL, "pool"), legend: "lost: {{pool}}" },
+      { expr: count("noetl_workers_lost_total", IN_POOL, "pool"), legend: "lost: {{pool}}" },
       {
-        expr: rate("noetl_worker_command_loop_reconnect_total", WORKER, "reason"),
+        expr: count("noetl_worker_command_loop_reconnect_total", WORKER, "reason"),
         legend: "anew: {{reason}}",
       },
     ],
@@ -308,15 +309,15 @@ const leases: readonly Panel[] = [
   }),
   lines({
     title: "Containers found",
-    description: "Of dead workers and lost commands, a second: taken over or removed.",
+    description: "Of dead workers and lost commands, in each interval: taken over or removed.",
     size: [8, 7],
     unit: "short",
     queries: [
       {
-        expr: rate("noetl_worker_containers_found_total", WORKER, "outcome"),
+        expr: count("noetl_worker_containers_found_total", WORKER, "outcome"),
         legend: "{{outcome}}",
       },
-      { expr: rate("noetl_adoptions_total", "", "outcome"), legend: "servers: {{outcome}}" },
+      { expr: count("noetl_adoptions_total", "", "outcome"), legend: "servers: {{outcome}}" },
     ],
   }),
 ];
@@ -326,7 +327,7 @@ const log: readonly Panel[] = [
     title: "Warnings and errors of workers",
     description: "The newest first. A click on an execution's id opens it in noetl.",
     size: [24, 10],
-    filter: 'component:="worker" level:in("warn", "error")',
+    filter: '{app="noetl-worker",pool=~"$pool"} level:in(warn, error)',
   }),
 ];
 

@@ -8,7 +8,7 @@ import { ALL_DASHBOARDS } from "../../../grafana/source/dashboards/all.ts";
 import { makeFiles } from "../../../grafana/source/files.ts";
 import { DATASOURCES, JOBS } from "../../../grafana/source/names.ts";
 import { metricsIn, unknownLabels } from "./metric-names.ts";
-import { panelsOf, queriesOf } from "./panels.ts";
+import { logQueriesOf, panelsOf, queriesOf } from "./panels.ts";
 
 const ROOT = join(import.meta.dir, "../../..");
 
@@ -106,6 +106,24 @@ test("jobs in queries are those that are scraped", () => {
   );
   expect(jobs.length).toBeGreaterThan(10);
   expect(jobs.filter((job) => !JOBS.some((known) => known === job))).toEqual([]);
+});
+
+test("queries of logs select by fields that Vector makes streams of, and levels that it knows", () => {
+  const vector = parse(readFileSync(join(ROOT, "deploy/vector/kubernetes.yaml"), "utf8"));
+  const { headers } = vector.sinks.victorialogs.request;
+  const streamFields: string[] = headers["VL-Stream-Fields"].split(",");
+  const queries = ALL_DASHBOARDS.flatMap((one) => logQueriesOf(one));
+  expect(queries.length).toBeGreaterThan(5);
+  const fields = queries.flatMap((query) =>
+    [...(/^\{(.*?)\}/.exec(query)?.[1] ?? "").matchAll(/(\w+)=/g)].map(([, name = ""]) => name),
+  );
+  expect(fields.filter((name) => !streamFields.includes(name))).toEqual([]);
+  const apps = queries.flatMap((query) => query.match(/(?<=app=")[\w-]+/g) ?? []);
+  expect(apps.filter((app) => !JOBS.some((job) => job === app))).toEqual([]);
+  const levels = queries.flatMap((query) => query.match(/(?<=level:(?:=|in\())[\w, ]+/g) ?? []);
+  expect(
+    levels.flatMap((each) => each.split(", ")).filter((one) => !/^(warn|error)$/.test(one.trim())),
+  ).toEqual([]);
 });
 
 test("Grafana's alerts ask a data source that is provisioned, and alert on what vmalert does", () => {

@@ -1,6 +1,6 @@
 /** What a dashboard asks for. */
 import type { Dashboard, Panel } from "@grafana/grafana-foundation-sdk/dashboard";
-import { METRICS } from "../../../grafana/source/dashboards/panel.ts";
+import { LOGS, METRICS } from "../../../grafana/source/dashboards/panel.ts";
 
 /** All panels but rows, those of closed rows too. */
 export function panelsOf({ panels = [] }: Dashboard): readonly Panel[] {
@@ -27,6 +27,16 @@ export function queriesOf(dashboard: Dashboard): readonly PanelQuery[] {
       return datasource?.uid === METRICS.uid
         ? [{ panel: panel.title ?? "", kind: panel.type, expr, legend: legendFormat }]
         : [];
+    }),
+  );
+}
+
+/** LogsQL. */
+export function logQueriesOf(dashboard: Dashboard): readonly string[] {
+  return panelsOf(dashboard).flatMap((panel) =>
+    (panel.targets ?? []).flatMap((target) => {
+      const { expr, datasource } = Object(target);
+      return datasource?.uid === LOGS.uid ? [String(expr)] : [];
     }),
   );
 }
