@@ -10,7 +10,10 @@ export const HTTP: ToolDescription = {
     url: { type: "text", about: "address; its query may stand in `params`" },
     endpoint: { sameAs: "url" },
     method: { type: "text", about: "GET, POST, PUT, PATCH, DELETE, …", default: "GET" },
-    headers: { type: "map", about: "by name; null leaves one out" },
+    headers: {
+      type: "map",
+      about: "by name; null leaves one out. traceparent is added when the execution is traced",
+    },
     params: { type: "map", about: "query parameters; a list repeats its name" },
     json: { type: "any", about: "body, sent as JSON" },
     form: { type: "map", about: "body, sent as a form; beside `files` its fields" },

@@ -26,12 +26,17 @@ export async function buildRequest(config: JsonObject, context: ToolContext): Pr
   const method = String(config["method"] ?? "GET").toUpperCase();
   const headers = new Headers(headerPairs(config["headers"]));
   applyAuth(headers, await findAuth(config, context));
-  if (context.traceparent !== undefined) {
-    setDefault(headers, "traceparent", context.traceparent);
+  if (context.traceparent !== undefined && !namesHeader(config, "traceparent")) {
+    headers.set("traceparent", context.traceparent);
   }
   const canHaveBody = method !== "GET" && method !== "HEAD";
   const body = canHaveBody ? await encodeBody(config, headers, context) : undefined;
   return { url: addParams(String(urlOf(config)), config["params"]), method, headers, body };
+}
+
+/** Also one that is to be left out. */
+function namesHeader({ headers }: JsonObject, name: string): boolean {
+  return isJsonObject(headers) && Object.keys(headers).some((key) => key.toLowerCase() === name);
 }
 
 function headerPairs(headers: Json | undefined): [string, string][] {

@@ -39,6 +39,7 @@ workflow:
   - step: call
     tool:
       - first: { kind: http, url: "${echo}/plain" }
+      - third: { kind: http, url: "${echo}/none", headers: { Traceparent: null } }
       - second: { kind: http, url: "${echo}/own", headers: { traceparent: "00-11111111111111111111111111111111-2222222222222222-01" } }
   - step: below
     tool: { kind: playbook, path: traces/inner }
@@ -102,7 +103,7 @@ describe("traces", () => {
     await platform.register(outer(echo.url));
     const id = await platform.start("traces/outer");
     expect(await platform.ended(id)).toBe("COMPLETED");
-    const spans = await receive(receiver, traceIdOf(id), 10);
+    const spans = await receive(receiver, traceIdOf(id), 11);
     const ids = new Set(spans.map(({ spanId }) => spanId));
     expect(ids.size).toBe(spans.length);
     const root = byName(spans, "execution traces/outer");

@@ -506,6 +506,34 @@ describe("standard services", () => {
     expect(seen).toEqual(["SERVING", "NOT_SERVING"]);
   });
 
+  test("metadata says whose trace a start belongs to", async () => {
+    const traces: unknown[] = [];
+    const { address } = await startServer({
+      control: {
+        start: ({ trace }) => {
+          traces.push(trace);
+          return Promise.resolve({ executionId: EXECUTION, status: "started" });
+        },
+      },
+    });
+    const client = new ControlServiceClient(address, credentials.createInsecure());
+    open.push(client);
+    const metadata = new Metadata();
+    metadata.set("traceparent", "00-1-2-01");
+    const request = {
+      path: "a/b",
+      version: 0,
+      payload: Buffer.from(""),
+      dedupKey: "",
+      executionPool: "",
+      priority: undefined,
+      dedupWindowSeconds: 0,
+    };
+    await answer((callback) => client.execute(request, metadata, callback));
+    await answer((callback) => client.execute(request, callback));
+    expect(traces).toEqual(["00-1-2-01", undefined]);
+  });
+
   test("reflection lists services and gives their descriptors", async () => {
     const { address } = await startServer();
     const client = new ServerReflectionClient(address, credentials.createInsecure());

@@ -26,6 +26,16 @@ describe("notification", () => {
     });
   });
 
+  test("carries the trace, if there is one", () => {
+    const traced = { ...NOTIFICATION, trace: `00-${"a".repeat(32)}-${"b".repeat(16)}-01` };
+    const text = encodeNotification(traced);
+    expect(decodeNotification(text)).toEqual(traced);
+    expect(JSON.parse(text)).toMatchObject({ traceparent: traced.trace });
+    expect(decodeNotification(text.replace(/"traceparent":"[^"]*"/, '"traceparent":5'))).toEqual(
+      NOTIFICATION,
+    );
+  });
+
   test("keeps all digits of ids sent as numbers", () => {
     const text = encodeNotification(NOTIFICATION).replace('"9007199254740993"', "9007199254740993");
     expect(decodeNotification(text)?.commandId).toBe(NOTIFICATION.commandId);
