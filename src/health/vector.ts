@@ -49,7 +49,8 @@ const NAMES = [
 ];
 
 export function vectorCheck({ api, metrics }: VectorOptions): Check {
-  let before: Growth | undefined;
+  // One on each node, and a Service leads to any of them.
+  const before = new Map<string, Growth>();
   return {
     component: "vector",
     run: async (context) => {
@@ -59,9 +60,9 @@ export function vectorCheck({ api, metrics }: VectorOptions): Check {
       if (metrics === undefined) {
         return [vectorFinding(undefined)];
       }
-      const { now, ...facts } = await readMetrics(metrics, context);
-      const growth = before === undefined ? undefined : difference(now, before);
-      before = now;
+      const { host, now, ...facts } = await readMetrics(metrics, context);
+      const growth = difference(now, before.get(host));
+      before.set(host, now);
       return [vectorFinding({ ...facts, growth })];
     },
   };
@@ -108,6 +109,7 @@ async function readMetrics(metrics: Service, context: CheckContext) {
     bufferBytesMax: of("vector_buffer_max_size_bytes") ?? of("vector_buffer_max_byte_size"),
     ...counts,
     worst: worstOf(errors),
+    host: samples.get("vector_component_received_events_total")?.[0]?.labels["host"] ?? "",
     now: { received: received ?? 0, sent: sent ?? 0, ...counts },
   };
 }
@@ -119,10 +121,12 @@ function worstOf(errors: readonly Sample[]): string | undefined {
     : `${first.labels["component_id"] ?? "?"}: ${first.labels["error_type"] ?? "error"}`;
 }
 
-/** A counter that went back was started anew. */
-function difference(now: Growth, before: Growth): Growth {
-  const since = (name: keyof Growth): number =>
-    now[name] < before[name] ? now[name] : now[name] - before[name];
+/** Undefined when there was no check before, or it was started anew since. */
+function difference(now: Growth, before: Growth | undefined): Growth | undefined {
+  if (before === undefined || now.received < before.received) {
+    return undefined;
+  }
+  const since = (name: keyof Growth): number => Math.max(0, now[name] - before[name]);
   return {
     received: since("received"),
     sent: since("sent"),

@@ -143,8 +143,11 @@ describe("noetl up", () => {
       await using platform = await startNoetl([...args, dataDir]);
       const env = { NOETL_SERVER_URL: platform.url };
 
-      const health = await runNoetl(["health", "--json"], { env });
-      expect(JSON.parse(health.stdout)).toMatchObject({ status: "ok", workers: [{}] });
+      const health = await waitFor("all to be well", async () => {
+        const { stdout, exitCode } = await runNoetl(["health", "--json"], { env });
+        return exitCode === 0 && stdout;
+      });
+      expect(JSON.parse(health)).toMatchObject({ status: "ok", workers: [{ pool: "cpu-01" }] });
 
       const second = await runNoetl([...args, dataDir]);
       expect(second.stderr).toContain(`in use by noetl process ${platform.process.pid}`);

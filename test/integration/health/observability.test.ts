@@ -289,6 +289,9 @@ describe("Vector (a stand-in)", () => {
     expect(components[0]?.message).toBe(
       "Since the last check 4 errors and 0 lines thrown away (vlogs: request_failed)",
     );
+    // Behind the same address another one, which has had its errors long ago.
+    Object.assign(vector.state, { host: "node-2", errors: 900 });
+    expect((await runChecks(plan, options)).status).toBe("ok");
     Object.assign(vector.state, { received: 1200 });
     const stuck = await runChecks(plan, options);
     expect(stuck.components[0]?.message).toBe("It reads lines and hands none on");

@@ -209,6 +209,7 @@ export interface VectorState {
   errors: number;
   discarded: number;
   buffer: number;
+  host: string;
 }
 
 /** Vector: its API's `/health`, and what `prometheus_exporter` shows of `internal_metrics`, on one port. */
@@ -222,6 +223,7 @@ export function startVectorStandIn(
     errors: 0,
     discarded: 0,
     buffer: 10_000,
+    host: "node-1",
     ...given,
   };
   const standIn = startStandIn((url) => {
@@ -232,7 +234,7 @@ export function startVectorStandIn(
         return new Response(
           [
             "# TYPE vector_component_received_events_total counter",
-            `vector_component_received_events_total{component_id="k8s",component_kind="source"} ${state.received} 1700000000000`,
+            `vector_component_received_events_total{component_id="k8s",component_kind="source",host="${state.host}"} ${state.received} 1700000000000`,
             `vector_component_sent_events_total{component_id="vlogs",component_kind="sink"} ${state.sent}`,
             `vector_component_errors_total{component_id="vlogs",component_kind="sink",error_type="request_failed"} ${state.errors}`,
             `vector_component_discarded_events_total{component_id="vlogs",component_kind="sink",intentional="false"} ${state.discarded}`,
