@@ -77,14 +77,16 @@ async function runCheck(
   const doing = (what: string): void => {
     waitsFor = what;
   };
+  const cut = (): void => stop.abort();
   try {
-    const all = signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]);
-    const running = attempt(check, { signal: all, doing });
+    signal?.addEventListener("abort", cut, { once: true });
+    const running = attempt(check, { signal: stop.signal, doing });
     const findings = await Promise.race([running, late.promise]);
     const latencyMs = performance.now() - startedMs;
     return findings.map((finding) => toHealth(finding, latencyMs));
   } finally {
     clearTimeout(giveUp);
+    signal?.removeEventListener("abort", cut);
     stop.abort();
   }
 }
