@@ -244,10 +244,13 @@ class FailoverClient implements WorkerClient {
     const response = await this.#use(({ stub }) => {
       const { promise, callback } = callbackPromise<PutResultResponse>();
       const call = stub.putResult(this.#metadata, deadline(TRANSFER_DEADLINE_MS), callback);
-      const written = writeChunks(call, encodePut(result, open())).then(() => call.end());
+      const over = new AbortController();
+      const chunks = encodePut(result, open());
+      const written = writeChunks(call, chunks, over.signal).then(() => call.end());
       // A source that breaks ends the call; one that fails while it is written says so by itself.
       written.catch(() => call.cancel());
-      return promise;
+      // A server that refuses a value does not read the rest, and the stream does not say so.
+      return promise.finally(() => over.abort());
     });
     return decodeInfo(response.info);
   }

@@ -109,15 +109,20 @@ export function decodeInfo(bytes: Buffer): ResultInfo {
   return { contentType: JSON_TYPE, ...info } as unknown as ResultInfo;
 }
 
-/** Writes all chunks as fast as the other side reads; ends early when the stream is closed. */
+/**
+ * Writes all chunks as fast as the other side reads; ends early when the stream is closed, or upon `signal`. The
+ * source is let go of in any case, so that files that it has opened are closed.
+ */
 export async function writeChunks(
   stream: Writable,
   chunks: AsyncIterable<ResultChunk>,
+  signal?: AbortSignal,
 ): Promise<void> {
   const closed = new AbortController();
   const close = (): void => closed.abort();
   stream.once("close", close);
   stream.once("error", close);
+  signal?.addEventListener("abort", close, { once: true });
   try {
     for await (const one of chunks) {
       if (stream.destroyed || closed.signal.aborted) {
@@ -130,5 +135,6 @@ export async function writeChunks(
   } finally {
     stream.off("close", close);
     stream.off("error", close);
+    signal?.removeEventListener("abort", close);
   }
 }

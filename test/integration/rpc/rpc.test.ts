@@ -296,6 +296,28 @@ describe("worker service", () => {
     }
   });
 
+  test("an upload that the server refuses lets go of its source", async () => {
+    const { address } = await startServer({
+      worker: {
+        putResult: () => Promise.reject(new AppError("invalid", "RESULT_TOO_LARGE", "too large")),
+      },
+    });
+    const client = connectClient(address);
+    const closed = Promise.withResolvers<string>();
+    const endless = async function* () {
+      try {
+        for (;;) {
+          yield await Promise.resolve(new Uint8Array(1024 * 1024));
+        }
+      } finally {
+        closed.resolve("closed");
+      }
+    };
+    const put = client.putResult({ executionId: EXECUTION, name: "s" }, endless);
+    expect(await put.catch((error: unknown) => error)).toMatchObject({ code: "RESULT_TOO_LARGE" });
+    expect(await closed.promise).toBe("closed");
+  });
+
   test("an upload whose source breaks is not stored", async () => {
     const shelf = new ResultShelf();
     const { address } = await startServer({ worker: shelf.handlers() });
