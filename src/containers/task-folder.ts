@@ -16,6 +16,7 @@ import {
   realpath,
   rm,
   stat,
+  statfs,
   writeFile,
 } from "node:fs/promises";
 import { dirname, join, normalize, relative } from "node:path";
@@ -42,12 +43,14 @@ export interface FolderOwner {
 export interface Collected {
   readonly result?: Uint8Array;
   readonly artifacts: readonly CollectedArtifact[];
-  /** Why something below `artifacts` is not among them, a sentence each. */
+  /** Why something below `artifacts` is not among them, or not whole, a sentence each. */
   readonly skipped: readonly string[];
 }
 
 const ARTIFACT_COUNT_MAX = 100_000;
 const CHUNK_BYTES = 256 * 1024;
+/** With less a disk is full. */
+const FREE_BYTES_MIN = 64 * 1024;
 const FILE_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 export function taskFolder(root: string, name: string): TaskFolder {
@@ -130,13 +133,22 @@ export async function collectTaskFolder(
 ): Promise<Collected> {
   const result = await readResult(join(mountDir, "result.json"), resultBytesMax);
   const artifacts: CollectedArtifact[] = [];
-  const skipped: string[] = [];
+  const skipped: string[] = (await isDiskFull(mountDir)) ? [fullDisk(mountDir)] : [];
   const root = join(mountDir, "artifacts");
   const entry = await lstat(root).catch(missing);
   if (entry?.isDirectory()) {
     await walk(root, { mountDir: await realpath(mountDir), root, artifacts, skipped });
   }
   return { ...(result === undefined ? {} : { result }), artifacts, skipped };
+}
+
+async function isDiskFull(dir: string): Promise<boolean> {
+  const { bavail, bsize } = await statfs(dir);
+  return bavail * bsize < FREE_BYTES_MIN;
+}
+
+function fullDisk(dir: string): string {
+  return `the disk with ${dir} is full (NOETL_CONTAINER_DIR): what the task has written, its output too, may be cut off`;
 }
 
 async function readResult(path: string, bytesMax: number): Promise<Uint8Array | undefined> {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ContainerRuntime } from "../../../src/containers/runtime.ts";
 import { shellSpec } from "../../support/container-runtime.ts";
@@ -206,6 +206,26 @@ describeRuntimes("the life of a container", (world) => {
       "artifacts/bad\ufffd has a name that is no UTF-8",
       "artifacts/dir\ufffd has a name that is no UTF-8",
     ]);
+  });
+
+  test("says that the disk was full", async () => {
+    const { test: place, runtime, start } = world();
+    const disk = join(place.dir, "small-disk");
+    mkdirSync(disk);
+    Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk]);
+    const spec = shellSpec("true");
+    const handle = await start(spec);
+    const folder = join(place.dir, "tasks", place.name, spec.name, "noetl");
+    try {
+      Bun.spawnSync(["mount", "--bind", disk, folder]);
+      Bun.spawnSync(["dd", "if=/dev/zero", `of=${join(folder, "big")}`, "bs=64k"]);
+      expect(await runtime.collect(handle)).toMatchObject({
+        skipped: [expect.stringContaining("is full (NOETL_CONTAINER_DIR)")],
+      });
+    } finally {
+      Bun.spawnSync(["umount", folder]);
+      Bun.spawnSync(["umount", disk]);
+    }
   });
 
   test("refuses a result that is no file", async () => {
