@@ -31,6 +31,9 @@ const result = await Bun.build({
   compile: { outfile, autoloadDotenv: false, autoloadBunfig: false },
   target: "bun",
   minify: true,
+  // Compiled ahead: `noetl --version` takes 50 ms in place of 170, for 14 MB. Needs esm.
+  format: "esm",
+  bytecode: true,
   sourcemap: "inline",
   define: { BUILD_COMMIT: JSON.stringify(commit()) },
   plugins: [payloadPlugin({ postgres, nats, duckdb }), duckdbPlugin()],
