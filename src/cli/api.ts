@@ -8,6 +8,8 @@ export interface ApiOptions {
   /** For example `http://127.0.0.1:8082`. */
   readonly url: string;
   readonly token: string | undefined;
+  /** PEM text of who signed the server's certificate; default: known authorities. */
+  readonly authority?: string | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -22,15 +24,19 @@ export const DEFAULT_SERVER_URL = "http://127.0.0.1:8082";
 /** Tries to go on with a live stream that broke, before it is given up. */
 const STREAM_TRIES = 20;
 const STREAM_WAIT_MS = 500;
+/** Of Bun and OpenSSL, when a certificate is not what it should be. */
+const CERTIFICATE = /CERT|SIGNATURE|ISSUER|SELF_SIGNED|ALTNAME/;
 
 export class Api {
   readonly url: string;
   readonly #token: string | undefined;
+  readonly #tls: { readonly tls?: { readonly ca: string } };
   readonly #signal: AbortSignal;
 
-  constructor({ url, token, signal }: ApiOptions) {
+  constructor({ url, token, authority, signal }: ApiOptions) {
     this.url = url.replace(/\/+$/, "");
     this.#token = token;
+    this.#tls = authority === undefined ? {} : { tls: { ca: authority } };
     this.#signal = signal;
   }
 
@@ -109,7 +115,8 @@ export class Api {
     }
     let response: Response;
     try {
-      response = await fetch(`${this.url}${path}`, { ...init, headers, signal: this.#signal });
+      const request = { ...init, ...this.#tls, headers, signal: this.#signal };
+      response = await fetch(`${this.url}${path}`, request);
     } catch (error) {
       throw unreachable(this.url, error);
     }
@@ -132,6 +139,15 @@ function isBroken(error: unknown): boolean {
 function unreachable(url: string, cause: unknown): AppError {
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   const reason = typeof code === "string" ? code : errorMessage(cause);
+  if (CERTIFICATE.test(reason)) {
+    return new AppError(
+      "unavailable",
+      "SERVER_UNREACHABLE",
+      `The certificate of ${url} is not accepted (${reason}).\n` +
+        "Name the file of the authority that signed it with --ca-file or NOETL_CA_FILE, or correct the server's name.",
+      { cause },
+    );
+  }
   return new AppError(
     "unavailable",
     "SERVER_UNREACHABLE",

@@ -1,4 +1,5 @@
 /** `context`: servers by name. */
+import { resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { configDirOf } from "../config/decide.ts";
 import type { Values } from "../config/option.ts";
@@ -11,9 +12,11 @@ import { UsageError } from "./context.ts";
 import type { Contexts, ServerContext } from "./contexts.ts";
 import { findContext, readContexts, writeContexts } from "./contexts.ts";
 import { formatJson, formatTable } from "./format.ts";
+import { readServerAuthority } from "./tls.ts";
 
 export interface AddContextFlags {
   readonly serverUrl?: string | undefined;
+  readonly caFile?: string | undefined;
   /** Name of the environment variable that has the token. */
   readonly tokenEnv?: string | undefined;
   /** The token is the first line of standard input. */
@@ -40,11 +43,13 @@ export async function addContext(
       "--server-url is required: the server's address, such as https://noetl.example",
     );
   }
+  readServerAuthority(flags.caFile);
+  const caFile = flags.caFile === undefined ? undefined : resolve(flags.caFile);
   const token = await readToken(context, flags);
   const { dir, contexts } = open(context);
   const others = contexts.all.filter((each) => each.name !== name);
   const current = flags.use === true ? name : (contexts.current ?? name);
-  writeContexts(dir, { current, all: [...others, { name, serverUrl, token }] });
+  writeContexts(dir, { current, all: [...others, { name, serverUrl, token, caFile }] });
   const isUsed = current === name ? " and is in use" : "";
   context.out(`Context ${name} is ${serverUrl}${isUsed}`);
   return "ok";

@@ -18,12 +18,15 @@ import { Secret } from "../core/secret.ts";
 import { suggestion } from "../template/nearest.ts";
 import { DEFAULT_SERVER_URL } from "./api.ts";
 import { UsageError } from "./context.ts";
+import { readServerAuthority } from "./tls.ts";
 
 export interface ServerContext {
   readonly name: string;
   /** For example `https://noetl.example`. */
   readonly serverUrl: string;
   readonly token: Secret | undefined;
+  /** Path of the PEM file of who signed its certificate; absent: known authorities. */
+  readonly caFile?: string | undefined;
 }
 
 export interface Contexts {
@@ -59,19 +62,27 @@ function readContext(value: Json): readonly ServerContext[] {
   if (!isJsonObject(value)) {
     return [];
   }
-  const { name, server_url: serverUrl, token } = value;
+  const { name, server_url: serverUrl, token, ca_file: caFile } = value;
   return typeof name === "string" && typeof serverUrl === "string"
-    ? [{ name, serverUrl, token: typeof token === "string" ? new Secret(token) : undefined }]
+    ? [
+        {
+          name,
+          serverUrl,
+          token: typeof token === "string" ? new Secret(token) : undefined,
+          caFile: typeof caFile === "string" ? caFile : undefined,
+        },
+      ]
     : [];
 }
 
 /** Replaces the file as a whole; it is never half written. */
 export function writeContexts(dir: string, { current, all }: Contexts): void {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const contexts = all.map(({ name, serverUrl, token }) => ({
+  const contexts = all.map(({ name, serverUrl, token, caFile }) => ({
     name,
     server_url: serverUrl,
     ...(token === undefined ? {} : { token: token.reveal() }),
+    ...(caFile === undefined ? {} : { ca_file: caFile }),
   }));
   const text = `${JSON.stringify({ current: current ?? null, contexts }, null, 2)}\n`;
   const path = join(dir, FILE);
@@ -96,6 +107,8 @@ export function findContext({ all }: Contexts, name: string): ServerContext {
 export interface ServerChoice {
   readonly url: string;
   readonly token: Secret | undefined;
+  /** PEM text of who signed its certificate; absent: known authorities. */
+  readonly authority?: string | undefined;
 }
 
 /** @param isContextFlag the context is named by `--context`, not by the environment. */
@@ -104,15 +117,16 @@ export function chooseServer(
   env: Environment,
   isContextFlag: boolean,
 ): ServerChoice {
-  const { serverUrl, context: name, token } = values;
+  const { serverUrl, context: name, token, caFile } = values;
   if (serverUrl !== undefined && !isContextFlag) {
-    return { url: serverUrl, token };
+    return { url: serverUrl, token, authority: readServerAuthority(caFile) };
   }
   const contexts = readContexts(configDirOf(values, env));
   const wanted = name ?? contexts.current;
   if (wanted === undefined) {
-    return { url: DEFAULT_SERVER_URL, token };
+    return { url: DEFAULT_SERVER_URL, token, authority: readServerAuthority(caFile) };
   }
   const found = findContext(contexts, wanted);
-  return { url: found.serverUrl, token: found.token ?? token };
+  const authority = readServerAuthority(found.caFile ?? caFile);
+  return { url: found.serverUrl, token: found.token ?? token, authority };
 }

@@ -87,6 +87,7 @@ function addContext(program: Command, context: CliContext, finish: Finish): void
     .argument("<name>", "name of the context")
     .description("Add a server, or change it. The first one is used at once.")
     .requiredOption("--server-url <url>", "address, such as https://noetl.example")
+    .option("--ca-file <file>", "PEM file of the authority that signed its certificate")
     .option("--token-env <name>", "environment variable with the server's token")
     .option("--token-stdin", "read the token from standard input")
     .option("--use", "use it from now on")

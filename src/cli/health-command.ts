@@ -1,9 +1,7 @@
 /** `health`: the whole platform, once, again and again, or as a service. */
-import { readFileSync } from "node:fs";
 import { databaseUrlOf } from "../config/decide.ts";
 import type { Values } from "../config/option.ts";
 import { healthOptions } from "../config/tables.ts";
-import { errorMessage } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { HealthStatus } from "../health/finding.ts";
 import { kindOf } from "../health/finding.ts";
@@ -25,6 +23,7 @@ import { field, formatJson, formatTable, rowsOf } from "./format.ts";
 import { countsOf, countText, gpuProblems, runtimeProblems, runtimesText } from "./gpu-text.ts";
 import { openLogger } from "./log.ts";
 import { read, serverOf } from "./program-parts.ts";
+import { readClientTls } from "./tls.ts";
 import { VERSION } from "./version.ts";
 
 export interface HealthFlags {
@@ -63,6 +62,7 @@ function settingsOf(context: CliContext, values: HealthValues, flags: HealthFlag
     version: VERSION,
     timeoutMs: values.timeout,
     serverUrls: server.url.split(",").map((url) => url.trim().replace(/\/+$/, "")),
+    serverAuthority: server.authority,
     token: server.token,
     databaseUrl: databaseUrlOf(values),
     nats:
@@ -79,7 +79,7 @@ function settingsOf(context: CliContext, values: HealthValues, flags: HealthFlag
             replicas: values.natsReplicas,
           },
     grpcAddresses: values.grpcAddress,
-    grpcAuthority: readAuthority(values.grpcCaFile),
+    grpcTls: readClientTls(values),
     pools: values.pool,
     victoriametricsUrl: values.victoriametricsUrl,
     victorialogsUrl: values.victorialogsUrl,
@@ -93,17 +93,6 @@ function settingsOf(context: CliContext, values: HealthValues, flags: HealthFlag
     grafanaPassword: values.grafanaPassword,
     only: (flags.component ?? []).flatMap((names) => names.split(",")).map(checkComponent),
   };
-}
-
-/** @throws UsageError. */
-function readAuthority(file: string | undefined): string | undefined {
-  try {
-    return file === undefined ? undefined : readFileSync(file, "utf8");
-  } catch (error) {
-    throw new UsageError(`NOETL_GRPC_CA_FILE: cannot read ${file}: ${errorMessage(error)}`, {
-      cause: error,
-    });
-  }
 }
 
 /** @throws UsageError when there is no such component. */
@@ -152,11 +141,11 @@ const NOTHING: Equipment = { workers: [], gpus: [] };
 /** Of the first server that tells. Why none does is found by the checks. */
 async function readEquipment(
   { signal }: CliContext,
-  { serverUrls, token, timeoutMs }: HealthSettings,
+  { serverUrls, serverAuthority: authority, token, timeoutMs }: HealthSettings,
 ): Promise<Equipment> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
   for (const url of serverUrls) {
-    const api = new Api({ url, token: token?.reveal(), signal: limit });
+    const api = new Api({ url, token: token?.reveal(), authority, signal: limit });
     const answers = await Promise.all([
       api.getObject("/api/workers"),
       api.getObject("/api/gpus?limit=1000"),

@@ -21,8 +21,8 @@ export function read<Table extends OptionTable>(
 
 /** The server that the flags, the environment or the context in use name. */
 export function apiOf(context: CliContext, flags: object): Api {
-  const { url, token } = serverOf(context, flags);
-  return new Api({ url, token: token?.reveal(), signal: context.signal });
+  const { token, ...server } = serverOf(context, flags);
+  return new Api({ ...server, token: token?.reveal(), signal: context.signal });
 }
 
 export function serverOf(context: CliContext, flags: object): ReturnType<typeof chooseServer> {

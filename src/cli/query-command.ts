@@ -43,8 +43,9 @@ export async function query(
 /** The operator's token takes the place of the user's. */
 function operatorApi(context: CliContext, flags: object): Api {
   const { operatorToken } = readOptions(clientOptions, { flags: {}, env: context.env });
-  const { url, token } = serverOf(context, flags);
-  return new Api({ url, token: (operatorToken ?? token)?.reveal(), signal: context.signal });
+  const { token, ...server } = serverOf(context, flags);
+  const sent = (operatorToken ?? token)?.reveal();
+  return new Api({ ...server, token: sent, signal: context.signal });
 }
 
 function printRows(

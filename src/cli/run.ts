@@ -119,11 +119,11 @@ function openFolder(values: Values<typeof runOptions>): Folder {
 
 async function runOn(
   context: CliContext,
-  { url, token }: ServerChoice,
+  { url, token, authority }: ServerChoice,
   { content, payload, json }: RunRequest,
   fate?: string,
 ): Promise<ExitReason> {
-  const api = new Api({ url, token: token?.reveal(), signal: context.signal });
+  const api = new Api({ url, token: token?.reveal(), authority, signal: context.signal });
   const registered = await api.postObject("/api/catalog/register", { content });
   for (const warning of rowsOf(registered, "warnings")) {
     context.note(`line ${field(warning, "line")}: warning: ${field(warning, "message")}`);

@@ -7,7 +7,7 @@ import { checkServer, isLoopback } from "../config/decide.ts";
 import type { Values } from "../config/option.ts";
 import type { Environment, Flags } from "../config/read.ts";
 import { readOptions } from "../config/read.ts";
-import type { metricsOptions } from "../config/tables.ts";
+import type { metricsOptions, tlsOptions } from "../config/tables.ts";
 import { serverOptions } from "../config/tables.ts";
 import { AppError, errorMessage } from "../core/errors.ts";
 import type { Service } from "../core/service.ts";
@@ -23,6 +23,7 @@ import { createOrchestrator } from "../orchestrator/orchestrator.ts";
 import { checkKeys } from "../orchestrator/rotate-secrets.ts";
 import type { RpcEvent } from "../rpc/call.ts";
 import type { ControlHandlers, ExecutionSummary } from "../rpc/handlers.ts";
+import type { ServerTls } from "../rpc/server.ts";
 import { createRpcServer } from "../rpc/server.ts";
 import type { HttpServer } from "../server/app.ts";
 import { createHttpServer } from "../server/app.ts";
@@ -44,12 +45,16 @@ import { openLogger } from "./log.ts";
 import { createOperator } from "./operator.ts";
 import { openProviders, openSealer } from "./secrets.ts";
 import { templateEnvironment } from "./task-environment.ts";
+import { readServerTls } from "./tls.ts";
 import { openTracer } from "./tracing.ts";
 import { VERSION } from "./version.ts";
 
 type MetricsValues = Values<typeof metricsOptions>;
-/** `up` has no metrics port: its workers have. */
-type ServerValues = Omit<Values<typeof serverOptions>, keyof MetricsValues>;
+/** `up` has no metrics port: its workers have; and it has no TLS. */
+type ServerValues = Omit<
+  Values<typeof serverOptions>,
+  keyof MetricsValues | keyof typeof tlsOptions
+>;
 
 /** A server that listens. Nothing that the API accepts is worked on before {@link run}. */
 export interface RunningServer extends AsyncDisposable {
@@ -63,10 +68,12 @@ export interface RunningServer extends AsyncDisposable {
 export async function server(context: CliContext, flags: Flags): Promise<ExitReason> {
   const { env, signal } = context;
   const values = readOptions(serverOptions, { flags, env }, checkServer);
+  const tls = readServerTls(values);
   const log = openLogger("server", values);
   await using infrastructure = await openInfrastructure(values, log);
   const metrics = values;
-  await using running = await startServer({ values, metrics, infrastructure, env, log, signal });
+  const options = { values, metrics, tls, infrastructure, env, log, signal };
+  await using running = await startServer(options);
   await running.run(signal);
   return "ok";
 }
@@ -75,6 +82,8 @@ export interface StartServerOptions {
   readonly values: ServerValues;
   /** Where metrics are served beside the HTTP API; default: nowhere. */
   readonly metrics?: MetricsValues;
+  /** For HTTP and gRPC; default: both without. */
+  readonly tls?: ServerTls | undefined;
   readonly infrastructure: Infrastructure;
   readonly env: Environment;
   readonly log: Logger;
@@ -84,7 +93,7 @@ export interface StartServerOptions {
 
 /** Connects, migrates, listens. The first line that it logs at level `info` has the real ports. */
 export async function startServer(options: StartServerOptions): Promise<RunningServer> {
-  const { values, infrastructure, log } = options;
+  const { values, infrastructure, tls, log } = options;
   await using stack = new AsyncDisposableStack();
   const secrets = await openSealer(values, infrastructure.dataDir);
   const store = stack.use(
@@ -165,6 +174,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     control: controlHandlers({ orchestrator, triggers, reader, metrics }),
     workerToken: values.workerToken?.reveal(),
     controlToken: values.token?.reveal(),
+    tls,
     onCall: (event) => countCall(metrics, event),
     log: log.child({ component: "rpc" }),
   });
@@ -192,14 +202,16 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
     operatorQuery: operator.query,
     canReadSecrets: values.secretReading,
     uploadBytesMax: values.resultBytes,
+    tls,
   });
   const grpcPort = await rpc.start(values.host, values.grpcPort);
   const httpPort = await listen(http, values);
-  const url = `http://${reachable(values.host)}:${httpPort}`;
+  const url = `${schemeOf(tls)}://${reachable(values.host)}:${httpPort}`;
   log.info("listening", {
     http: url,
     http_port: httpPort,
     grpc_port: grpcPort,
+    tls: tlsName(tls),
     nats: natsAddress(infrastructure),
     data_dir: infrastructure.dataDir,
     pid: process.pid,
@@ -264,7 +276,9 @@ async function prepareSchema(store: Store, { skipMigration }: ServerValues): Pro
   await (skipMigration ? checkSchema(store.durable) : migrate(store.durable));
 }
 
-async function openBus({ values, infrastructure, log, signal }: StartServerOptions): Promise<Bus> {
+async function openBus(options: StartServerOptions): Promise<Bus> {
+  const { values, infrastructure, tls, log, signal } = options;
+  const ownUrl = `${schemeOf(tls)}://${reachable(values.host)}:${values.port}`;
   const bus = await connectBus({
     url: infrastructure.natsUrl.reveal(),
     user: values.natsUser,
@@ -276,7 +290,7 @@ async function openBus({ values, infrastructure, log, signal }: StartServerOptio
     maxAckPending: values.natsMaxAckPending,
     replicas: values.natsReplicas,
     logMaxAgeMs: values.retentionLogs,
-    serverUrl: values.publicUrl ?? `http://${reachable(values.host)}:${values.port}`,
+    serverUrl: values.publicUrl ?? ownUrl,
     log: log.child({ component: "bus" }),
     signal,
   });
@@ -306,6 +320,18 @@ function openMetrics(
   log.info("Serving metrics and probes", {
     url: `http://${reachable(host)}:${probes.port}/metrics`,
   });
+}
+
+function schemeOf(tls: ServerTls | undefined): "http" | "https" {
+  return tls === undefined ? "http" : "https";
+}
+
+/** For the log. */
+function tlsName(tls: ServerTls | undefined): "none" | "server" | "mutual" {
+  if (tls === undefined) {
+    return "none";
+  }
+  return tls.clientAuthority === undefined ? "server" : "mutual";
 }
 
 /** An address of this machine for one that means all of them. */

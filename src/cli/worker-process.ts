@@ -42,6 +42,9 @@ const STDOUT = 1;
  */
 const STOP_MARGIN_MS = 45_000;
 
+/** It calls the server of this process, which has no TLS; empty is not given. */
+const NO_TLS = { NOETL_GRPC_CA_FILE: "", NOETL_TLS_CERT: "", NOETL_TLS_KEY: "" };
+
 /** Starts the worker and keeps it running. It dies with this process, whatever ends that. */
 export async function startWorkerProcess(
   { pool, grpcPort }: WorkerProcess,
@@ -64,7 +67,7 @@ export async function startWorkerProcess(
     name: `worker ${pool}`,
     command,
     cwd: process.cwd(),
-    env: { ...definedOnly(env), NATS_URL: natsUrl.reveal() },
+    env: { ...definedOnly(env), NATS_URL: natsUrl.reveal(), ...NO_TLS },
     logFd: hasSharedOutput ? STDOUT : openSync(logFile, "a", 0o600),
     logFile,
     // It registers by itself as soon as it can; commands wait for it.

@@ -21,6 +21,7 @@ import { createWorker } from "../worker/worker.ts";
 import type { CliContext, ExitReason } from "./context.ts";
 import { openLogger } from "./log.ts";
 import { taskEnvironment, templateEnvironment } from "./task-environment.ts";
+import { readClientTls } from "./tls.ts";
 import { openTracer } from "./tracing.ts";
 import { selfCommand, VERSION } from "./version.ts";
 import { openMachine } from "./worker-machine.ts";
@@ -32,6 +33,7 @@ export const DEFAULT_NATS_URL = "nats://127.0.0.1:4222";
 export async function worker(context: CliContext, flags: Flags): Promise<ExitReason> {
   const { env, signal } = context;
   const values = readOptions(workerOptions, { flags, env }, checkWorker);
+  const tls = readClientTls(values);
   const pool = values.pool ?? "";
   const name = values.name ?? `${hostname()}-${process.pid}`;
   const log = openLogger("worker", values).child({ pool, worker: name });
@@ -88,6 +90,7 @@ export async function worker(context: CliContext, flags: Flags): Promise<ExitRea
   parts.bus = bus;
   const client = connectWorkerClient({
     addresses: values.server,
+    tls,
     token: values.workerToken?.reveal(),
   });
   stack.defer(() => client.close());

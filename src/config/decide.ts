@@ -1,4 +1,5 @@
 /** What the options mean together: cross-checks, and defaults that depend on the machine. */
+import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { Secret } from "../core/secret.ts";
@@ -10,6 +11,7 @@ import type {
   natsOptions,
   resultOptions,
   secretOptions,
+  tlsOptions,
   workerOptions,
 } from "./tables.ts";
 
@@ -22,11 +24,24 @@ type VaultValues = Pick<Values<typeof secretOptions>, "vaultAddr" | "vaultToken"
 type ResultValues = Values<typeof resultOptions>;
 type NatsValues = Pick<Values<typeof natsOptions>, "natsUser" | "natsPassword">;
 
+type TlsValues = Values<typeof tlsOptions>;
+type WorkerTlsValues = Pick<
+  Values<typeof workerOptions>,
+  "server" | "grpcCaFile" | "tlsCert" | "tlsKey"
+>;
+
 export function checkServer(
-  values: ListenValues & DatabaseValues & NatsValues & VaultValues & ResultValues,
+  values: ListenValues &
+    DatabaseValues &
+    NatsValues &
+    VaultValues &
+    ResultValues &
+    Partial<TlsValues>,
 ): readonly Fault[] {
   return [
     ...checkListen(values),
+    ...checkTlsPair(values),
+    ...checkClientAuthority(values),
     ...checkDatabase(values),
     ...checkNats(values),
     ...checkVault(values),
@@ -49,10 +64,57 @@ function checkResults(values: ResultValues): readonly Fault[] {
 }
 
 export function checkWorker(
-  values: NatsValues & Pick<Values<typeof workerOptions>, "pool">,
+  values: NatsValues & WorkerTlsValues & Pick<Values<typeof workerOptions>, "pool">,
 ): readonly Fault[] {
   const missing = { name: "--pool", message: "is required: the pool whose commands to run" };
-  return [...(values.pool === undefined ? [missing] : []), ...checkNats(values)];
+  return [
+    ...(values.pool === undefined ? [missing] : []),
+    ...checkNats(values),
+    ...checkTlsPair(values),
+    ...checkTlsAddresses(values),
+  ];
+}
+
+/** A certificate and its key come together. */
+export function checkTlsPair({ tlsCert, tlsKey }: Partial<TlsValues>): readonly Fault[] {
+  if ((tlsCert === undefined) === (tlsKey === undefined)) {
+    return [];
+  }
+  const [name, other] =
+    tlsCert === undefined
+      ? ["NOETL_TLS_CERT", "NOETL_TLS_KEY"]
+      : ["NOETL_TLS_KEY", "NOETL_TLS_CERT"];
+  return [{ name, message: `is required with ${other}` }];
+}
+
+function checkClientAuthority({ tlsCert, tlsClientCa }: Partial<TlsValues>): readonly Fault[] {
+  return tlsClientCa !== undefined && tlsCert === undefined
+    ? [{ name: "NOETL_TLS_CERT", message: "is required with NOETL_TLS_CLIENT_CA" }]
+    : [];
+}
+
+/** Who names an authority or a certificate believes that TLS is used. */
+function checkTlsAddresses({
+  server = [],
+  grpcCaFile,
+  tlsCert,
+}: Partial<WorkerTlsValues>): readonly Fault[] {
+  const secure = server.filter((address) => address.startsWith("tls://"));
+  const given = { NOETL_GRPC_CA_FILE: grpcCaFile, NOETL_TLS_CERT: tlsCert };
+  const unused = Object.entries(given).filter(
+    ([, value]) => value !== undefined && secure.length === 0,
+  );
+  const numbers = secure.filter((address) => isIP(address.slice(6).replace(/:\d+$/, "")) !== 0);
+  return [
+    ...unused.map(([name]) => ({
+      name,
+      message: "is for tls:// addresses, and NOETL_GRPC_ADDRESS (--server) has none",
+    })),
+    ...numbers.map((address) => ({
+      name: "NOETL_GRPC_ADDRESS",
+      message: `must have the name that the server's certificate is for, not the number ${address}`,
+    })),
+  ];
 }
 
 /** True for addresses that only this machine can reach. */

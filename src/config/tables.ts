@@ -398,6 +398,49 @@ const templateEnv = list({
     "Environment variables that templates may read as env.NAME: in fields of tasks the worker's, elsewhere the server's",
 });
 
+const tlsCert = optionalText({
+  placeholder: "file",
+  hasFlag: false,
+  description:
+    "PEM file of the certificate, its chain below it: a server's for HTTPS and gRPC (none: both without TLS), a client's for servers that ask for one; read at start",
+});
+
+const tlsKey = optionalText({
+  placeholder: "file",
+  hasFlag: false,
+  description: "PEM file of the private key of NOETL_TLS_CERT, without a passphrase",
+});
+
+/** Of what calls gRPC servers at `tls://` addresses. */
+const grpcTlsOptions = {
+  grpcCaFile: optionalText({
+    placeholder: "file",
+    hasFlag: false,
+    description:
+      "PEM file of the authority that signed the certificates of tls:// addresses; default: known authorities",
+  }),
+  tlsCert,
+  tlsKey,
+};
+
+/** An address of gRPC; TLS checks the name, so it needs one. */
+const GRPC_ADDRESS = {
+  pattern: /^(tls:\/\/)?[^\s:/]+:\d+$/,
+  mustBe: "host:port or tls://host:port, or several with commas",
+};
+
+/** Not of `up`, whose parts talk on one machine. */
+export const tlsOptions = {
+  tlsCert,
+  tlsKey,
+  tlsClientCa: optionalText({
+    placeholder: "file",
+    hasFlag: false,
+    description:
+      "PEM file of the authority whose certificates gRPC clients must show (mutual TLS); default: none is asked for",
+  }),
+};
+
 const serverTuning = {
   ...listenOptions,
   ...folderOptions,
@@ -446,7 +489,7 @@ export const metricsOptions = {
   }),
 };
 
-export const serverOptions = { ...serverTuning, ...metricsOptions };
+export const serverOptions = { ...serverTuning, ...tlsOptions, ...metricsOptions };
 
 /** Of machines with GPUs; by environment only, so that workers of `up` have them too. */
 const gpuOptions = {
@@ -562,9 +605,10 @@ export const workerOptions = {
     env: "NOETL_GRPC_ADDRESS",
     default: "127.0.0.1:9082",
     placeholder: "host:port,…",
-    each: { pattern: /^[^\s:]+:\d+$/, mustBe: "host:port, or several with commas" },
-    description: "gRPC addresses of servers",
+    each: GRPC_ADDRESS,
+    description: "gRPC addresses of servers; tls://host:port of those with TLS",
   }),
+  ...grpcTlsOptions,
   workerToken: listenOptions.workerToken,
   templateEnv,
   ...workerTuning,
@@ -600,6 +644,11 @@ export const clientOptions = {
   context: optionalText({
     placeholder: "name",
     description: "Server to talk to, by the name that `noetl context add` gave it",
+  }),
+  caFile: optionalText({
+    placeholder: "file",
+    description:
+      "PEM file of the authority that signed the certificate of an https:// server; default: known authorities",
   }),
   token: listenOptions.token,
   operatorToken: listenOptions.operatorToken,
@@ -676,17 +725,10 @@ export const healthOptions = {
   grpcAddress: list({
     default: "",
     placeholder: "host:port,…",
-    each: {
-      pattern: /^(tls:\/\/)?[^\s:/]+:\d+$/,
-      mustBe: "host:port or tls://host:port, or several with commas",
-    },
-    description: "gRPC addresses of servers",
+    each: GRPC_ADDRESS,
+    description: "gRPC addresses of servers; tls://host:port of those with TLS",
   }),
-  grpcCaFile: optionalText({
-    placeholder: "file",
-    hasFlag: false,
-    description: "PEM file of the authority that signed the certificates of tls:// addresses",
-  }),
+  ...grpcTlsOptions,
   victoriametricsUrl: componentUrl("VictoriaMetrics, such as http://victoriametrics:8428"),
   victorialogsUrl: componentUrl("VictoriaLogs, such as http://victorialogs:9428"),
   victorialogsQuery: text({

@@ -21,6 +21,10 @@ export interface Service {
   readonly credentials?: string | undefined;
   /** As an `authorization` header; it wins over what the URL holds. */
   readonly authorization?: string | undefined;
+  /** PEM of who signed its certificate; default: known authorities. */
+  readonly authority?: string | undefined;
+  /** The setting that names such a file; default: that of the runtime. */
+  readonly caSetting?: string | undefined;
   /** What else is sent. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
@@ -72,6 +76,7 @@ export async function ask(
         ...service.headers,
         ...(authorization === undefined ? {} : { authorization }),
       },
+      ...(service.authority === undefined ? {} : { tls: { ca: service.authority } }),
       ...(form === undefined ? {} : { body: new URLSearchParams(form) }),
     });
     const text = (await response.text()).slice(0, ANSWER_CHARS_MAX);
@@ -139,7 +144,7 @@ async function unreachable(service: Service, url: URL, error: unknown): Promise<
   if (url.protocol === "https:" && CERTIFICATE.test(code)) {
     return new CheckFailure(
       `The certificate of ${url.host} is not accepted (${code})`,
-      `Use a certificate of a known authority, name the authority's file with NODE_EXTRA_CA_CERTS, or correct the name in ${service.setting}.`,
+      `Use a certificate of a known authority, name the authority's file with ${service.caSetting ?? "NODE_EXTRA_CA_CERTS"}, or correct the name in ${service.setting}.`,
     );
   }
   const isTls = url.protocol === "https:";

@@ -1,6 +1,8 @@
 /** Servers as workers and gRPC clients reach them. */
 import { isIP } from "node:net";
 import { probeServer } from "../rpc/probe.ts";
+import type { ClientTls } from "../rpc/tls.ts";
+import { parseAddress, tlsHint } from "../rpc/tls.ts";
 import type { Check, Finding } from "./finding.ts";
 import { CheckFailure, CONNECT_SHARE, degraded } from "./finding.ts";
 import { describePeer } from "./peer.ts";
@@ -9,8 +11,8 @@ import { clipped } from "./words.ts";
 export interface GrpcOptions {
   /** `host:port`, or `tls://host:port`. */
   readonly addresses: readonly string[];
-  /** PEM of who signed the certificates; undefined: known authorities. */
-  readonly authority: string | undefined;
+  /** For `tls://` addresses; undefined: known authorities, no certificate. */
+  readonly clientTls?: ClientTls | undefined;
   readonly timeoutMs: number;
 }
 
@@ -21,16 +23,19 @@ interface Target {
   readonly isTls: boolean;
 }
 
-export function grpcChecks({ addresses, authority, timeoutMs }: GrpcOptions): readonly Check[] {
+export function grpcChecks({
+  addresses,
+  clientTls = {},
+  timeoutMs,
+}: GrpcOptions): readonly Check[] {
   return addresses.map((text) => {
-    const isTls = text.startsWith("tls://");
-    const address = text.replace(/^tls:\/\//, "");
+    const { address, isTls } = parseAddress(text);
     const component = addresses.length === 1 ? "grpc" : `grpc/${address}`;
     return {
       component,
       run: async ({ signal, doing }) => {
         doing(`gRPC health of ${address}`);
-        const tls = isTls ? { authority } : undefined;
+        const tls = isTls ? clientTls : undefined;
         const answer = await probeServer({
           address,
           tls,
@@ -53,6 +58,10 @@ export function grpcChecks({ addresses, authority, timeoutMs }: GrpcOptions): re
       },
     };
   });
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }
 
 function serving(component: string, { address, isTls }: Target): Finding {
@@ -106,7 +115,9 @@ async function unreachable({ address, isTls }: Target, reason: string): Promise<
   if (isTls && peer.includes("TLS")) {
     return new CheckFailure(
       `${who}: the TLS handshake fails (${clipped(reason)})`,
-      "Name the file of the authority that signed its certificate with NOETL_GRPC_CA_FILE, or correct the host name.",
+      sentence(
+        tlsHint(reason) ?? "correct NOETL_GRPC_CA_FILE, NOETL_TLS_CERT or the name of the host",
+      ),
     );
   }
   if (/HTTP server/.test(peer)) {
@@ -125,7 +136,7 @@ async function unreachable({ address, isTls }: Target, reason: string): Promise<
 
 /** The port that goes with the API's by default: nobody has said that it is used. */
 export function guessedGrpcCheck(address: string, timeoutMs: number): Check {
-  const [check] = grpcChecks({ addresses: [address], authority: undefined, timeoutMs });
+  const [check] = grpcChecks({ addresses: [address], timeoutMs });
   return {
     component: "grpc",
     run: async (context) => {

@@ -1,5 +1,6 @@
 /** Which checks there are, by what is configured. What is not configured is said, and never fails. */
 import type { Secret } from "../core/secret.ts";
+import type { ClientTls } from "../rpc/tls.ts";
 import type { Service } from "./ask.ts";
 import type { Check } from "./finding.ts";
 import { kindOf } from "./finding.ts";
@@ -39,6 +40,8 @@ export interface HealthSettings {
   readonly timeoutMs: number;
   /** Of the HTTP API, at least one. */
   readonly serverUrls: readonly string[];
+  /** PEM of who signed the certificates of `https://` servers; undefined: known authorities. */
+  readonly serverAuthority?: string | undefined;
   readonly token: Secret | undefined;
   /** Undefined: the servers are asked about it. */
   readonly databaseUrl: Secret | undefined;
@@ -46,8 +49,8 @@ export interface HealthSettings {
   readonly nats: Omit<NatsOptions, "timeoutMs"> | undefined;
   /** `host:port` or `tls://host:port`. */
   readonly grpcAddresses: readonly string[];
-  /** PEM. */
-  readonly grpcAuthority: string | undefined;
+  /** For `tls://` addresses; undefined: known authorities, no certificate. */
+  readonly grpcTls?: ClientTls | undefined;
   /** Pools that must have a live worker. */
   readonly pools: readonly string[];
   readonly victoriametricsUrl: Secret | undefined;
@@ -89,13 +92,15 @@ export function planChecks(settings: HealthSettings): CheckPlan {
   };
 }
 
-function serversOf({ serverUrls, token }: HealthSettings): readonly Service[] {
+function serversOf({ serverUrls, serverAuthority, token }: HealthSettings): readonly Service[] {
   return serverUrls.map((url) => ({
     name: "noetl server",
     start: "Start one with `noetl up`, or name another with --server-url or NOETL_SERVER_URL.",
     url,
     setting: "NOETL_SERVER_URL",
     credentials: "NOETL_TOKEN",
+    authority: serverAuthority,
+    caSetting: "NOETL_CA_FILE",
     ...(token === undefined ? {} : { authorization: `Bearer ${token.reveal()}` }),
   }));
 }
@@ -203,9 +208,9 @@ function expectedPools({ pools, only }: HealthSettings): readonly string[] {
 const DEFAULT_HTTP = /^http:\/\/(127\.0\.0\.1|localhost):8082\/*$/;
 
 function grpcPart(settings: HealthSettings): Part {
-  const { grpcAddresses: addresses, grpcAuthority: authority, timeoutMs } = settings;
+  const { grpcAddresses: addresses, grpcTls: clientTls, timeoutMs } = settings;
   if (addresses.length > 0) {
-    return { checks: grpcChecks({ addresses, authority, timeoutMs }) };
+    return { checks: grpcChecks({ addresses, clientTls, timeoutMs }) };
   }
   const host = DEFAULT_HTTP.exec(settings.serverUrls[0] ?? "")?.[1];
   return host === undefined

@@ -6,7 +6,7 @@
  * nothing is retried here, the callers know what repetition is worth.
  */
 import type { ClientUnaryCall, ServiceError } from "@grpc/grpc-js";
-import { ChannelCredentials, Metadata } from "@grpc/grpc-js";
+import { Metadata } from "@grpc/grpc-js";
 import { assert } from "../core/assert.ts";
 import { AppError } from "../core/errors.ts";
 import type { ExecutionId, WorkerId } from "../core/ids.ts";
@@ -52,22 +52,17 @@ import type {
 } from "./handlers.ts";
 import { decodeInfo, encodePut, writeChunks } from "./result-stream.ts";
 import { fromServiceError } from "./status.ts";
+import type { ClientTls } from "./tls.ts";
+import { channelCredentials, parseAddress } from "./tls.ts";
 import { decodeJsonObject, invalid } from "./wire-value.ts";
 import { WorkStream } from "./work-stream.ts";
 
 export interface WorkerClientOptions {
-  /** Servers as `host:port`, at least one. */
+  /** Servers as `host:port` or `tls://host:port`, at least one. */
   readonly addresses: readonly string[];
   readonly token?: string | undefined;
+  /** For `tls://` addresses; default: the system's authorities, no certificate. */
   readonly tls?: ClientTls | undefined;
-}
-
-export interface ClientTls {
-  /** PEM text of who signed the servers' certificates; undefined: the system's authorities. */
-  readonly authority?: string | undefined;
-  /** PEM texts, for servers that ask for one. */
-  readonly certificate?: string | undefined;
-  readonly key?: string | undefined;
 }
 
 /** All methods reject with AppError, of kind `unavailable` or `timeout` when no server answered. */
@@ -161,8 +156,9 @@ class FailoverClient implements WorkerClient {
   #current: Link;
 
   constructor({ addresses, token, tls }: WorkerClientOptions) {
-    const credentials = channelCredentials(tls);
-    this.#links = addresses.map((address) => {
+    this.#links = addresses.map((text) => {
+      const { address, isTls } = parseAddress(text);
+      const credentials = channelCredentials(isTls ? (tls ?? {}) : undefined);
       const stub = new WorkerServiceClient(address, credentials, CLIENT_OPTIONS);
       return { stub, work: new WorkStream(() => stub.work(this.#metadata), DEADLINE_MS) };
     });
@@ -392,15 +388,6 @@ function callbackPromise<Response>() {
     }
   };
   return { promise, callback };
-}
-
-function channelCredentials(tls: ClientTls | undefined): ChannelCredentials {
-  if (tls === undefined) {
-    return ChannelCredentials.createInsecure();
-  }
-  const bytes = (text: string | undefined): Buffer | null =>
-    text === undefined ? null : Buffer.from(text);
-  return ChannelCredentials.createSsl(bytes(tls.authority), bytes(tls.key), bytes(tls.certificate));
 }
 
 function toQuery(key: ResultQuery): GetResultRequest {

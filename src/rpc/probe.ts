@@ -1,17 +1,19 @@
 /** One question to the standard health service of a server. */
 import type { ServiceError } from "@grpc/grpc-js";
-import { ChannelCredentials, status as grpcStatus, Metadata } from "@grpc/grpc-js";
+import { status as grpcStatus, Metadata } from "@grpc/grpc-js";
 import type { HealthCheckResponse } from "./generated/grpc/health/v1/health.ts";
 import {
   HealthClient,
   HealthCheckResponse_ServingStatus as Serving,
 } from "./generated/grpc/health/v1/health.ts";
+import type { ClientTls } from "./tls.ts";
+import { channelCredentials } from "./tls.ts";
 
 export interface ProbeOptions {
   /** `host:port`. */
   readonly address: string;
   /** Undefined: without TLS. */
-  readonly tls?: { readonly authority: string | undefined } | undefined;
+  readonly tls?: ClientTls | undefined;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }
@@ -29,13 +31,7 @@ const SERVICE = "noetl.v1.WorkerService";
 /** Whether the workers' service is served there. Never rejects. */
 export async function probeServer(options: ProbeOptions): Promise<ProbeAnswer> {
   const { address, tls, timeoutMs, signal } = options;
-  const credentials =
-    tls === undefined
-      ? ChannelCredentials.createInsecure()
-      : ChannelCredentials.createSsl(
-          tls.authority === undefined ? null : Buffer.from(tls.authority),
-        );
-  const client = new HealthClient(address, credentials, CLIENT_OPTIONS);
+  const client = new HealthClient(address, channelCredentials(tls), CLIENT_OPTIONS);
   const { promise, resolve } = Promise.withResolvers<ProbeAnswer>();
   const close = (): void => client.close();
   signal.addEventListener("abort", close, { once: true });

@@ -4,6 +4,7 @@ import { status as grpcStatus, Metadata } from "@grpc/grpc-js";
 import type { ErrorKind } from "../core/errors.ts";
 import { AppError } from "../core/errors.ts";
 import type { WorkError } from "./generated/noetl/v1/worker.ts";
+import { tlsHint } from "./tls.ts";
 
 const STATUS_OF_KIND = {
   invalid: grpcStatus.INVALID_ARGUMENT,
@@ -65,9 +66,15 @@ export function fromServiceError(error: ServiceError): AppError {
   return new AppError(
     KIND_OF_STATUS[error.code] ?? "internal",
     typeof code === "string" ? code : (grpcStatus[error.code] ?? "UNKNOWN"),
-    error.details || error.message,
+    messageOf(error),
     { cause: error },
   );
+}
+
+function messageOf({ code, details, message }: ServiceError): string {
+  const text = details || message;
+  const hint = code === grpcStatus.UNAVAILABLE ? tlsHint(text) : undefined;
+  return hint === undefined ? text : `TLS: ${hint} (${text})`;
 }
 
 /** The same for a request on the work stream. */

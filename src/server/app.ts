@@ -12,6 +12,7 @@ import { AppError } from "../core/errors.ts";
 import type { Logger } from "../observability/log.ts";
 import type { ServerMetrics } from "../observability/metrics.ts";
 import type { MetricsRegistry } from "../observability/registry.ts";
+import type { ServerTls } from "../rpc/server.ts";
 import type { Triggers } from "../triggers/triggers.ts";
 import type { AccessOptions } from "./access.ts";
 import { createAccessCheck } from "./access.ts";
@@ -72,6 +73,8 @@ export interface HttpServerOptions {
   readonly connectionCountMax?: number;
   /** Asks databases for operators, who are known by `access.operatorToken`; default: nobody may. */
   readonly operatorQuery?: OperatorOptions["query"];
+  /** Given: it speaks HTTPS. */
+  readonly tls?: Pick<ServerTls, "certificate" | "key"> | undefined;
 }
 
 export interface HttpServer {
@@ -113,7 +116,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   return {
     handle,
     start: (hostname, port) => {
-      const { bodyBytesMax = BODY_BYTES_MAX, uploadBytesMax = UPLOAD_BYTES_MAX } = options;
+      const { bodyBytesMax = BODY_BYTES_MAX, uploadBytesMax = UPLOAD_BYTES_MAX, tls } = options;
       // Bodies without a length are counted as they are read: see body.ts and the store's limit.
       const maxRequestBodySize = Math.max(bodyBytesMax, uploadBytesMax);
       listener = Bun.serve({
@@ -122,6 +125,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
         fetch: handle,
         idleTimeout: IDLE_SECONDS,
         maxRequestBodySize,
+        ...(tls === undefined ? {} : { tls: { cert: tls.certificate, key: tls.key } }),
       });
       return Promise.resolve(listener.port ?? port);
     },

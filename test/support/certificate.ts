@@ -1,3 +1,7 @@
+/** Certificates for tests of TLS. */
+import { join } from "node:path";
+import { makeScratchDir } from "./scratch.ts";
+
 /**
  * A certificate for 127.0.0.1 and localhost that nobody vouches for, good until 2126, with its key: for
  * tests of TLS alone. Made by `openssl req -x509 -newkey ec -nodes -days 36500`.
@@ -22,3 +26,48 @@ zuxfQl2i/bNE3GsbyGYKAueY1Pqa2qNQ/PCqmi19oj50qV0rwmjaygy7
 -----END PRIVATE KEY-----
 `,
 };
+
+/** PEM files below a folder. */
+export interface Issued {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/** An authority that lives as long as the test run. */
+export interface Authority {
+  /** PEM file of its own certificate. */
+  readonly file: string;
+  /** A certificate for localhost and 127.0.0.1 with a key of its own, for servers and clients. */
+  issue(name: string): Issued;
+}
+
+/** Made by the machine's openssl, below a new folder. */
+export function createAuthority(name: string): Authority {
+  const dir = makeScratchDir(`authority-${name}`);
+  const at = (file: string): string => join(dir, file);
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+  openssl("req", "-x509", ...key, "-keyout", at("ca.key"), "-out", at("ca.pem"), "-days", "2", [
+    "-subj",
+    `/CN=${name}`,
+  ]);
+  return {
+    file: at("ca.pem"),
+    issue: (owner) => {
+      const issued = { certificate: at(`${owner}.pem`), key: at(`${owner}.key`) };
+      openssl("req", "-x509", ...key, "-keyout", issued.key, "-out", issued.certificate, [
+        ...["-CA", at("ca.pem"), "-CAkey", at("ca.key"), "-days", "2", "-subj", `/CN=${owner}`],
+        ...["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+        ...["-addext", "basicConstraints=critical,CA:FALSE"],
+      ]);
+      return issued;
+    },
+  };
+}
+
+/** @throws Error with what it says. */
+function openssl(...args: readonly (string | readonly string[])[]): void {
+  const { exitCode, stderr } = Bun.spawnSync(["openssl", ...args.flat()], { stderr: "pipe" });
+  if (exitCode !== 0) {
+    throw new Error(`openssl: ${stderr.toString()}`);
+  }
+}

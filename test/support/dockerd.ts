@@ -1,6 +1,15 @@
 /** A real dockerd with its own folders and socket, and without a network. */
-import { chmodSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import { usesFolder } from "../../src/embedded/child.ts";
 import { IMAGE_CHANGES, imageArchive, TEST_IMAGE } from "./container-image.ts";
 import type { TestRuntime } from "./container-runtime.ts";
 import { createTestRuntime, whyNoContainers } from "./container-runtime.ts";
@@ -142,6 +151,19 @@ class Daemon {
     await this.stop("SIGTERM");
     this.#containerd?.kill("SIGTERM");
     await this.#containerd?.exited;
+    this.#endShims();
+  }
+
+  /** Those of containers that dockerd has lost stay, also when nothing runs in them any more. */
+  #endShims(): void {
+    const all = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+    for (const pid of all.map(Number).filter((one) => usesFolder(one, this.#dir))) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // Gone in between.
+      }
+    }
   }
 }
 

@@ -357,7 +357,7 @@ describe("gRPC", () => {
       await checkOne("grpc", {
         ...world.settings,
         grpcAddresses: [address],
-        grpcAuthority: authority,
+        grpcTls: { authority },
         timeoutMs: 6000,
       }),
     );

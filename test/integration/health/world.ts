@@ -95,7 +95,6 @@ export function settingsOf(given: Partial<HealthSettings>): HealthSettings {
     databaseUrl: undefined,
     nats: undefined,
     grpcAddresses: [],
-    grpcAuthority: undefined,
     pools: [],
     victoriametricsUrl: undefined,
     victorialogsUrl: undefined,

@@ -110,7 +110,8 @@ describe.skipIf(noKustomize !== undefined)("the manifests", () => {
     expect(values.listen).toBe(`:${portsOf(main)["metrics"]}`);
     // A health check in the same pod, by hand, must not listen too.
     expect(env["NOETL_HEALTH_LISTEN"]).toBeUndefined();
-    const optional = ["context", "operatorToken", "configDir", "databaseUrl", "grpcCaFile"];
+    const open = ["context", "operatorToken", "configDir", "databaseUrl"];
+    const optional = [...open, "caFile", "grpcCaFile", "tlsCert", "tlsKey"];
     const left = Object.entries(values).filter(([, value]) => value === undefined);
     expect(left.map(([name]) => name).toSorted()).toEqual([...optional, "grafanaToken"].toSorted());
   });
