@@ -159,6 +159,43 @@ describe.skipIf(noKustomize !== undefined)("the manifests", () => {
     );
   });
 
+  test("switch on TLS with settings that are accepted, and files that are mounted", () => {
+    const manifests = buildManifests("overlays/local", ["tls"]);
+    const of = (name: string, part: string) => {
+      const workload = find(manifests, "Deployment", name);
+      const main = container(workload, part);
+      const [mount] = main["volumeMounts"].filter((one: { name: string }) => one.name === "tls");
+      const volumes = workload["spec"].template.spec.volumes;
+      const { secret } = volumes.find((one: { name: string }) => one.name === "tls");
+      const env = environmentOf(manifests, workload, main);
+      const files = Object.entries(env).filter(([key]) => /^NOETL_(TLS_|.*CA_FILE)/.test(key));
+      for (const [, file] of files) {
+        expect(file).toMatch(new RegExp(`^${mount.mountPath}/(tls.crt|tls.key|ca.crt)$`));
+      }
+      return { main, env, secret: secret.secretName, files: files.length };
+    };
+    const serving = of("noetl-server", "server");
+    const values = readOptions(serverOptions, { flags: {}, env: serving.env }, checkServer);
+    expect([serving.secret, serving.files]).toEqual(["noetl-server-tls", 3]);
+    expect(values.tlsClientCa).toBeDefined();
+    for (const probe of ["startupProbe", "readinessProbe", "livenessProbe"]) {
+      expect(serving.main[probe].httpGet.scheme).toBe("HTTPS");
+    }
+    for (const pool of POOLS) {
+      const worker = of(`noetl-worker-${pool}`, "worker");
+      const own = readOptions(workerOptions, { flags: {}, env: worker.env }, checkWorker);
+      expect([worker.secret, worker.files]).toEqual(["noetl-worker-tls", 3]);
+      expect(own.server).toEqual(["tls://noetl-server-grpc:9082"]);
+    }
+    const health = of("noetl-health", "health");
+    const { serverUrl } = readOptions(healthOptions, { flags: {}, env: health.env });
+    expect([health.secret, health.files, serverUrl]).toEqual([
+      "noetl-worker-tls",
+      4,
+      "https://noetl-server:8082",
+    ]);
+  });
+
   test("probe paths that answer without a token", async () => {
     const { call } = createTestServer(createBackend(), {
       access: { token: "secret", isLoopback: false, origins: [] },
