@@ -13,7 +13,7 @@ import { noPodman, startPodman } from "../support/podman.ts";
 import { makeScratchDir } from "../support/scratch.ts";
 import { waitFor } from "../support/wait.ts";
 
-const EXAMPLE = join(import.meta.dir, "../../examples/cuda.yaml");
+const EXAMPLE = join(import.meta.dir, "../../deploy/examples/cuda.yaml");
 const CUDA_IMAGE = "localhost/noetl-gpu-pool:1";
 
 /** Makes a program that adds squares, as that of the example does. */

@@ -4,6 +4,7 @@
  * have to remember it in review.
  */
 import { describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { Glob } from "bun";
 import { METRICS_BY_ROLE } from "../../src/observability/metrics-table.ts";
 
@@ -120,6 +121,19 @@ const BANNED: readonly {
   },
 ];
 
+const TOP_LEVEL = [
+  "README.md",
+  "bun.lock",
+  "bunfig.toml",
+  "deploy",
+  "grafana",
+  "package.json",
+  "proto",
+  "src",
+  "test",
+  "tsconfig.json",
+];
+
 const ENTRY = "src/main.ts";
 const IMPORT = /(?:from|import)\s*\(?\s*"([^"]+)"/g;
 
@@ -164,6 +178,13 @@ const sources = await readSources();
 const modules = sources.filter((source) => source.path !== ENTRY);
 
 describe("tidy", () => {
+  test("the top level holds what every reader expects there, and nothing else", async () => {
+    const ignored = (await Bun.file(".gitignore").text()).split("\n");
+    const isKept = (name: string): boolean =>
+      !(name.startsWith(".") || ignored.includes(name) || ignored.includes(`${name}/`));
+    expect(readdirSync(".").filter(isKept).sort()).toEqual(TOP_LEVEL);
+  });
+
   test("each folder imports only the folders below it", () => {
     const bad = modules.flatMap((source) =>
       source.imports.flatMap((specifier) => {

@@ -32,8 +32,8 @@ test("each whole playbook in README.md is valid", async () => {
   expect([reason, out]).toEqual(["ok", expect.stringContaining("0 errors, 0 warnings")]);
 });
 
-test("the GPU section shows examples/cuda.yaml as it is", async () => {
-  expect(blocksOf(README, "yaml")).toContain(await Bun.file("examples/cuda.yaml").text());
+test("the GPU section shows deploy/examples/cuda.yaml as it is", async () => {
+  expect(blocksOf(README, "yaml")).toContain(await Bun.file("deploy/examples/cuda.yaml").text());
 });
 
 test("the commands that README.md has one type are there, with these flags", () => {
