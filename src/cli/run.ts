@@ -96,6 +96,7 @@ function platformValues(
       filesDir: filesDirOf(values),
       graceTime: "2s",
       ...(values.cacheDir === undefined ? {} : { cacheDir: values.cacheDir }),
+      ...(values.containerDir === undefined ? {} : { containerDir: values.containerDir }),
     },
     env: {},
   });

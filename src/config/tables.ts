@@ -674,6 +674,7 @@ export const runOptions = {
   slots: workerTuning.slots,
   python: workerTuning.python,
   filesDir: workerTuning.filesDir,
+  containerDir: workerTuning.containerDir,
 };
 
 /** Of tools that tests let run. */
