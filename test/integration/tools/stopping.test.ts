@@ -150,7 +150,8 @@ const PYTHON = 'import time\nprint("begun", flush=True)\ntime.sleep(60)';
 const ENDLESS: Readonly<Record<string, () => Endless>> = {
   artifact: value,
   container: () => container({ command: "echo begun; exec sleep 60", timeouts: { stop_grace: 1 } }),
-  cuda: () => container({ script: "echo begun; exec sleep 60", timeouts: { stop_grace: 1 } }),
+  cuda: () =>
+    container({ script: "echo begun; exec sleep 60", gpu: 0, timeouts: { stop_grace: 1 } }),
   duckdb: analysis,
   ducklake: analysis,
   http: () => request({ url: silentUrl }),
