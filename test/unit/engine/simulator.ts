@@ -161,11 +161,11 @@ class World {
     check(isGone !== Object.hasOwn(state.ctx, name), "what is written from outside is ctx");
   }
 
-  /** Some keys come again. */
+  /** Some keys come again; some are always new, or a wait could be left without any. */
   #signal(): void {
     const chance = this.#chance;
-    const dedupKey = `key-${chance.below(20)}`;
     const { state } = this.#driver;
+    const dedupKey = chance.hits(70) ? `key-${chance.below(20)}` : `new-${state.signalKeys.size}`;
     const isKnown = state.signalKeys.has(dedupKey);
     const decision = this.#give({
       kind: "signal",
