@@ -1,3 +1,4 @@
+import { connect } from "nats";
 import type { EmbeddedNats } from "../../src/embedded/nats.ts";
 import { startEmbeddedNats } from "../../src/embedded/nats.ts";
 import { SILENT_LOG } from "./log.ts";
@@ -9,4 +10,21 @@ import { makeScratchDir } from "./scratch.ts";
  */
 export async function startNats(): Promise<EmbeddedNats> {
   return await startEmbeddedNats({ dataDir: makeScratchDir("nats"), log: SILENT_LOG });
+}
+
+/**
+ * Gives back the room of streams that no test needs any more. A stream of logs reserves 1 GiB, so a server that
+ * many tests share would refuse new ones on a machine with a small disk.
+ */
+export async function deleteStreams(url: string, names: readonly string[]): Promise<void> {
+  const connection = await connect({ servers: url, waitOnFirstConnect: true });
+  try {
+    const { streams } = await connection.jetstreamManager();
+    const there = await streams.names().next();
+    await Promise.all(
+      there.flatMap((name) => (names.includes(name) ? [streams.delete(name)] : [])),
+    );
+  } finally {
+    await connection.close();
+  }
 }

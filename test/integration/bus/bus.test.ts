@@ -7,7 +7,7 @@ import type { CommandConsumer } from "../../../src/bus/command-consumer.ts";
 import type { CommandId, ExecutionId } from "../../../src/core/ids.ts";
 import type { CommandNotification, LogLine } from "../../../src/engine/command.ts";
 import { createLogger } from "../../../src/observability/log.ts";
-import { startNats } from "../../support/nats.ts";
+import { deleteStreams, startNats } from "../../support/nats.ts";
 import { waitFor } from "../../support/wait.ts";
 
 const log = createLogger({ level: "error", format: "json", component: "test", write: () => {} });
@@ -19,6 +19,7 @@ const opened: Bus[] = [];
 
 afterEach(async () => {
   await Promise.all(opened.splice(0).map((bus) => bus.close()));
+  await deleteStreams(nats.url, [`C_t${count}`, `L_t${count}`]);
 });
 
 /** A bus on streams of its own. */

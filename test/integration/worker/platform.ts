@@ -39,6 +39,7 @@ import type { Tool, ToolOutcome } from "../../../src/tools/tool.ts";
 import type { WorkerOptions } from "../../../src/worker/options.ts";
 import type { Worker } from "../../../src/worker/worker.ts";
 import { createWorker } from "../../../src/worker/worker.ts";
+import { deleteStreams } from "../../support/nats.ts";
 import { ResultShelf } from "../../support/results.ts";
 import { describeTool } from "../../support/tools.ts";
 import { waitFor } from "../../support/wait.ts";
@@ -134,8 +135,11 @@ export class TestPlatform implements AsyncDisposable {
   #server: RpcServer | undefined;
   #nextId = 1000;
 
-  private constructor(bus: Bus) {
+  readonly #deleteStreams: () => Promise<void>;
+
+  private constructor(bus: Bus, dropStreams: () => Promise<void>) {
     this.bus = bus;
+    this.#deleteStreams = dropStreams;
   }
 
   static async start(natsUrl: string, name: string): Promise<TestPlatform> {
@@ -149,7 +153,9 @@ export class TestPlatform implements AsyncDisposable {
       logSubjectPrefix: `logs.${name}`,
     });
     await bus.ensureStreams();
-    const platform = new TestPlatform(bus);
+    const platform = new TestPlatform(bus, () =>
+      deleteStreams(natsUrl, [`C_${name}`, `L_${name}`]),
+    );
     await platform.startServer();
     return platform;
   }
@@ -283,6 +289,7 @@ export class TestPlatform implements AsyncDisposable {
     await Promise.all(this.#stops.map((stop) => stop()));
     await this.#server?.stop();
     await this.bus.close();
+    await this.#deleteStreams();
   }
 
   #handlers(): WorkerHandlers {
